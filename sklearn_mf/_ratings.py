@@ -1,0 +1,613 @@
+"""From user input to codes and back: the only reader of X, y and sample_weight.
+
+    X, y ──columns──▶ labels and codes ──merge, sort──▶ Ratings (by user, by item)
+
+Ids are *labels* of any sortable kind. A *code* is the position of a label among the
+sorted labels of its side; -1 is the code of an unseen label.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from numbers import Real
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from scipy import sparse
+from sklearn.utils import assert_all_finite, check_array, check_consistent_length
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    column_or_1d,
+    validate_data,
+)
+
+FLOATS = (np.float64, np.float32)
+
+
+class ColdStartWarning(UserWarning):
+    """Most of the users to be scored are unknown to the model.
+
+    `score` warns when more than half of the distinct users of X were not seen in
+    fit: usually a sign of folds cut from a file that is sorted by user.
+    """
+
+
+# ---------------------------------------------------------------------------- ratings
+
+
+@dataclass(frozen=True)
+class Side:
+    """The ratings of one side, sorted by its ids: compressed sparse rows.
+
+    Attributes
+    ----------
+    indptr : int64 ndarray of shape (n_rows + 1,)
+        The ratings of row u stand at ``indptr[u]`` to ``indptr[u + 1]``.
+    indices : int32 ndarray of shape (n_ratings,)
+        Code of the other id of each rating, ascending within a row.
+    ratings : ndarray of shape (n_ratings,), float32 or float64
+        The ratings.
+    weights : ndarray of shape (n_ratings,) of the same dtype, or None
+        Their weights; None stands for ones.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    ratings: np.ndarray
+    weights: np.ndarray | None
+
+    def counts(self):
+        """Give the number of ratings of each row, int64 of shape (n_rows,)."""
+        return np.diff(self.indptr)
+
+    def strengths(self):
+        """Give the sum of weights of each row, float64 of shape (n_rows,)."""
+        if self.weights is None:
+            return self.counts().astype(np.float64)
+        rows = np.repeat(np.arange(len(self.indptr) - 1), self.counts())
+        return np.bincount(rows, self.weights, minlength=len(self.indptr) - 1)
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """What a solver learns from: each pair once, sorted by user and by item.
+
+    Attributes
+    ----------
+    users, items : ndarrays of shape (n_users,) and (n_items,)
+        The labels, sorted.
+    by_user, by_item : Side
+        The same ratings, sorted either way.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    by_user: Side
+    by_item: Side
+
+    @property
+    def dtype(self):
+        """Float type of the ratings, and of all that is learnt from them."""
+        return self.by_user.ratings.dtype
+
+    def mean(self):
+        """Give the weighted mean of the ratings, a float."""
+        side = self.by_user
+        return float(np.average(side.ratings.astype(np.float64), weights=side.weights))
+
+    def range(self):
+        """Give the smallest and the largest rating, two floats."""
+        return float(self.by_user.ratings.min()), float(self.by_user.ratings.max())
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs to be scored.
+
+    Attributes
+    ----------
+    users, items : int32 ndarrays of shape (n_pairs,)
+        Codes; -1 for an unseen id.
+    cold_share : float
+        Share of the distinct users that are unseen.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    cold_share: float
+
+
+def read_ratings(estimator, X, y, sample_weight):
+    """Read the input of fit.
+
+    Parameters
+    ----------
+    estimator : BaseFactorizer
+        Gives the columns; its `n_features_in_` and `feature_names_in_` are set.
+    X, y, sample_weight
+        As in `BaseFactorizer.fit`.
+
+    Returns
+    -------
+    Ratings
+    """
+    if sparse.issparse(X):
+        return _read_matrix(estimator, X, y, sample_weight)
+    table = _check_table(X, estimator)
+    validate_data(estimator, X, y, reset=True, skip_check_array=True)
+    user_column, item_column = _take_columns(
+        table, estimator.user_column, estimator.item_column
+    )
+    y = _read_targets(y)
+    check_consistent_length(table, y)
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(
+            sample_weight, y, dtype=y.dtype, ensure_non_negative=True
+        )
+        if not sample_weight.all():
+            kept = np.flatnonzero(sample_weight)
+            user_column, item_column = (
+                (name, column[kept]) for name, column in (user_column, item_column)
+            )
+            y, sample_weight = y[kept], sample_weight[kept]
+    users, user_codes = factorize(*user_column)
+    items, item_codes = factorize(*item_column)
+    by_user, by_item = _sort_both_ways(
+        user_codes, item_codes, y, sample_weight, (len(users), len(items))
+    )
+    return Ratings(users, items, by_user, by_item)
+
+
+def _read_matrix(estimator, R, y, sample_weight):
+    """Read the input of fit when it is a sparse matrix alone."""
+    for name, value in (("y", y), ("sample_weight", sample_weight)):
+        if value is not None:
+            raise ValueError(
+                f"{name} must be None when X is a sparse matrix, whose stored entries "
+                f"are the ratings already. To pass {name}, convert X to pairs first: "
+                "X, y = sklearn_mf.as_pairs(X)."
+            )
+    R = _stored_entries(R)
+    for name in ("n_features_in_", "feature_names_in_"):
+        vars(estimator).pop(name, None)
+    by_user, by_item = _sort_both_ways(
+        R.row, R.col, _read_targets(R.data), None, R.shape
+    )
+    return Ratings(np.arange(R.shape[0]), np.arange(R.shape[1]), by_user, by_item)
+
+
+def read_pairs(estimator, X, users, items):
+    """Read the input of predict, score and transform.
+
+    Parameters
+    ----------
+    estimator : BaseFactorizer
+        Gives the columns, and what X must look like.
+    X : table of shape (n_pairs, n_features)
+        As in `BaseFactorizer.predict`.
+    users, items : ndarrays
+        The labels known to the model.
+
+    Returns
+    -------
+    Pairs
+    """
+    if sparse.issparse(X):
+        raise ValueError(
+            "X is a sparse matrix, but a row of X is one (user, item) pair here: "
+            "convert it first: X, y = sklearn_mf.as_pairs(X)."
+        )
+    table = _check_table(X, estimator, min_columns=1)
+    if hasattr(estimator, "n_features_in_"):  # a fit on a matrix saw no columns
+        validate_data(estimator, X, reset=False, skip_check_array=True)
+    codes, cold_shares = [], []
+    columns = _take_columns(table, estimator.user_column, estimator.item_column)
+    for (name, column), labels in zip(columns, (users, items), strict=True):
+        distinct, distinct_codes = factorize(name, column)
+        known = locate(name, distinct, labels)
+        codes.append(known[distinct_codes])
+        cold_shares.append(float(np.mean(known < 0)))
+    return Pairs(*codes, cold_share=cold_shares[0])
+
+
+def _read_targets(y):
+    """Validate y: one dimension, finite, float32 if it was, else float64."""
+    y = column_or_1d(y, warn=True)
+    return check_array(y, ensure_2d=False, dtype=FLOATS, input_name="y")
+
+
+def _sort_both_ways(users, items, ratings, weights, shape):
+    """Sort ratings by user and by item; merge the repeated pairs.
+
+    Sparse matrices do the sorting: a change of format is a stable counting sort.
+    """
+
+    def by_user(values):
+        # One row a rating: its transposition sorts the ratings by item.
+        single = sparse.csr_array(
+            (values, items, np.arange(len(values) + 1)), shape=(len(values), shape[1])
+        ).tocsc()
+        return sparse.csc_array(
+            (single.data, users[single.indices], single.indptr), shape=shape
+        ).tocsr()
+
+    R = by_user(ratings)
+    W = None if weights is None else by_user(weights)
+    if not R.has_canonical_format:
+        # Weights are added, ratings averaged. Summed in an order of their own, the
+        # ratings of a pair give the same mean whatever the order of the rows.
+        if weights is None:
+            weights = np.ones_like(ratings)
+        order = np.lexsort((weights, ratings))
+        users, items = users[order], items[order]
+        ratings, weights = ratings[order], weights[order]
+        R, W = by_user(ratings * weights), by_user(weights)
+        R.sum_duplicates()
+        W.sum_duplicates()
+        R.data /= W.data
+    return _side(R, W), _side(R.tocsc(), None if W is None else W.tocsc())
+
+
+def _side(R, W):
+    return Side(
+        indptr=R.indptr.astype(np.int64),
+        indices=R.indices.astype(np.int32, copy=False),
+        ratings=R.data,
+        weights=None if W is None else W.data,
+    )
+
+
+# ---------------------------------------------------------------------------- columns
+
+
+def _check_table(X, estimator=None, *, min_columns=2):
+    """Check the shape of a table of pairs.
+
+    Returns
+    -------
+    narwhals.DataFrame or ndarray of two dimensions
+        The table. Its values are not checked: columns that nobody reads may hold
+        anything.
+    """
+    check = partial(
+        check_array,
+        dtype=None,
+        ensure_all_finite=False,
+        ensure_min_features=min_columns,
+        estimator=estimator,
+        input_name="X",
+    )
+    if nw.dependencies.is_into_dataframe(X):
+        frame = nw.from_native(X, eager_only=True)
+        check(np.broadcast_to(False, frame.shape))
+        return frame
+    if isinstance(X, list | tuple):
+        # Objects keep 7 apart from "7" where rows hold both kinds.
+        X = np.array(X, dtype=object)
+    return check(X)
+
+
+def _take_columns(table, user_column, item_column):
+    """Take the user and the item column of a table.
+
+    Returns
+    -------
+    list of two (str, ndarray of shape (n_rows,))
+        What error messages call the column, and the column.
+    """
+    if user_column == item_column:
+        raise ValueError(
+            f"user_column and item_column are both {user_column!r}, but users and "
+            "items stand in two columns of X."
+        )
+    names = getattr(table, "columns", [])
+    columns = []
+    for parameter, key in (("user_column", user_column), ("item_column", item_column)):
+        name = f"{parameter}={key!r}"
+        if isinstance(key, str) and not names:
+            raise ValueError(
+                f"{name}, but X has no column names: pass a DataFrame, or the position "
+                f"of the column as {parameter}."
+            )
+        if isinstance(key, str) and key not in names:
+            raise ValueError(f"{name} is not among the columns of X: {names}.")
+        if not isinstance(key, str) and key >= table.shape[1]:
+            raise ValueError(
+                f"{name} is out of range: X has {table.shape[1]} columns, counted "
+                "from 0."
+            )
+        column = table[key] if isinstance(key, str) else table[:, key]
+        columns.append((name, column.to_numpy() if names else column))
+    return columns
+
+
+# ----------------------------------------------------------------------------- labels
+
+
+def factorize(name, column):
+    """Encode a column of ids.
+
+    Parameters
+    ----------
+    name : str
+        What error messages call the column.
+    column : ndarray of shape (n,)
+        Ids of any one sortable kind.
+
+    Returns
+    -------
+    labels : ndarray of shape (n_labels,)
+        The distinct ids, sorted: a numeric array, a string array, or, where these
+        cannot hold the ids exactly, an array of objects.
+    codes : int32 ndarray of shape (n,)
+        ``labels[codes]`` is `column`.
+    """
+    kind = column.dtype.kind
+    if kind == "b":
+        column, kind = column.view(np.uint8), "u"
+    if kind == "f":
+        assert_all_finite(column, input_name=f"X ({name})")
+        whole, exact = cast_exactly(column, np.int64)
+        if exact.all():
+            labels, codes = _factorize_integers(whole)
+            return labels.astype(column.dtype), codes
+    if kind in "iu":
+        return _factorize_integers(column)
+    if kind == "f":
+        labels, codes = np.unique(column, return_inverse=True)
+        return labels, codes.astype(np.int32)
+    if kind in "cmMV":
+        raise TypeError(
+            f"{name}: an id argument must be a string or a number, got a column of "
+            f"dtype {column.dtype}. Convert it, for example with astype(str)."
+        )
+    return _factorize_objects(name, column.tolist())
+
+
+def _factorize_integers(column):
+    """Encode integers: without a sort where their range is about dense."""
+    low, high = int(column.min()), int(column.max())
+    if high - low > max(4 * len(column), 2**16):
+        labels, codes = np.unique(column, return_inverse=True)
+        return labels, codes.astype(np.int32)
+    # Differences wrap around to the right unsigned number, whatever the width.
+    low = column.dtype.type(low)
+    offsets = np.subtract(column, low).view(f"u{column.dtype.itemsize}")
+    present = np.zeros(high - int(low) + 1, dtype=bool)
+    present[offsets] = True
+    labels = np.flatnonzero(present).astype(column.dtype) + low
+    codes = np.cumsum(present, dtype=np.int32) - np.int32(1)
+    return labels, codes[offsets]
+
+
+def _factorize_objects(name, values):
+    """Encode a list of Python objects: strings, or what NumPy keeps as objects."""
+    kinds = {_kind_of_type(kind): kind for kind in set(map(type, values))}
+    if "missing" in kinds or (
+        "number" in kinds and any(value != value for value in values)
+    ):
+        raise ValueError(
+            f"Input X ({name}) contains NaN or None: every rating needs an id. Drop "
+            "the rows without one."
+        )
+    if len(kinds) == 1 and "number" in kinds:
+        array = np.array(values)
+        if array.dtype.kind in "biuf" and array.tolist() == values:
+            return factorize(name, array)
+    try:
+        if len(kinds) > 1:
+            raise TypeError
+        uniques = sorted(set(values))
+    except TypeError:
+        got = " and ".join(sorted(kind.__name__ for kind in kinds.values()))
+        raise TypeError(
+            f"{name}: the id argument must be a string or a number, all of them of one "
+            f"kind that can be sorted; got {got}. Convert the column, for example with "
+            "astype(str)."
+        ) from None
+    codes = dict(zip(uniques, range(len(uniques)), strict=True))
+    return _as_labels(uniques), np.fromiter(
+        map(codes.__getitem__, values), np.int32, len(values)
+    )
+
+
+def _as_labels(uniques):
+    """Make an array of sorted objects, of a native dtype where that loses nothing."""
+    if isinstance(uniques[0], str):
+        labels = np.array(uniques)
+        if labels.tolist() == uniques:
+            return labels
+    labels = np.empty(len(uniques), dtype=object)
+    labels[:] = uniques
+    return labels
+
+
+def _kind_of_type(kind):
+    if issubclass(kind, Real):
+        return "number"
+    if issubclass(kind, str):
+        return "text"
+    if kind.__name__ in ("NoneType", "NAType", "NaTType"):
+        return "missing"
+    return kind.__name__
+
+
+def kind_of(labels):
+    """Name the kind of the ids in an array of labels."""
+    if labels.dtype.kind in "biuf":
+        return "number"
+    if labels.dtype.kind == "U":
+        return "text"
+    return _kind_of_type(type(labels[0]))
+
+
+def locate(name, wanted, labels):
+    """Give the code of each label wanted, int32, -1 where it is not among `labels`.
+
+    Both are sorted labels, from `factorize`. Numbers are equal where Python calls them
+    equal: 1.0 is 1, but no float is 2**53 + 1.
+    """
+    kind, known_kind = kind_of(wanted), kind_of(labels)
+    if kind != known_kind:
+        raise ValueError(
+            f"{name}: the ids are of kind {kind!r} (such as {wanted[:1].tolist()[0]!r})"
+            f", but fit saw {known_kind!r} (such as {labels[:1].tolist()[0]!r}). "
+            "Convert them to the kind of fit."
+        )
+    if labels.dtype == object or wanted.dtype == object:
+        codes = dict(zip(labels.tolist(), range(len(labels)), strict=True))
+        found = (codes.get(label, -1) for label in wanted.tolist())
+        return np.fromiter(found, np.int32, len(wanted))
+    exact = True
+    if kind == "number":
+        wanted, exact = cast_exactly(wanted, labels.dtype)
+    codes = np.searchsorted(labels, wanted).astype(np.int32)
+    codes[codes == len(labels)] = 0
+    codes[~(exact & (labels[codes] == wanted))] = -1
+    return codes
+
+
+def cast_exactly(values, dtype):
+    """Cast numbers; give the result and a mask of those that kept their value."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = values.astype(dtype)
+        return cast, (cast.astype(values.dtype) == values) & (
+            (cast < 0) == (values < 0)
+        )
+
+
+# --------------------------------------------------------------------------- matrices
+
+
+def as_pairs(R):
+    """Turn a sparse rating matrix into a table of pairs.
+
+    Every method of the estimators but fit, and every splitter of scikit-learn, wants
+    ratings as rows.
+
+    Parameters
+    ----------
+    R : sparse matrix or array of shape (n_users, n_items)
+        Row = user, column = item. Every *stored* entry is a rating, explicit zeros
+        too.
+
+    Returns
+    -------
+    X : int64 ndarray of shape (n_ratings, 2)
+        Row and column of each stored entry: user and item.
+    y : ndarray of shape (n_ratings,)
+        The ratings: float32 if R is, else float64.
+
+    Raises
+    ------
+    ValueError
+        If R is not sparse, holds NaN, infinity or complex numbers, or has no stored
+        entry.
+
+    See Also
+    --------
+    as_matrix : The way back.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.sparse import csr_array
+    >>> from sklearn_mf import as_pairs
+    >>> X, y = as_pairs(csr_array(np.array([[5.0, 0.0], [3.0, 1.0]])))
+    >>> X
+    array([[0, 0],
+           [1, 0],
+           [1, 1]])
+    >>> y
+    array([5., 3., 1.])
+    """
+    if not sparse.issparse(R):
+        raise ValueError(
+            f"R must be a scipy.sparse matrix, got {type(R).__name__}. A dense array "
+            "does not tell a missing rating from a zero: keep the pairs that were "
+            "rated, for example X = np.argwhere(mask), y = R[mask]."
+        )
+    R = _stored_entries(R)
+    X = np.column_stack([R.row, R.col]).astype(np.int64, copy=False)
+    return X, _read_targets(R.data)
+
+
+_NO_POSITIONS = (
+    "{name}: ids must be non-negative integers to be rows and columns of a matrix, got "
+    "{label!r}. Encode them first, for example with "
+    "sklearn.preprocessing.OrdinalEncoder."
+)
+
+
+def as_matrix(X, y, *, user_column=0, item_column=1, shape=None):
+    """Turn a table of pairs into a sparse rating matrix.
+
+    Parameters
+    ----------
+    X : table of shape (n_ratings, n_features)
+        One rating a row. Its user and item columns hold non-negative integers, which
+        become the row and the column.
+    y : array-like of shape (n_ratings,)
+        The ratings. The ratings of a repeated pair are averaged.
+    user_column, item_column : int or str, default=0 and 1
+        Position, or name in a DataFrame, of the columns of X.
+    shape : (int, int) or None, default=None
+        Number of users and of items. None: one more than the largest of each.
+
+    Returns
+    -------
+    scipy.sparse.csr_array of shape (n_users, n_items)
+        Every rating is a stored entry, zeros too: float32 if y is, else float64.
+
+    Raises
+    ------
+    ValueError
+        If an id is no non-negative integer below its limit in `shape`, or for input
+        that fit would not take either.
+
+    See Also
+    --------
+    as_pairs : The way back.
+
+    Examples
+    --------
+    >>> from sklearn_mf import as_matrix
+    >>> as_matrix([[0, 0], [1, 0], [1, 1]], [5.0, 3.0, 1.0]).toarray()
+    array([[5., 0.],
+           [3., 1.]])
+    """
+    table = _check_table(X)
+    columns = _take_columns(table, user_column, item_column)
+    y = _read_targets(y)
+    check_consistent_length(table, y)
+    positions, limits = [], []
+    for axis, (name, column) in enumerate(columns):
+        labels, codes = factorize(name, column)
+        if labels.dtype.kind not in "iuf":
+            raise ValueError(_NO_POSITIONS.format(name=name, label=labels.tolist()[0]))
+        rows, exact = cast_exactly(labels, np.int64)
+        if not exact.all() or rows[0] < 0:
+            wrong = labels[~exact | (rows < 0)]
+            raise ValueError(_NO_POSITIONS.format(name=name, label=wrong.tolist()[0]))
+        limit = int(rows[-1]) + 1 if shape is None else shape[axis]
+        if rows[-1] >= limit:
+            raise ValueError(
+                f"{name}: id {rows[-1]} lies outside of shape={shape}: pass a larger "
+                "shape, or shape=None."
+            )
+        positions.append(rows[codes])
+        limits.append(limit)
+    by_user, _ = _sort_both_ways(*positions, y, None, tuple(limits))
+    return sparse.csr_array(
+        (by_user.ratings, by_user.indices, by_user.indptr), shape=limits
+    )
+
+
+def _stored_entries(R):
+    """Give the stored entries of a sparse matrix in coordinate form."""
+    R = check_array(R, accept_sparse="coo", dtype=None, input_name="X")
+    if R.nnz == 0:
+        raise ValueError(
+            f"Found sparse matrix with 0 stored entries (shape={R.shape}) while a "
+            "minimum of 1 is required: every stored entry is one rating."
+        )
+    return R
