@@ -107,6 +107,8 @@ class _HalfSweep:
             n_factors = fixed.shape[1]
             q = np.vstack([q, np.sqrt(self.penalty[row]) * np.eye(n_factors)])
             r = np.concatenate([r, np.zeros(n_factors)])
+        if not (np.isfinite(q).all() and np.isfinite(r).all()):
+            return np.nan, np.nan
         x = np.linalg.lstsq(q, r)[0]
         residuals = q @ x - r
         return x, residuals @ residuals
@@ -138,9 +140,9 @@ class ALSFactorizer(BaseFactorizer):
         n_ratings · d² + (n_users + n_items) · d³ / 3 multiplications.
     regularization : float, default=0.12
         The penalty λ ≥ 0. Typical values for ratings in stars are 0.02 to 0.2 with
-        `weighted_regularization`, and 1 to 20 without. It does not depend on the
-        scale of y: multiplying y by a constant multiplies the predictions by it. With
-        0, a row that its ratings do not determine gets the solution of least norm.
+        `weighted_regularization`, and 1 to 20 without. It is in units of y: ratings
+        ten times as large want ten times the λ. With 0, a row that its ratings do not
+        determine gets the solution of least norm.
     weighted_regularization : bool, default=True
         Whether the penalty of an id grows with its ratings: c is the sum of its
         weights, as in ALS-WR [1]_ and as in stochastic gradient descent with a penalty

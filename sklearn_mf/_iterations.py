@@ -55,7 +55,7 @@ class Iterations:
                 f"more than tol={self.estimator.tol} of its value. Raise max_iter or "
                 "tol; tol=None runs all iterations without this warning.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=2,
             )
 
     def record(self, loss):

@@ -192,7 +192,7 @@ def test_column_name_that_is_not_there(data):
         als(user_column="usr").fit(frame, y)
 
 
-# ------------------------------------------------------------------ ids that do not fit
+# ----------------------------------------------------------------- ids that do not fit
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_weights_that_are_none(weights, match):
         als().fit([[1, 2], [3, 4]], [1.0, 2.0], sample_weight=weights)
 
 
-# -------------------------------------------------------------------- y, weights, pairs
+# ------------------------------------------------------------------- y, weights, pairs
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_fit_does_not_change_its_input(data):
         assert_array_equal(now, before)
 
 
-# ---------------------------------------------------------------------- sparse matrices
+# --------------------------------------------------------------------- sparse matrices
 
 
 FORMATS = ["coo", "csr", "csc", "bsr", "lil", "dok", "dia"]
@@ -573,7 +573,7 @@ def test_as_pairs_wants_a_sparse_matrix():
         as_pairs(np.eye(2))
 
 
-# --------------------------------------------------------------------------- cold start
+# -------------------------------------------------------------------------- cold start
 
 
 def test_score_warns_when_most_users_are_unseen(fitted):
@@ -596,7 +596,7 @@ def test_unshuffled_folds_of_a_sorted_file_warn():
         cross_validate(als(), X, y, cv=KFold(5, shuffle=True, random_state=0))
 
 
-# ------------------------------------------------------------------------ labels, codes
+# ----------------------------------------------------------------------- labels, codes
 
 
 @settings(max_examples=100, deadline=None)
