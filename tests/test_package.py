@@ -1,0 +1,114 @@
+"""The package as a whole: its import, its README, its layout, an interrupt."""
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sklearn_mf
+
+ROOT = Path(__file__).parents[1]
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+
+
+def test_import_compiles_nothing_and_sets_nothing():
+    code = """
+import os, threading, warnings
+import numba, numpy, sklearn.callback, sklearn.metrics
+before = dict(os.environ), threading.active_count(), numpy.geterr()
+import sklearn_mf
+from sklearn_mf._als_kernels import solve_rows
+from sklearn_mf._scoring_kernels import score_pairs
+assert (dict(os.environ), threading.active_count(), numpy.geterr()) == before
+print(solve_rows.signatures, score_pairs.signatures)
+"""
+    assert run_python(code) == "[] []\n"
+
+
+def test_public_names():
+    for name in sklearn_mf.__all__:
+        assert hasattr(sklearn_mf, name)
+    public = {name for name in dir(sklearn_mf) if not name.startswith("_")}
+    assert public - set(sklearn_mf.__all__) <= {"datasets"}
+
+
+def test_readme_example_runs(capsys):
+    (block,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S
+    )
+    names = {}
+    exec(block, names)
+    best, predictions = capsys.readouterr().out.splitlines()
+    assert best.startswith("{'n_factors'")
+    assert re.fullmatch(r"\[\d\.\d+ +\d\.\d+ *\]", predictions)
+    assert -names["search"].best_score_ < 0.9 * names["y"].std()
+
+
+def test_readme_lists_every_parameter_with_its_default():
+    rows = re.findall(
+        r"^\| (`.*?`) \| (.*?) \|", (ROOT / "README.md").read_text(), re.M
+    )
+    listed = {}
+    for names, defaults in rows:
+        names, defaults = re.findall(r"`(\w+)`", names), defaults.split(", ")
+        listed.update(zip(names, defaults, strict=False))
+    parameters = sklearn_mf.ALSFactorizer().get_params()
+    assert {name: eval(listed[name]) for name in parameters} == parameters
+
+
+def test_class_docstring_documents_parameters_and_attributes():
+    doc = sklearn_mf.ALSFactorizer.__doc__
+    doc = doc[: doc.index("See Also")]
+    described = set()
+    for names in re.findall(r"^    ([a-z_, ]+) : ", doc, re.M):
+        described.update(names.split(", "))
+    model = sklearn_mf.ALSFactorizer().fit([[0, 0], [1, 1]], [1.0, 2.0])
+    attributes = {name for name in vars(model) if name.endswith("_")}
+    assert described - {"feature_names_in_"} == attributes | set(model.get_params())
+    for name, value in model.get_params().items():
+        assert re.search(rf"^    .*\b{name}\b.* : .*default=.*{value}", doc, re.M), name
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_top_level_holds_what_was_agreed():
+    listing = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    agreed = {"pyproject.toml", "README.md", "sklearn_mf", "tests", "examples", "doc"}
+    agreed |= {"LICENSE", "CHANGELOG.md"}
+    found = {name.split("/")[0] for name in listing}
+    assert {name for name in found if not name.startswith(".")} <= agreed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_interrupt_ends_a_long_fit(n_jobs):
+    code = f"""
+from sklearn_mf import ALSFactorizer
+from sklearn_mf.datasets import make_ratings
+model = ALSFactorizer(64, max_iter=10**6, tol=None, verbose=True, n_jobs={n_jobs})
+try:
+    model.fit(*make_ratings(2000, 1000, 300_000, random_state=0))
+except KeyboardInterrupt:
+    print("interrupted", hasattr(model, "n_iter_"))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline().startswith("ALSFactorizer: iteration 1")
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert rest.splitlines()[-1] == "interrupted False"
+    assert process.returncode == 0
