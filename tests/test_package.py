@@ -70,15 +70,17 @@ def test_readme_lists_every_parameter_with_its_default():
 
 def test_class_docstring_documents_parameters_and_attributes():
     doc = sklearn_mf.ALSFactorizer.__doc__
-    doc = doc[: doc.index("See Also")]
-    described = set()
-    for names in re.findall(r"^    ([a-z_, ]+) : ", doc, re.M):
-        described.update(names.split(", "))
+    described, defaults = set(), {}
+    for line in re.findall(r"^    [a-z_, ]+ : .*", doc[: doc.index("See Also")], re.M):
+        names = line.split(" : ")[0].strip().split(", ")
+        described.update(names)
+        if "default=" in line:
+            values = line.split("default=")[1].split(" and ")
+            defaults.update(zip(names, map(eval, values), strict=True))
     model = sklearn_mf.ALSFactorizer().fit([[0, 0], [1, 1]], [1.0, 2.0])
     attributes = {name for name in vars(model) if name.endswith("_")}
-    assert described - {"feature_names_in_"} == attributes | set(model.get_params())
-    for name, value in model.get_params().items():
-        assert re.search(rf"^    .*\b{name}\b.* : .*default=.*{value}", doc, re.M), name
+    assert described == {*attributes, *model.get_params(), "feature_names_in_"}
+    assert defaults == model.get_params()
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
