@@ -16,10 +16,10 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from sklearn_mf._iterations import Iterations
+from sklearn_mf._labels import locate
 from sklearn_mf._ratings import (
     ColdStartWarning,
     as_pairs,
-    locate,
     read_pairs,
     read_ratings,
 )

@@ -1,24 +1,22 @@
-"""From user input to codes and back: the only reader of X, y and sample_weight.
+"""From user input to ratings and pairs: the only reader of X, y and sample_weight.
 
-    X, y ──columns──▶ labels and codes ──merge, sort──▶ Ratings (by user, by item)
-
-Ids are *labels* of any sortable kind. A *code* is the position of a label among the
-sorted labels of its side; -1 is the code of an unseen label.
+X, y ──columns──▶ labels and codes ──merge, sort──▶ Ratings (by user, by item)
 """
 
 from dataclasses import dataclass
 from functools import partial
-from numbers import Real
 
-import narwhals.stable.v2 as nw
+import narwhals.stable.v2 as nw  # comes with scikit-learn, as joblib does
 import numpy as np
 from scipy import sparse
-from sklearn.utils import assert_all_finite, check_array, check_consistent_length
+from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import (
     _check_sample_weight,
     column_or_1d,
     validate_data,
 )
+
+from sklearn_mf._labels import cast_exactly, factorize, locate
 
 FLOATS = (np.float64, np.float32)
 
@@ -318,161 +316,6 @@ def _take_columns(table, user_column, item_column):
         column = table[key] if isinstance(key, str) else table[:, key]
         columns.append((name, column.to_numpy() if names else column))
     return columns
-
-
-# ------------------------------------------------------------------------------ labels
-
-
-def factorize(name, column):
-    """Encode a column of ids.
-
-    Parameters
-    ----------
-    name : str
-        What error messages call the column.
-    column : ndarray of shape (n,)
-        Ids of any one sortable kind.
-
-    Returns
-    -------
-    labels : ndarray of shape (n_labels,)
-        The distinct ids, sorted: a numeric array, a string array, or, where these
-        cannot hold the ids exactly, an array of objects.
-    codes : int32 ndarray of shape (n,)
-        ``labels[codes]`` is `column`.
-    """
-    kind = column.dtype.kind
-    if kind == "b":
-        column, kind = column.view(np.uint8), "u"
-    if kind == "f":
-        assert_all_finite(column, input_name=f"X ({name})")
-        whole, exact = cast_exactly(column, np.int64)
-        if exact.all():
-            labels, codes = _factorize_integers(whole)
-            return labels.astype(column.dtype), codes
-    if kind in "iu":
-        return _factorize_integers(column)
-    if kind == "f":
-        labels, codes = np.unique(column, return_inverse=True)
-        return labels, codes.astype(np.int32)
-    if kind in "cmMV":
-        raise TypeError(
-            f"{name}: an id argument must be a string or a number, got a column of "
-            f"dtype {column.dtype}. Convert it, for example with astype(str)."
-        )
-    return _factorize_objects(name, column.tolist())
-
-
-def _factorize_integers(column):
-    """Encode integers: without a sort where their range is about dense."""
-    low, high = int(column.min()), int(column.max())
-    if high - low > max(4 * len(column), 2**16):
-        labels, codes = np.unique(column, return_inverse=True)
-        return labels, codes.astype(np.int32)
-    # Differences wrap around to the right unsigned number, whatever the width.
-    low = column.dtype.type(low)
-    offsets = np.subtract(column, low).view(f"u{column.dtype.itemsize}")
-    present = np.zeros(high - int(low) + 1, dtype=bool)
-    present[offsets] = True
-    labels = np.flatnonzero(present).astype(column.dtype) + low
-    codes = np.cumsum(present, dtype=np.int32) - np.int32(1)
-    return labels, codes[offsets]
-
-
-def _factorize_objects(name, values):
-    """Encode a list of Python objects: strings, or what NumPy keeps as objects."""
-    kinds = {_kind_of_type(kind): kind for kind in set(map(type, values))}
-    if "missing" in kinds or (
-        "number" in kinds and any(value != value for value in values)
-    ):
-        raise ValueError(
-            f"Input X ({name}) contains NaN or None: every rating needs an id. Drop "
-            "the rows without one."
-        )
-    if len(kinds) == 1 and "number" in kinds:
-        array = np.array(values)
-        if array.dtype.kind in "biuf" and array.tolist() == values:
-            return factorize(name, array)
-    try:
-        if len(kinds) > 1:
-            raise TypeError
-        uniques = sorted(set(values))
-    except TypeError:
-        got = " and ".join(sorted(kind.__name__ for kind in kinds.values()))
-        raise TypeError(
-            f"{name}: the id argument must be a string or a number, all of them of one "
-            f"kind that can be sorted; got {got}. Convert the column, for example with "
-            "astype(str)."
-        ) from None
-    codes = dict(zip(uniques, range(len(uniques)), strict=True))
-    return _as_labels(uniques), np.fromiter(
-        map(codes.__getitem__, values), np.int32, len(values)
-    )
-
-
-def _as_labels(uniques):
-    """Make an array of sorted objects, of a native dtype where that loses nothing."""
-    if isinstance(uniques[0], str):
-        labels = np.array(uniques)
-        if labels.tolist() == uniques:
-            return labels
-    labels = np.empty(len(uniques), dtype=object)
-    labels[:] = uniques
-    return labels
-
-
-def _kind_of_type(kind):
-    if issubclass(kind, Real):
-        return "number"
-    if issubclass(kind, str):
-        return "text"
-    if kind.__name__ in ("NoneType", "NAType", "NaTType"):
-        return "missing"
-    return kind.__name__
-
-
-def kind_of(labels):
-    """Name the kind of the ids in an array of labels."""
-    if labels.dtype.kind in "biuf":
-        return "number"
-    if labels.dtype.kind == "U":
-        return "text"
-    return _kind_of_type(type(labels[0]))
-
-
-def locate(name, wanted, labels):
-    """Give the code of each label wanted, int32, -1 where it is not among `labels`.
-
-    Both are sorted labels, from `factorize`. Numbers are equal where Python calls them
-    equal: 1.0 is 1, but no float is 2**53 + 1.
-    """
-    kind, known_kind = kind_of(wanted), kind_of(labels)
-    if kind != known_kind:
-        raise ValueError(
-            f"{name}: the ids are of kind {kind!r} (such as {wanted[:1].tolist()[0]!r})"
-            f", but fit saw {known_kind!r} (such as {labels[:1].tolist()[0]!r}). "
-            "Convert them to the kind of fit."
-        )
-    if labels.dtype == object or wanted.dtype == object:
-        codes = dict(zip(labels.tolist(), range(len(labels)), strict=True))
-        found = (codes.get(label, -1) for label in wanted.tolist())
-        return np.fromiter(found, np.int32, len(wanted))
-    exact = True
-    if kind == "number":
-        wanted, exact = cast_exactly(wanted, labels.dtype)
-    codes = np.searchsorted(labels, wanted).astype(np.int32)
-    codes[codes == len(labels)] = 0
-    codes[~(exact & (labels[codes] == wanted))] = -1
-    return codes
-
-
-def cast_exactly(values, dtype):
-    """Cast numbers; give the result and a mask of those that kept their value."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        cast = values.astype(dtype)
-        return cast, (cast.astype(values.dtype) == values) & (
-            (cast < 0) == (values < 0)
-        )
 
 
 # ---------------------------------------------------------------------------- matrices
