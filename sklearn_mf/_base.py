@@ -27,6 +27,7 @@ from sklearn_mf._scoring_kernels import score_pairs
 from sklearn_mf._threads import count_threads, thread_pool
 from sklearn_mf._version import __version__
 
+HEADER = ("n_features_in_", "feature_names_in_")  # what fit remembers of X's columns
 BLOCK_PAIRS = 2**16  # pairs to be scored that are worth a task of their own
 
 
@@ -97,11 +98,6 @@ class BaseFactorizer(
 
         def fitted():
             return {
-                **{
-                    name: value
-                    for name, value in vars(header).items()
-                    if name in ("n_features_in_", "feature_names_in_")
-                },
                 "users_": ratings.users,
                 "items_": ratings.items,
                 "rating_range_": ratings.range(),
@@ -112,21 +108,47 @@ class BaseFactorizer(
                 "loss_curve_": list(iterations.loss_curve),
             }
 
-        data = _callback_data(X, y, sample_weight)
         context = self._init_callback_context(max_subtasks=self.max_iter)
+        data, view = self._for_callbacks(header, X, y, sample_weight)
         context.call_on_fit_task_begin(estimator=self, **data)
-        iterations = Iterations(self, context, data, fitted)
+        iterations = Iterations(self, context, data, lambda: view | fitted())
         with thread_pool(count_threads(self.n_jobs)) as run:
             self._fit_factors(
                 ratings, user_factors, item_factors, mean, run, iterations
             )
+        attributes = fitted()
+        for name in HEADER:
+            if hasattr(header, name):
+                attributes[name] = getattr(header, name)
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
-        vars(self).update(fitted())
+        vars(self).update(attributes)
         context.call_on_fit_task_end(
-            estimator=self, reconstruction_attributes={}, **data
+            estimator=self, reconstruction_attributes=view, **data
         )
         return self
+
+    def _for_callbacks(self, header, X, y, sample_weight):
+        """Give what callbacks see of the data, and what lets an estimator read it.
+
+        Returns
+        -------
+        data : dict
+            X, y and metadata. In place of a sparse matrix its pairs, made if asked for.
+        view : dict
+            Attributes of an estimator that is to read this X, whatever it read before.
+        """
+        view = {
+            name: getattr(header, name, None)
+            for name in HEADER
+            if hasattr(header, name) or hasattr(self, name)
+        }
+        if sparse.issparse(X):
+            pairs = functools.cache(lambda: as_pairs(X))
+            view |= {"user_column": 0, "item_column": 1}
+            return {"X": lambda: pairs()[0], "y": lambda: pairs()[1]}, view
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        return {"X": X, "y": y, "metadata": metadata}, view
 
     def _start(self, ratings):
         """Give the factors to begin with: users zero, items random or those known."""
@@ -300,12 +322,3 @@ class BaseFactorizer(
                 stacklevel=2,
             )
         super().__setstate__(state)
-
-
-def _callback_data(X, y, sample_weight):
-    """Give X, y and metadata as callbacks want them: pairs, made only if asked for."""
-    if sparse.issparse(X):
-        pairs = functools.cache(lambda: as_pairs(X))
-        return {"X": lambda: pairs()[0], "y": lambda: pairs()[1]}
-    metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-    return {"X": X, "y": y, "metadata": metadata}

@@ -195,7 +195,7 @@ def read_pairs(estimator, X, users, items):
             "convert it first: X, y = sklearn_mf.as_pairs(X)."
         )
     table = _check_table(X, estimator, min_columns=1)
-    if hasattr(estimator, "n_features_in_"):  # a fit on a matrix saw no columns
+    if getattr(estimator, "n_features_in_", None):  # a fit on a matrix saw no columns
         validate_data(estimator, X, reset=False, skip_check_array=True)
     codes, cold_shares = [], []
     columns = _take_columns(table, estimator.user_column, estimator.item_column)
