@@ -7,6 +7,7 @@ from sklearn.utils._param_validation import Interval
 
 from sklearn_mf._als_kernels import solve_rows
 from sklearn_mf._base import BaseFactorizer
+from sklearn_mf._objective import penalise, penalty_counts
 from sklearn_mf._threads import cut_rows
 
 BLOCK_WORK = 1e7  # multiplications that are worth a task of their own: some ms
@@ -14,59 +15,66 @@ BLOCK_WORK = 1e7  # multiplications that are worth a task of their own: some ms
 
 def fit_als(
     ratings,
-    user_factors,
-    item_factors,
+    users,
+    items,
     *,
+    biased,
     mean,
-    regularization,
+    penalties,
     weighted_regularization,
     run,
     iterations,
 ):
-    """Minimise the objective of `ALSFactorizer` over users and items in turn.
+    """Minimise the objective over users and items in turn.
 
     Parameters
     ----------
     ratings : Ratings
         The ratings.
-    user_factors : ndarray of shape (n_users, n_factors)
-        Overwritten by the solution; what it holds at the start does not matter.
-    item_factors : ndarray of shape (n_items, n_factors)
+    users : ndarray of shape (n_users, n_columns)
+        Factors, and with `biased` the bias as the last column. Overwritten by the
+        solution; what it holds at the start does not matter.
+    items : ndarray of shape (n_items, n_columns)
         The start, overwritten by the solution.
+    biased : bool
+        Whether the last column holds biases.
     mean : float
         The global mean μ.
-    regularization : float
-        The penalty λ.
+    penalties : (float, float)
+        λ and λ_b.
     weighted_regularization : bool
-        Whether λ counts once for each unit of weight of an id, or once for an id.
+        Whether penalties count once for each unit of weight of an id, or once for it.
     run : callable
         From `thread_pool`.
     iterations : Iterations
         Ends the loop; takes the value of the objective after each sweep.
     """
-    users = _HalfSweep(ratings.by_user, regularization, weighted_regularization)
-    items = _HalfSweep(ratings.by_item, regularization, weighted_regularization)
+    user_side = _HalfSweep(ratings.by_user, biased, penalties, weighted_regularization)
+    item_side = _HalfSweep(ratings.by_item, biased, penalties, weighted_regularization)
     for _ in iterations:
-        users.solve(item_factors, user_factors, mean, run)
-        loss = items.solve(user_factors, item_factors, mean, run)
-        iterations.record(loss + users.penalise(user_factors))
+        user_side.solve(items, users, mean, run)
+        loss = item_side.solve(users, items, mean, run)
+        iterations.record(loss + user_side.penalise(users))
 
 
 class _HalfSweep:
     """Exact solves of all rows of one side."""
 
-    def __init__(self, side, regularization, weighted_regularization):
-        n_rows = len(side.indptr) - 1
-        strengths = side.strengths() if weighted_regularization else np.ones(n_rows)
+    def __init__(self, side, biased, penalties, weighted_regularization):
         self.side = side
-        self.penalty = (regularization * strengths).astype(side.ratings.dtype)
-        self.loss = np.empty(n_rows)
-        self.singular = np.empty(n_rows, dtype=bool)
+        self.biased = biased
+        self.penalties = penalties
+        self.counts = penalty_counts(side, weighted_regularization)
+        self.penalty, self.bias_penalty = (
+            (penalty * self.counts).astype(side.ratings.dtype) for penalty in penalties
+        )
+        self.loss = np.empty(len(self.counts))
+        self.singular = np.empty(len(self.counts), dtype=bool)
 
     def solve(self, fixed, solved, mean, run):
         """Solve every row of `solved`; give the objective less the other's penalty."""
-        side, n_factors = self.side, fixed.shape[1]
-        blocks = cut_rows((side.counts() + n_factors) * (n_factors**2 + 16), BLOCK_WORK)
+        side, n_columns = self.side, fixed.shape[1]
+        blocks = cut_rows((side.counts() + n_columns) * (n_columns**2 + 16), BLOCK_WORK)
         run(
             solve_rows,
             blocks,
@@ -75,7 +83,9 @@ class _HalfSweep:
             side.ratings,
             side.weights,
             fixed.dtype.type(mean),
+            self.biased,
             self.penalty,
+            self.bias_penalty,
             fixed,
             solved,
             self.loss,
@@ -85,10 +95,9 @@ class _HalfSweep:
             solved[row], self.loss[row] = self._solve_least_norm(row, fixed, mean)
         return self.loss.sum()
 
-    def penalise(self, factors):
-        """Give Σ_u λ_u ‖p_u‖² over the rows of this side."""
-        norms = np.einsum("uf,uf->u", factors, factors, dtype=np.float64)
-        return self.penalty @ norms
+    def penalise(self, rows):
+        """Give the penalty of the rows of this side."""
+        return penalise(rows, self.counts, self.penalties, self.biased)
 
     def _solve_least_norm(self, row, fixed, mean):
         """Solve a row whose normal equations are singular: of all minima the shortest.
@@ -100,13 +109,16 @@ class _HalfSweep:
         at = slice(side.indptr[row], side.indptr[row + 1])
         q = fixed[side.indices[at]].astype(np.float64)
         r = side.ratings[at].astype(np.float64) - mean
+        penalty = np.full(q.shape[1], self.penalty[row], dtype=np.float64)
+        if self.biased:
+            r -= q[:, -1]
+            q[:, -1] = 1
+            penalty[-1] = self.bias_penalty[row]
         if side.weights is not None:
             root = np.sqrt(side.weights[at], dtype=np.float64)
             q, r = root[:, np.newaxis] * q, root * r
-        if self.penalty[row] > 0:
-            n_factors = fixed.shape[1]
-            q = np.vstack([q, np.sqrt(self.penalty[row]) * np.eye(n_factors)])
-            r = np.concatenate([r, np.zeros(n_factors)])
+        q = np.vstack([q, np.diag(np.sqrt(penalty))[penalty > 0]])
+        r = np.concatenate([r, np.zeros(len(q) - len(r))])
         if not (np.isfinite(q).all() and np.isfinite(r).all()):
             return np.nan, np.nan
         x = np.linalg.lstsq(q, r)[0]
@@ -268,13 +280,14 @@ class ALSFactorizer(BaseFactorizer):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _fit_factors(self, ratings, user_factors, item_factors, mean, run, iterations):
+    def _solve(self, problem, run, iterations):
         fit_als(
-            ratings,
-            user_factors,
-            item_factors,
-            mean=mean,
-            regularization=self.regularization,
+            problem.ratings,
+            problem.users,
+            problem.items,
+            biased=False,
+            mean=problem.mean,
+            penalties=(self.regularization, 0.0),
             weighted_regularization=self.weighted_regularization,
             run=run,
             iterations=iterations,

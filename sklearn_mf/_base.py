@@ -3,6 +3,8 @@
 import copy
 import functools
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
@@ -17,8 +19,11 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from sklearn_mf._iterations import Iterations
 from sklearn_mf._labels import locate
+from sklearn_mf._objective import to_intercept, to_ratings
 from sklearn_mf._ratings import (
     ColdStartWarning,
+    HeldOut,
+    Ratings,
     as_pairs,
     read_pairs,
     read_ratings,
@@ -31,13 +36,75 @@ HEADER = ("n_features_in_", "feature_names_in_")  # what fit remembers of X's co
 BLOCK_PAIRS = 2**16  # pairs to be scored that are worth a task of their own
 
 
+@dataclass
+class Problem:
+    """What a solver is to solve, and where it stands.
+
+    Attributes
+    ----------
+    ratings : Ratings
+        What it learns from.
+    users, items : ndarrays of shape (n_users, n_columns) and (n_items, n_columns)
+        Factors, and in a model with biases the bias as the last column. Solvers change
+        them in place.
+    mean : float
+        The mean rating.
+    rng : RandomState
+        Source of all that is random.
+    held_out : HeldOut or None
+        Ratings that are kept from the solver, to be scored.
+    descent : Descent or None
+        Where stochastic gradient descent stands.
+    publish : callable or None
+        Brings users and items up to date, while a solver works on copies.
+    """
+
+    ratings: Ratings
+    users: np.ndarray
+    items: np.ndarray
+    mean: float
+    rng: np.random.RandomState
+    held_out: HeldOut | None = None
+    descent: object = None
+    publish: Callable | None = None
+
+
+def predict_codes(users, items, intercept, biased, logistic, P, Q, n_jobs):
+    """Predict the rating of pairs of codes.
+
+    Parameters
+    ----------
+    users, items, intercept, biased, P, Q
+        See `score_pairs`.
+    logistic : bool
+        Whether predictions are the probabilities σ of the scores.
+    n_jobs : int or None
+        Number of threads.
+
+    Returns
+    -------
+    ndarray of shape (n_pairs,), of the dtype of P
+    """
+    scores = np.empty(len(users), dtype=P.dtype)
+    starts = range(0, len(scores), BLOCK_PAIRS)
+    blocks = [(start, min(start + BLOCK_PAIRS, len(scores))) for start in starts]
+    with thread_pool(count_threads(n_jobs)) as run:
+        intercept = P.dtype.type(intercept)
+        run(score_pairs, blocks, users, items, intercept, biased, P, Q, scores)
+    return to_ratings(scores, logistic)
+
+
 class BaseFactorizer(
     CallbackSupportMixin, TransformerMixin, RegressorMixin, BaseEstimator
 ):
     """A factorisation of ratings as an estimator of scikit-learn.
 
-    A subclass gives its parameters and `_fit_factors`, which runs its solver.
+    A subclass gives its parameters and `_solve`, which runs its solver.
     """
+
+    _biased = False  # whether the model has biases
+    _logistic = False  # whether it predicts probabilities, under log loss
+    _patience = 1  # iterations in a row without progress that end a fit
 
     _parameter_constraints: dict = {
         "n_factors": [Interval(Integral, 1, None, closed="left")],
@@ -93,40 +160,105 @@ class BaseFactorizer(
         """
         header = copy.copy(self)
         ratings = read_ratings(header, X, y, sample_weight)
-        mean = ratings.mean() if self.fit_intercept else 0.0
-        user_factors, item_factors = self._start(ratings)
-
-        def fitted():
-            return {
-                "users_": ratings.users,
-                "items_": ratings.items,
-                "rating_range_": ratings.range(),
-                "global_mean_": mean,
-                "user_factors_": user_factors.copy(),
-                "item_factors_": item_factors.copy(),
-                "n_iter_": len(iterations.loss_curve),
-                "loss_curve_": list(iterations.loss_curve),
-            }
-
+        problem = self._pose(ratings)
         context = self._init_callback_context(max_subtasks=self.max_iter)
         data, view = self._for_callbacks(header, X, y, sample_weight)
         context.call_on_fit_task_begin(estimator=self, **data)
-        iterations = Iterations(self, context, data, lambda: view | fitted())
+        iterations = Iterations(
+            self,
+            context,
+            data,
+            lambda: view | self._attributes(problem, iterations),
+            remedy=self._remedy(),
+            patience=self._patience,
+        )
         with thread_pool(count_threads(self.n_jobs)) as run:
-            self._fit_factors(
-                ratings, user_factors, item_factors, mean, run, iterations
+            self._solve(problem, run, iterations)
+        self._adopt(self._attributes(problem, iterations), header)
+        context.call_on_fit_task_end(
+            estimator=self, reconstruction_attributes=view, **data
+        )
+        return self
+
+    def _pose(self, ratings):
+        """Give the problem that the solver is to solve, and where it begins."""
+        rng = check_random_state(self.random_state)
+        users, items = self._start(ratings, rng)
+        return Problem(ratings, users, items, self._mean(ratings), rng)
+
+    def _mean(self, ratings):
+        return ratings.mean() if self.fit_intercept else 0.0
+
+    def _start(self, ratings, rng):
+        """Give the rows to begin with: random, or those of the previous fit."""
+        items = self._draw(ratings.by_item, rng, ratings.dtype)
+        users = self._draw(ratings.by_user, rng, ratings.dtype)
+        if self.warm_start and self.__sklearn_is_fitted__():
+            self._check_n_factors()
+            name = f"user_column={self.user_column!r}"
+            known = locate(name, ratings.users, self.users_)
+            users[known >= 0] = self._rows("user")[known[known >= 0]]
+            name = f"item_column={self.item_column!r}"
+            known = locate(name, ratings.items, self.items_)
+            items[known >= 0] = self._rows("item")[known[known >= 0]]
+        return users, items
+
+    def _check_n_factors(self):
+        fitted = self.item_factors_.shape[1]
+        if fitted != self.n_factors:
+            raise ValueError(
+                f"n_factors={self.n_factors}, but the fit to go on from has {fitted} "
+                "factors: set n_factors back, or begin anew with fit and "
+                "warm_start=False."
             )
-        attributes = fitted()
+
+    def _draw(self, side, rng, dtype):
+        """Draw the factors of the rows that have ratings; all else is zero."""
+        rows = np.zeros((len(side.indptr) - 1, self.n_factors + self._biased), dtype)
+        rated = np.flatnonzero(side.counts())
+        rows[rated, : self.n_factors] = rng.normal(
+            scale=self.init_scale, size=(len(rated), self.n_factors)
+        )
+        return rows
+
+    def _rows(self, side):
+        """Give the fitted parameters of a side as the kernels want them."""
+        factors = getattr(self, f"{side}_factors_")
+        if not self._biased:
+            return factors
+        return np.column_stack([factors, getattr(self, f"{side}_biases_")])
+
+    def _attributes(self, problem, iterations):
+        """Give the fitted attributes as if the iterations ended here."""
+        if problem.publish is not None:
+            problem.publish()
+        attributes = {
+            "users_": problem.ratings.users,
+            "items_": problem.ratings.items,
+            "rating_range_": problem.ratings.range(),
+            "global_mean_": problem.mean,
+            "n_iter_": len(iterations.loss_curve),
+            "loss_curve_": list(iterations.loss_curve),
+        }
+        for side, rows in (("user", problem.users), ("item", problem.items)):
+            if self._biased:
+                attributes[f"{side}_biases_"] = rows[:, -1].copy()
+                rows = rows[:, :-1]
+            attributes[f"{side}_factors_"] = rows.copy()
+        return attributes
+
+    def _adopt(self, attributes, header):
+        """Replace all fitted attributes."""
         for name in HEADER:
             if hasattr(header, name):
                 attributes[name] = getattr(header, name)
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
         vars(self).update(attributes)
-        context.call_on_fit_task_end(
-            estimator=self, reconstruction_attributes=view, **data
-        )
-        return self
+
+    def _remedy(self):
+        """Say what a user can do when the objective overflows."""
+        return "Scale y down, or pass it as float64 if it is float32."
 
     def _for_callbacks(self, header, X, y, sample_weight):
         """Give what callbacks see of the data, and what lets an estimator read it.
@@ -149,28 +281,6 @@ class BaseFactorizer(
             return {"X": lambda: pairs()[0], "y": lambda: pairs()[1]}, view
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         return {"X": X, "y": y, "metadata": metadata}, view
-
-    def _start(self, ratings):
-        """Give the factors to begin with: users zero, items random or those known."""
-        n_users, n_items = len(ratings.users), len(ratings.items)
-        rng = check_random_state(self.random_state)
-        user_factors = np.zeros((n_users, self.n_factors), dtype=ratings.dtype)
-        item_factors = np.zeros((n_items, self.n_factors), dtype=ratings.dtype)
-        rated = np.flatnonzero(ratings.by_item.counts())
-        item_factors[rated] = rng.normal(
-            scale=self.init_scale, size=(len(rated), self.n_factors)
-        )
-        if self.warm_start and self.__sklearn_is_fitted__():
-            if self.item_factors_.shape[1] != self.n_factors:
-                raise ValueError(
-                    f"n_factors={self.n_factors}, but warm_start=True goes on from "
-                    f"{self.item_factors_.shape[1]} factors: set n_factors back, or "
-                    "warm_start=False to begin anew."
-                )
-            name = f"item_column={self.item_column!r}"
-            known = locate(name, ratings.items, self.items_)
-            item_factors[known >= 0] = self.item_factors_[known[known >= 0]]
-        return user_factors, item_factors
 
     def predict(self, X):
         """Predict the rating of each pair.
@@ -281,22 +391,19 @@ class BaseFactorizer(
         return read_pairs(self, X, self.users_, self.items_)
 
     def _predict(self, pairs):
-        n_pairs = len(pairs.users)
-        scores = np.empty(n_pairs, dtype=self.user_factors_.dtype)
-        starts = range(0, n_pairs, BLOCK_PAIRS)
-        blocks = [(start, min(start + BLOCK_PAIRS, n_pairs)) for start in starts]
-        with thread_pool(count_threads(self.n_jobs)) as run:
-            run(
-                score_pairs,
-                blocks,
-                pairs.users,
-                pairs.items,
-                scores.dtype.type(self.global_mean_),
-                self.user_factors_,
-                self.item_factors_,
-                scores,
-            )
-        return scores.clip(*self.rating_range_, out=scores) if self.clip else scores
+        predictions = predict_codes(
+            pairs.users,
+            pairs.items,
+            to_intercept(self.global_mean_, self._logistic),
+            self._biased,
+            self._logistic,
+            self._rows("user"),
+            self._rows("item"),
+            self.n_jobs,
+        )
+        if self.clip:
+            predictions.clip(*self.rating_range_, out=predictions)
+        return predictions
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "user_factors_")

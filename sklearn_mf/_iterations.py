@@ -22,19 +22,33 @@ class Iterations:
         X, y and metadata, as the callbacks want them.
     fitted : callable
         Gives the attributes of the estimator as if the fit stopped here, a dict.
+    remedy : str
+        What a user can do if the objective overflows.
+    patience : int
+        Iterations in a row without progress after which the fit has converged.
 
     Attributes
     ----------
     loss_curve : list of float
         Value of the objective after each iteration.
+    validation_scores : list of float
+        Score of the held-out ratings after each iteration that gave one.
+    best_iter : int
+        The iteration, counted from 1, with the best score, or else the last one.
     """
 
-    def __init__(self, estimator, context, data, fitted):
+    def __init__(self, estimator, context, data, fitted, remedy, patience):
         self.estimator = estimator
         self.context = context
         self.data = data
         self.fitted = fitted
+        self.remedy = remedy
+        self.patience = patience
         self.loss_curve = []
+        self.validation_scores = []
+        self.best_iter = 0
+        self._best = None
+        self._without_progress = 0
 
     def __iter__(self):
         for _ in range(self.estimator.max_iter):
@@ -46,38 +60,80 @@ class Iterations:
                 reconstruction_attributes=self.fitted,
                 **self.data,
             )
-            if asked_to_stop or self._converged():
+            if asked_to_stop or self._without_progress >= self.patience:
                 return
         if self.estimator.tol:
             warnings.warn(
                 f"{type(self.estimator).__name__} did not converge in max_iter="
-                f"{self.estimator.max_iter} iterations: the objective still falls by "
-                f"more than tol={self.estimator.tol} of its value. Raise max_iter or "
+                f"{self.estimator.max_iter} iterations: progress is still more "
+                f"than tol={self.estimator.tol} of the objective. Raise max_iter or "
                 "tol; tol=None runs all iterations without this warning.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
 
-    def record(self, loss):
+    def record(self, loss, score=None):
         """Take the value of the objective after an iteration.
+
+        Parameters
+        ----------
+        loss : float
+            Value of the objective.
+        score : float or None
+            Score of the held-out ratings, higher is better. Progress is measured by
+            it, where there is one.
+
+        Returns
+        -------
+        bool
+            Whether there was no better iteration before.
 
         Raises
         ------
         FloatingPointError
-            If it is not finite.
+            If the objective is not finite.
         """
         name, n_iter = type(self.estimator).__name__, len(self.loss_curve) + 1
         if not np.isfinite(loss):
             raise FloatingPointError(
-                f"{name}: the objective is {loss} after iteration {n_iter}. Scale y "
-                "down, or pass it as float64 if it is float32."
+                f"{name}: the objective is {loss} after iteration {n_iter}. "
+                f"{self.remedy}"
             )
         self.loss_curve.append(float(loss))
         if self.estimator.verbose:
-            print(f"{name}: iteration {n_iter}, objective {loss:.6g}")
+            note = "" if score is None else f", validation score {score:.6g}"
+            print(f"{name}: iteration {n_iter}, objective {loss:.6g}{note}")
+        error = loss
+        if score is not None:
+            error = -score
+            self.validation_scores.append(float(score))
+        best, tol = self._best, self.estimator.tol or 0
+        is_best = best is None or error < best
+        if best is None or best - error > tol * abs(best):
+            self._without_progress = 0
+        elif tol or score is not None:
+            self._without_progress += 1
+        if is_best:
+            self._best = error
+        if is_best or score is None:
+            self.best_iter = n_iter
+        return is_best
 
-    def _converged(self):
-        if not self.estimator.tol or len(self.loss_curve) < 2:
-            return False
-        before, now = self.loss_curve[-2:]
-        return before - now <= self.estimator.tol * before
+
+class OnePass:
+    """The iterations of `partial_fit`: a single one, which nobody watches."""
+
+    best_iter = 1
+
+    def __init__(self, remedy):
+        self.remedy = remedy
+        self.loss_curve = []
+
+    def __iter__(self):
+        yield
+
+    def record(self, loss):
+        """Take the value of the objective; see `Iterations.record`."""
+        if not np.isfinite(loss):
+            raise FloatingPointError(f"The objective is {loss}. {self.remedy}")
+        self.loss_curve.append(float(loss))

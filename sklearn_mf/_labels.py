@@ -160,3 +160,28 @@ def cast_exactly(values, dtype):
         return cast, (cast.astype(values.dtype) == values) & (
             (cast < 0) == (values < 0)
         )
+
+
+def merge(name, old, new):
+    """Merge two arrays of labels.
+
+    Parameters
+    ----------
+    name : str
+        What error messages call the column.
+    old, new : ndarrays
+        Sorted labels of the same kind, from `factorize`.
+
+    Returns
+    -------
+    labels : ndarray
+        All of them, sorted.
+    old_codes, new_codes : int32 ndarrays
+        Where the old and the new labels stand in `labels`.
+    """
+    known = locate(name, new, old)
+    if (known >= 0).all():
+        return old, np.arange(len(old), dtype=np.int32), known
+    # Lists, since NumPy would make floats of int64 and uint64.
+    labels, codes = _factorize_objects(name, old.tolist() + new.tolist())
+    return labels, codes[: len(old)], codes[len(old) :]

@@ -114,7 +114,7 @@ class Pairs:
     cold_share: float
 
 
-def read_ratings(estimator, X, y, sample_weight):
+def read_ratings(estimator, X, y, sample_weight, *, reset=True, dtype=None):
     """Read the input of fit.
 
     Parameters
@@ -123,19 +123,24 @@ def read_ratings(estimator, X, y, sample_weight):
         Gives the columns; its `n_features_in_` and `feature_names_in_` are set.
     X, y, sample_weight
         As in `BaseFactorizer.fit`.
+    reset : bool
+        Whether the columns of X are seen for the first time.
+    dtype : dtype or None
+        Float type of the ratings; None leaves it to y.
 
     Returns
     -------
     Ratings
     """
     if sparse.issparse(X):
-        return _read_matrix(estimator, X, y, sample_weight)
-    table = _check_table(X, estimator)
-    validate_data(estimator, X, y, reset=True, skip_check_array=True)
+        return _read_matrix(estimator, X, y, sample_weight, dtype)
+    table = _check_table(X, estimator, min_columns=2 if reset else 1)
+    if reset or getattr(estimator, "n_features_in_", None):
+        validate_data(estimator, X, y, reset=reset, skip_check_array=True)
     user_column, item_column = _take_columns(
         table, estimator.user_column, estimator.item_column
     )
-    y = _read_targets(y)
+    y = _read_targets(y, dtype)
     check_consistent_length(table, y)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(
@@ -155,7 +160,7 @@ def read_ratings(estimator, X, y, sample_weight):
     return Ratings(users, items, by_user, by_item)
 
 
-def _read_matrix(estimator, R, y, sample_weight):
+def _read_matrix(estimator, R, y, sample_weight, dtype):
     """Read the input of fit when it is a sparse matrix alone."""
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
@@ -168,9 +173,71 @@ def _read_matrix(estimator, R, y, sample_weight):
     for name in ("n_features_in_", "feature_names_in_"):
         vars(estimator).pop(name, None)
     by_user, by_item = _sort_both_ways(
-        R.row, R.col, _read_targets(R.data), None, R.shape
+        R.row, R.col, _read_targets(R.data, dtype), None, R.shape
     )
     return Ratings(np.arange(R.shape[0]), np.arange(R.shape[1]), by_user, by_item)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Ratings that are kept from the solver, to be scored.
+
+    Attributes
+    ----------
+    users, items : int32 ndarrays of shape (n_held_out,)
+        Codes.
+    ratings, weights : ndarrays of shape (n_held_out,); weights may be None
+        The ratings and their weights.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    ratings: np.ndarray
+    weights: np.ndarray | None
+
+
+def hold_out(ratings, fraction, rng):
+    """Take some ratings out at random, so that no user or item loses its last one.
+
+    Parameters
+    ----------
+    ratings : Ratings
+        The ratings.
+    fraction : float
+        Share of the ratings to be taken out.
+    rng : RandomState
+        Source of the choice.
+
+    Returns
+    -------
+    Ratings
+        The others.
+    HeldOut or None
+        What was taken; None if no rating can be spared by both its user and its item.
+    """
+    side = ratings.by_user
+    users = np.repeat(np.arange(len(ratings.users), dtype=np.int32), side.counts())
+    order = rng.permutation(len(users))
+    # The last rating of each id in this order is kept.
+    spare = np.ones(len(order), dtype=bool)
+    for codes in (users, side.indices):
+        last = np.full(codes.max() + 1, -1)
+        np.maximum.at(last, codes[order], np.arange(len(order)))
+        spare[last[last >= 0]] = False
+    taken = order[spare][: max(1, round(fraction * len(order)))]
+    if len(taken) == 0:
+        return ratings, None
+    mask = np.zeros(len(order), dtype=bool)
+    mask[taken] = True
+
+    def part(mask):
+        weights = None if side.weights is None else side.weights[mask]
+        return users[mask], side.indices[mask], side.ratings[mask], weights
+
+    shape = len(ratings.users), len(ratings.items)
+    by_user, by_item = _sort_both_ways(*part(~mask), shape)
+    kept = Ratings(ratings.users, ratings.items, by_user, by_item)
+    return kept, HeldOut(*part(mask))
 
 
 def read_pairs(estimator, X, users, items):
@@ -207,10 +274,10 @@ def read_pairs(estimator, X, users, items):
     return Pairs(*codes, cold_share=cold_shares[0])
 
 
-def _read_targets(y):
+def _read_targets(y, dtype=None):
     """Validate y: one dimension, finite, float32 if it was, else float64."""
     y = column_or_1d(y, warn=True)
-    return check_array(y, ensure_2d=False, dtype=FLOATS, input_name="y")
+    return check_array(y, ensure_2d=False, dtype=dtype or FLOATS, input_name="y")
 
 
 def _sort_both_ways(users, items, ratings, weights, shape):

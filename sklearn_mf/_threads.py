@@ -93,7 +93,7 @@ def thread_pool(n_threads):
     callable
         ``run(kernel, blocks, *args)`` calls ``kernel(start, stop, *args)`` for each
         block and returns when all are done. An exception, KeyboardInterrupt included,
-        drops the blocks that have not begun.
+        drops the blocks that have not begun. ``run.n_threads`` is `n_threads`.
     """
     if n_threads == 1:
 
@@ -101,6 +101,7 @@ def thread_pool(n_threads):
             for start, stop in blocks:
                 kernel(start, stop, *args)
 
+        run.n_threads = 1
         yield run
         return
 
@@ -114,6 +115,7 @@ def thread_pool(n_threads):
         for task in tasks:
             task.result()
 
+    run.n_threads = n_threads
     try:
         yield run
     finally:

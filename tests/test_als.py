@@ -62,7 +62,7 @@ def test_solve_rows_against_reference(n_factors, weighted, dtype):
     loss, singular = np.full(len(sizes), np.nan), np.ones(len(sizes), dtype=bool)
     solve_rows(
         0, len(sizes), indptr, indices.astype(np.int32), ratings, weights, dtype(2.5),
-        penalty, fixed, solved, loss, singular,
+        False, penalty, penalty, fixed, solved, loss, singular,
     )  # fmt: skip
     assert not singular.any()
     for row, (begin, end) in enumerate(itertools.pairwise(indptr)):
@@ -86,8 +86,8 @@ def test_solve_rows_writes_its_rows_only():
     solved, loss = np.full((3, 2), 7.0), np.full(3, 7.0)
     singular = np.ones(3, dtype=bool)
     solve_rows(
-        1, 2, indptr, indices, np.ones(3), None, 0.0, np.ones(3), np.ones((1, 2)),
-        solved, loss, singular,
+        1, 2, indptr, indices, np.ones(3), None, 0.0, False, np.ones(3), np.ones(3),
+        np.ones((1, 2)), solved, loss, singular,
     )  # fmt: skip
     assert_array_equal(solved[[0, 2]], 7)
     assert_allclose(solved[1], 1 / 3)
@@ -345,9 +345,7 @@ def test_warm_start_knows_items_by_their_ids(data):
 
 def test_warm_start_with_another_number_of_factors(data):
     model = als(warm_start=True).fit(*data).set_params(n_factors=4)
-    with pytest.raises(
-        ValueError, match=r"n_factors=4, but warm_start=True .* 3 factors"
-    ):
+    with pytest.raises(ValueError, match=r"n_factors=4, but the fit .* 3 factors"):
         model.fit(*data)
 
 

@@ -3,11 +3,30 @@
 import os
 
 import pytest
+from scipy.special import expit
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
-from sklearn_mf import ALSFactorizer
+from sklearn_mf import ALSFactorizer, BiasedMF, SGDFactorizer
 
 N_CHECKS = 65
+
+
+class Squashed:
+    """Squashes y, once it is read, to what log loss wants: the checks give any y."""
+
+    def _check_range(self, ratings):
+        for side in (ratings.by_user, ratings.by_item):
+            side.ratings[:] = expit(side.ratings)
+        return super()._check_range(ratings)
+
+
+class LogLossSGD(Squashed, SGDFactorizer):
+    pass
+
+
+class LogLossBiased(Squashed, BiasedMF):
+    pass
+
 
 ESTIMATORS = [
     ALSFactorizer(),
@@ -27,11 +46,48 @@ ESTIMATORS = [
     ALSFactorizer(n_jobs=2),
     ALSFactorizer(random_state=0),
     ALSFactorizer(verbose=True),
+    SGDFactorizer(),
+    SGDFactorizer(n_factors=1),
+    SGDFactorizer(regularization=0),
+    SGDFactorizer(weighted_regularization=False),
+    SGDFactorizer(fit_intercept=False),
+    # Some checks have ratings in the hundreds, where plain steps must be short.
+    SGDFactorizer(optimizer="sgd", learning_rate=1e-3),
+    SGDFactorizer(optimizer="sgd", momentum=0.9, learning_rate=1e-4),
+    SGDFactorizer(optimizer="sgd", momentum=0.9, nesterov=True, learning_rate=1e-4),
+    SGDFactorizer(optimizer="adam"),
+    SGDFactorizer(learning_rate_schedule="exponential"),
+    SGDFactorizer(learning_rate_schedule="invscaling"),
+    SGDFactorizer(batch_size=8),
+    SGDFactorizer(batch_size=10**6, optimizer="adam"),
+    SGDFactorizer(shuffle=False),
+    SGDFactorizer(early_stopping=True),
+    LogLossSGD(loss="log_loss"),
+    SGDFactorizer(tol=None, max_iter=2),
+    SGDFactorizer(clip=False, init_scale=1.0),
+    SGDFactorizer(user_column=1, item_column=0),
+    SGDFactorizer(n_jobs=2, random_state=0, verbose=True),
+    BiasedMF(),
+    BiasedMF(n_factors=0),
+    BiasedMF(bias_regularization=0, regularization=0),
+    BiasedMF(weighted_regularization=False),
+    BiasedMF(fit_intercept=False),
+    BiasedMF(user_column=1, item_column=0),
+    BiasedMF(solver="sgd"),
+    BiasedMF(solver="sgd", n_factors=0),
+    BiasedMF(solver="sgd", early_stopping=True, validation_fraction=0.3),
+    LogLossBiased(solver="sgd", loss="log_loss"),
+    LogLossBiased(solver="sgd", loss="log_loss", n_factors=0),
+    BiasedMF(solver="sgd", bias_learning_rate=0.01, bias_regularization=0.5),
+    BiasedMF(solver="sgd", weighted_regularization=False, fit_intercept=False),
+    BiasedMF(solver="sgd", optimizer="adam", batch_size=4),
+    BiasedMF(solver="sgd", optimizer="sgd", momentum=0.5, learning_rate=1e-3),
 ]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn_mf.ColdStartWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:early_stopping=True finds no rating")
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
 def test_check_estimator(estimator):
     results = check_estimator(estimator, on_skip=None)

@@ -1,0 +1,868 @@
+"""Stochastic gradient descent: the solver loop and its estimator."""
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.metrics import root_mean_squared_error
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+
+from sklearn_mf import _sgd_kernels as kernels
+from sklearn_mf._base import BaseFactorizer, Problem, predict_codes
+from sklearn_mf._iterations import OnePass
+from sklearn_mf._labels import merge
+from sklearn_mf._objective import to_intercept
+from sklearn_mf._ratings import hold_out, read_ratings
+from sklearn_mf._threads import count_threads, thread_pool
+
+MAX_GRID = 32  # blocks on a side of the grid
+BLOCK_RATINGS = 2**13  # the fewest ratings that a block should have
+CACHE_LINE = 64  # bytes
+TINY = np.finfo(np.float64).tiny
+BLOCK_BATCHES = 16  # the fewest batches that a block should have
+
+
+@dataclass
+class Descent:
+    """How to step along gradients, and what the steps before have left.
+
+    Attributes
+    ----------
+    optimizer : int
+        One of the constants of the kernels.
+    constants : tuple of 3 floats
+        Momentum or β₁, β₂ and ε.
+    rates, penalties : tuples of 2 floats
+        Learning rate and λ: of the factors, and of the biases.
+    schedule : callable
+        Gives the factor on the learning rates in an epoch, counted from 0.
+    batch_size : int
+        Ratings of a batch.
+    shuffle : bool
+        Whether each epoch has an order of its own.
+    n_epochs : int
+        Epochs run so far.
+    weighted_regularization : bool
+        Whether penalties count once for each unit of weight of an id, or once for it.
+    state : dict of ndarrays
+        ``first``, ``second`` and ``powers`` of users and items; see the kernels.
+    """
+
+    optimizer: int
+    constants: tuple
+    rates: tuple
+    penalties: tuple
+    schedule: Callable
+    batch_size: int
+    shuffle: bool
+    weighted_regularization: bool
+    n_epochs: int = 0
+    state: dict = field(default_factory=dict)
+
+    def begin(self, name, rows):
+        """Give the state of a side; make it, unless there is one that fits.
+
+        Parameters
+        ----------
+        name : {"user", "item"}
+            The side.
+        rows : ndarray of shape (n_rows, n_columns)
+            Its parameters.
+
+        Returns
+        -------
+        dict of 3 ndarrays
+            ``first``, ``second`` and ``powers``.
+        """
+        n_rows, n_columns = rows.shape
+        first = self.optimizer in (kernels.MOMENTUM, kernels.NESTEROV, kernels.ADAM)
+        second = self.optimizer in (kernels.ADAGRAD, kernels.ADAM)
+        fresh = {
+            "first": np.zeros((n_rows, n_columns * first), rows.dtype),
+            "second": np.zeros((n_rows, n_columns * second), rows.dtype),
+            "powers": np.ones((n_rows, 2 * (first and second)), rows.dtype),
+        }
+        for key, array in fresh.items():
+            kept = self.state.get(f"{name}_{key}")
+            if kept is None or kept.shape != array.shape:
+                self.state[f"{name}_{key}"] = array
+        return {key: self.state[f"{name}_{key}"] for key in fresh}
+
+    def shares(self, side):
+        """Give the share of a row's penalty that a unit of its weight carries.
+
+        None stands for ones.
+        """
+        if self.weighted_regularization:
+            return None
+        return 1 / np.maximum(side.strengths(), TINY)
+
+
+class _Grid:
+    """Ratings cut into blocks of users × items that can be passed over side by side.
+
+    The blocks of a diagonal share no user and no item. Their number depends on the
+    data and the batches, never on threads, and so does the result.
+
+    Attributes
+    ----------
+    n_sides : int
+        The grid has n_sides × n_sides blocks; block t * n_sides + k is the k-th of
+        diagonal t.
+    bounds : int64 ndarray of shape (n_sides**2 + 1,)
+        Where the ratings of each block begin and end.
+    user_order, item_order : ndarrays of shape (n_users,) and (n_items,)
+        Codes in the order in which the rows should stand: group after group.
+    users, items : int32 ndarrays of shape (n_ratings,)
+        Places of user and item in these orders, for each rating in order of blocks.
+    ratings, weights : ndarrays of shape (n_ratings,)
+        The ratings, and their weights or None, in order of blocks.
+    """
+
+    def __init__(self, ratings, batch_size, shuffle, rng):
+        side, n_ratings = ratings.by_user, len(ratings.by_user.ratings)
+        fewest = BLOCK_RATINGS
+        if batch_size > 1:
+            fewest = max(fewest, BLOCK_BATCHES * batch_size)
+        most = min(MAX_GRID, len(ratings.users), len(ratings.items))
+        self.n_sides = int(np.clip((n_ratings / fewest) ** 0.5, 1, most))
+        self.user_order, user_place, user_group = self._group(side.counts(), rng)
+        item_counts = ratings.by_item.counts()
+        self.item_order, item_place, item_group = self._group(item_counts, rng)
+        users = np.repeat(np.arange(len(ratings.users)), side.counts())
+        order = rng.permutation(n_ratings) if shuffle else np.arange(n_ratings)
+        row, column = user_group[users[order]], item_group[side.indices[order]]
+        block = (column - row) % self.n_sides * self.n_sides + row
+        order = order[np.argsort(block, kind="stable")]
+        counts = np.bincount(block, minlength=self.n_sides**2)
+        self.bounds = np.concatenate([[0], np.cumsum(counts)])
+        self.users = user_place[users[order]]
+        self.items = item_place[side.indices[order]]
+        self.ratings = side.ratings[order]
+        self.weights = None if side.weights is None else side.weights[order]
+
+    def _group(self, counts, rng):
+        """Deal rows at random to groups of about equal numbers of ratings."""
+        order = rng.permutation(len(counts))
+        end = np.cumsum(counts[order])
+        middle = end - counts[order] / 2
+        place = np.empty(len(order), dtype=np.int32)
+        place[order] = np.arange(len(order))
+        group = np.minimum(middle * self.n_sides / end[-1], self.n_sides - 1)
+        return order, place, group.astype(np.int16)[place]
+
+    def orders(self, shuffle, rng):
+        """Draw the order within each block: offsets and strides, int64."""
+        sizes = np.maximum(np.diff(self.bounds), 1)
+        if not shuffle:
+            return np.zeros_like(sizes), np.ones_like(sizes)
+        strides = rng.randint(sizes) + 1
+        while (bad := np.gcd(strides, sizes) > 1).any():
+            strides[bad] = strides[bad] % sizes[bad] + 1
+        return rng.randint(sizes), strides
+
+    def diagonals(self, n_threads):
+        """Yield, for each diagonal, tasks: blocks from begin to end."""
+        cuts = np.linspace(0, self.n_sides, min(n_threads, self.n_sides) + 1).astype(
+            int
+        )
+        for first in range(0, self.n_sides**2, self.n_sides):
+            yield list(zip(first + cuts[:-1], first + cuts[1:], strict=True))
+
+
+class _Rows:
+    """The rows of a side as the kernels want them.
+
+    The rows of a group of the grid stand together, and each is padded to whole cache
+    lines, so that two threads never write to the same line. With biases, the last
+    column is split in two: the bias and a column of ones, whichever is first.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_rows, n_padded)
+        The parameters.
+    first, second, powers : ndarrays of shape (n_rows, …)
+        The state of the optimizer.
+    rates, penalties : ndarrays of shape (n_padded,)
+        Learning rate, where the schedule's factor is 1, and penalty of each column.
+    bias : int or None
+        The column of the bias.
+    """
+
+    def __init__(self, rows, order, state, descent, bias_first):
+        n_columns = rows.shape[1]
+        self.order = order
+        self.columns = np.arange(n_columns)
+        self.bias = None
+        width = n_columns
+        if bias_first is not None:
+            width += 1
+            self.bias, ones = n_columns - bias_first, n_columns - 1 + bias_first
+            self.columns[-1] = self.bias
+        line = CACHE_LINE // rows.itemsize
+        width = -(-width // line) * line
+        self.rates = np.full(width, descent.rates[0], rows.dtype)
+        self.penalties = np.full(width, descent.penalties[0], rows.dtype)
+        self.values = self._take(rows, width)
+        if bias_first is not None:
+            self.rates[[self.bias, ones]] = descent.rates[1], 0
+            self.penalties[[self.bias, ones]] = descent.penalties[1], 0
+            self.values[:, ones] = 1
+        self.state = state
+        self.first, self.second = (
+            self._take(state[key], width if state[key].shape[1] else 0)
+            for key in ("first", "second")
+        )
+        self.powers = state["powers"][order]
+
+    def _take(self, rows, width):
+        """Copy rows into the layout of the kernels, aligned to cache lines."""
+        n_bytes = len(rows) * width * rows.itemsize
+        raw = np.zeros(n_bytes + CACHE_LINE, dtype=np.uint8)
+        begin = -raw.ctypes.data % CACHE_LINE
+        taken = raw[begin : begin + n_bytes].view(rows.dtype).reshape(len(rows), width)
+        if width:
+            taken[:, self.columns] = rows[self.order]
+        return taken
+
+    def penalise(self, counts):
+        """Give the penalty of all rows, whose counts c stand in the order of codes."""
+        squares = np.einsum("uf,uf->u", self.values, self.values).astype(np.float64)
+        if self.bias is None:
+            return self.penalties[0] * (counts[self.order] @ squares)
+        biases = np.square(self.values[:, self.bias], dtype=np.float64)
+        factors = squares - biases - 1  # the column of ones
+        penalty = self.penalties[0] * factors + self.penalties[self.bias] * biases
+        return counts[self.order] @ penalty
+
+    def write_back(self, rows):
+        """Write the parameters to `rows`."""
+        rows[self.order] = self.values[:, self.columns]
+
+    def write_state_back(self):
+        """Write the state of the optimizer to where it came from."""
+        for key, array in (("first", self.first), ("second", self.second)):
+            if array.shape[1]:
+                self.state[key][self.order] = array[:, self.columns]
+        self.state["powers"][self.order] = self.powers
+
+
+def fit_sgd(
+    problem, descent, *, logistic, biased, intercept, run, iterations, validate=None
+):
+    """Minimise the objective by stochastic gradient descent.
+
+    Parameters
+    ----------
+    problem : Problem
+        The ratings and the start; its users and items are overwritten.
+    descent : Descent
+        The steps; its state goes on.
+    logistic : bool
+        Whether the loss is twice the log loss of σ(z), instead of the squared error.
+    biased : bool
+        Whether the last column of users and items holds biases.
+    intercept : float
+        The constant μ of z.
+    run : callable
+        From `thread_pool`.
+    iterations : Iterations
+        Ends the loop; takes the value of the objective after each epoch.
+    validate : callable or None
+        Gives a score of the problem's users and items after each epoch; the epoch with
+        the best one is restored.
+    """
+    ratings, users, items = problem.ratings, problem.users, problem.items
+    grid = _Grid(ratings, descent.batch_size, descent.shuffle, problem.rng)
+    dtype = users.dtype.type
+    sides = {}
+    for name, side, rows, order, bias_first in (
+        ("user", ratings.by_user, users, grid.user_order, True),
+        ("item", ratings.by_item, items, grid.item_order, False),
+    ):
+        state = descent.begin(name, rows)
+        work = _Rows(rows, order, state, descent, bias_first if biased else None)
+        shares = descent.shares(side)
+        counts = side.strengths() if shares is None else side.strengths() * shares
+        shares = None if shares is None else shares[order].astype(dtype)
+        sides[name] = side, rows, work, shares, counts
+    (_, _, P, P_shares, _), (_, _, Q, Q_shares, _) = sides.values()
+    beta_1, beta_2, epsilon = descent.constants
+    constants = (beta_1, 1 - beta_1, beta_2, 1 - beta_2, epsilon)
+    loss = np.empty(grid.n_sides**2)
+    if descent.batch_size == 1:
+        kernel, batches = kernels.PASS_OVER_BLOCKS[descent.optimizer, biased], ()
+    else:
+        kernel = kernels.PASS_IN_BATCHES[descent.optimizer]
+        slots = (np.full(len(rows), -1, dtype=np.int32) for rows in (users, items))
+        batches = (descent.batch_size, *slots)
+    best = None
+
+    def publish():
+        P.write_back(users)
+        Q.write_back(items)
+
+    problem.publish = publish
+    for _ in iterations:
+        rate_factor = dtype(descent.schedule(descent.n_epochs))
+        offsets, strides = grid.orders(descent.shuffle, problem.rng)
+        for tasks in grid.diagonals(run.n_threads):
+            run(
+                kernel,
+                tasks,
+                grid.bounds,
+                offsets,
+                strides,
+                grid.users,
+                grid.items,
+                grid.ratings,
+                grid.weights,
+                logistic,
+                dtype(intercept),
+                rate_factor * P.rates,
+                rate_factor * Q.rates,
+                P.penalties,
+                Q.penalties,
+                P_shares,
+                Q_shares,
+                P.values,
+                Q.values,
+                P.first,
+                Q.first,
+                P.second,
+                Q.second,
+                P.powers,
+                Q.powers,
+                tuple(map(dtype, constants)),
+                loss,
+                *batches,
+            )
+        descent.n_epochs += 1
+        objective = loss.sum()
+        for _, _, work, _, counts in sides.values():
+            objective += work.penalise(counts)
+        if validate is None:
+            iterations.record(objective)
+            continue
+        publish()
+        if iterations.record(objective, validate()):
+            best = users.copy(), items.copy()
+    publish()
+    problem.publish = None
+    P.write_state_back()
+    Q.write_state_back()
+    if best is not None:
+        users[:], items[:] = best
+
+
+class StochasticFactorizer(BaseFactorizer):
+    """A factorisation that can be fitted by stochastic gradient descent.
+
+    A subclass has the parameters of `SGDFactorizer`.
+    """
+
+    _parameter_constraints: dict = {
+        **BaseFactorizer._parameter_constraints,
+        "regularization": [Interval(Real, 0, None, closed="left")],
+        "weighted_regularization": ["boolean"],
+        "loss": [StrOptions({"squared_error", "log_loss"})],
+        "optimizer": [StrOptions({"sgd", "adagrad", "adam"})],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_schedule": [
+            StrOptions({"constant", "exponential", "invscaling"})
+        ],
+        "decay": [Interval(Real, 0, 1, closed="right")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "nesterov": ["boolean"],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    @property
+    def _logistic(self):
+        return self.loss == "log_loss"
+
+    def _pose(self, ratings):
+        problem = super()._pose(self._check_range(ratings))
+        if self.early_stopping:
+            problem.ratings, problem.held_out = hold_out(
+                ratings, self.validation_fraction, problem.rng
+            )
+            problem.mean = self._mean(problem.ratings)
+            if problem.held_out is None:
+                warnings.warn(
+                    "early_stopping=True finds no rating to hold out: each is the only "
+                    "one of its user or its item. The fit ends by the objective.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        return problem
+
+    def _check_range(self, ratings):
+        low, high = ratings.range()
+        if self._logistic and (low < 0 or high > 1):
+            raise ValueError(
+                f"loss='log_loss' wants y from 0 to 1, the share of right answers; got "
+                f"{low:g} to {high:g}. Scale y, or set loss='squared_error'."
+            )
+        return ratings
+
+    def _mean(self, ratings):
+        if self.fit_intercept:
+            return ratings.mean()
+        return 0.5 if self._logistic else 0.0
+
+    def _solve(self, problem, run, iterations):
+        if problem.descent is None:
+            problem.descent = self._descent()
+        intercept = to_intercept(problem.mean, self._logistic)
+
+        def validate():
+            held_out = problem.held_out
+            predictions = predict_codes(
+                held_out.users,
+                held_out.items,
+                intercept,
+                self._biased,
+                self._logistic,
+                problem.users,
+                problem.items,
+                run.n_threads,
+            )
+            return -_error(held_out, predictions, self._logistic)
+
+        fit_sgd(
+            problem,
+            problem.descent,
+            logistic=self._logistic,
+            biased=self._biased,
+            intercept=intercept,
+            run=run,
+            iterations=iterations,
+            validate=validate if problem.held_out is not None else None,
+        )
+
+    @available_if(lambda self: getattr(self, "solver", "sgd") == "sgd")
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Learn from more ratings, in one epoch over them.
+
+        Users and items that come with these ratings join the model; those that do not
+        occur in them stay as they are. The optimizer goes on from where it stood, also
+        after `fit`. Called with the same ratings again and again, this is what `fit`
+        does.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            Ratings; see `fit`. μ becomes the mean of all ratings seen so far. Without
+            `weighted_regularization`, each call carries the whole penalty of the rows
+            that it touches.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator. Whatever ends partial_fit before its time leaves it
+            as it was.
+
+        Raises
+        ------
+        ValueError, TypeError, FloatingPointError
+            See `fit`.
+        """
+        header = copy.copy(self)
+        one_pass = OnePass(self._remedy())
+        if not self.__sklearn_is_fitted__():
+            ratings = self._check_range(read_ratings(header, X, y, sample_weight))
+            problem = super()._pose(ratings)
+            with thread_pool(count_threads(self.n_jobs)) as run:
+                self._solve(problem, run, one_pass)
+            self._adopt(self._attributes(problem, one_pass), header)
+            return self
+
+        self._check_n_factors()
+        dtype = self.user_factors_.dtype
+        ratings = read_ratings(header, X, y, sample_weight, reset=False, dtype=dtype)
+        self._check_range(ratings)
+        seed = self.random_state
+        if isinstance(seed, Integral):
+            seed = np.random.RandomState([seed, self.n_iter_])  # else each pass alike
+        rng = check_random_state(seed)
+        weight = ratings.by_user.strengths().sum()
+        share = weight / (self.weight_sum_ + weight)
+        mean = (1 - share) * self.global_mean_ + share * self._mean(ratings)
+        descent = self._descent()
+        descent.n_epochs = self.n_iter_
+
+        whole, places = {}, {}
+        for side, labels in (("item", ratings.items), ("user", ratings.users)):
+            name = f"{side}_column={getattr(self, f'{side}_column')!r}"
+            merged, old, new = merge(name, getattr(self, f"{side}s_"), labels)
+            known = np.isin(new, old)
+            rows = self._draw(getattr(ratings, f"by_{side}"), rng, dtype)
+            fitted = _spread(self._rows(side), old, len(merged), 0)
+            rows[known] = fitted[new[known]]
+            whole |= {f"{side}s_": merged, side: fitted}
+            places[side] = new, rows
+            for key in ("first", "second", "powers"):
+                key = f"{side}_{key}"
+                empty = 1 if key.endswith("powers") else 0
+                array = _spread(self.optimizer_state_[key], old, len(merged), empty)
+                whole[key], descent.state[key] = array, array[new]
+
+        problem = Problem(
+            ratings, places["user"][1], places["item"][1], mean, rng, descent=descent
+        )
+        with thread_pool(count_threads(self.n_jobs)) as run:
+            self._solve(problem, run, one_pass)
+        for side, (new, rows) in places.items():
+            whole[side][new] = rows
+        for key, array in descent.state.items():
+            if whole[key].shape[1] != array.shape[1]:  # another optimizer than before
+                empty = 1 if key.endswith("powers") else 0
+                whole[key] = np.full((len(whole[key]), array.shape[1]), empty, dtype)
+            whole[key][places[key[:4]][0]] = array
+            descent.state[key] = whole[key]
+        problem.users, problem.items = whole["user"], whole["item"]
+        low, high = self.rating_range_
+        attributes = self._attributes(problem, one_pass) | {
+            "users_": whole["users_"],
+            "items_": whole["items_"],
+            "rating_range_": (
+                min(low, ratings.range()[0]),
+                max(high, ratings.range()[1]),
+            ),
+            "weight_sum_": self.weight_sum_ + weight,
+            "n_iter_": self.n_iter_ + 1,
+            "best_iter_": self.n_iter_ + 1,
+            "loss_curve_": self.loss_curve_ + one_pass.loss_curve,
+        }
+        self._adopt(attributes, header)
+        return self
+
+    def _descent(self):
+        """Give the steps that the parameters describe."""
+        optimizer, momentum = self.optimizer, self.momentum
+        if optimizer == "sgd" and momentum:
+            optimizer = "nesterov" if self.nesterov else "momentum"
+        return Descent(
+            optimizer=kernels.OPTIMIZERS[optimizer],
+            constants=(
+                self.beta_1 if optimizer == "adam" else momentum,
+                self.beta_2,
+                self.epsilon,
+            ),
+            rates=self._rates,
+            penalties=self._penalties,
+            schedule={
+                "constant": lambda epoch: 1.0,
+                "exponential": lambda epoch: self.decay**epoch,
+                "invscaling": lambda epoch: (epoch + 1) ** -self.power_t,
+            }[self.learning_rate_schedule],
+            batch_size=self.batch_size,
+            shuffle=self.shuffle,
+            weighted_regularization=self.weighted_regularization,
+        )
+
+    @property
+    def _rates(self):
+        return self.learning_rate, 0.0
+
+    @property
+    def _penalties(self):
+        return self.regularization, 0.0
+
+    @property
+    def _patience(self):
+        return self.n_iter_no_change
+
+    def _attributes(self, problem, iterations):
+        attributes = super()._attributes(problem, iterations)
+        watched = problem.held_out is not None
+        attributes["validation_scores_"] = (
+            list(iterations.validation_scores) if watched else None
+        )
+        attributes["best_iter_"] = iterations.best_iter
+        attributes["weight_sum_"] = float(problem.ratings.by_user.strengths().sum())
+        if problem.descent is not None:
+            attributes["optimizer_state_"] = problem.descent.state
+        return attributes
+
+    def _remedy(self):
+        return (
+            f"Lower learning_rate={self.learning_rate}, or choose a "
+            f"learning_rate_schedule that lowers it; a smaller init_scale="
+            f"{self.init_scale} and y scaled down help too."
+        )
+
+
+def _spread(rows, places, n_rows, empty):
+    """Put rows at their places in an array of more rows."""
+    spread = np.full((n_rows, rows.shape[1]), empty, rows.dtype)
+    spread[places] = rows
+    return spread
+
+
+def _error(held_out, predictions, logistic):
+    """Give the error of predictions: log loss, or root mean squared error."""
+    if not logistic:
+        return root_mean_squared_error(
+            held_out.ratings, predictions, sample_weight=held_out.weights
+        )
+    p = np.clip(predictions.astype(np.float64), 1e-15, 1 - 1e-15)
+    r = held_out.ratings
+    losses = -(r * np.log(p) + (1 - r) * np.log1p(-p))
+    return np.average(losses, weights=held_out.weights)
+
+
+class SGDFactorizer(StochasticFactorizer):
+    """Matrix factorisation by stochastic gradient descent.
+
+    The prediction for user u and item i is
+
+        r̂(u,i) = μ + p_u · q_i
+
+    with factors p_u and q_i of length `n_factors` that minimise
+
+        Σ_{(u,i) observed} w_ui (r_ui − r̂_ui)² + λ (Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²)
+
+    where r are the ratings y, w the sample weights (one each by default), μ the
+    weighted mean of the ratings (0 without `fit_intercept`), λ is `regularization`,
+    and c_u and c_i are the sums of the weights of the user's and of the item's ratings
+    (1 without `weighted_regularization`). Each rating carries its share of the
+    penalty, and for each, or for each batch, the parameters that it touches step
+    against the gradient [1]_.
+
+    With ``loss="log_loss"`` r̂ is the probability σ(μ + p_u · q_i), μ the logit of the
+    mean, and the squared error is replaced by twice the log loss
+    −2 (r log r̂ + (1 − r) log(1 − r̂)), whose gradient has the same form.
+
+    Parameters
+    ----------
+    n_factors : int, default=20
+        Length d of the factors. An epoch costs about n_ratings · d.
+    regularization : float, default=0.12
+        The penalty λ ≥ 0. Typical values for ratings in stars are 0.05 to 0.2 with
+        `weighted_regularization`, and 2 to 20 without. It is in units of y: ratings
+        ten times as large want ten times the λ.
+    weighted_regularization : bool, default=True
+        Whether the penalty of an id grows with its ratings: c is the sum of its
+        weights. False: c = 1.
+    fit_intercept : bool, default=True
+        Whether μ comes from the mean of the ratings. False: μ = 0.
+    loss : {"squared_error", "log_loss"}, default="squared_error"
+        "log_loss" is for y from 0 to 1, such as right and wrong answers; predictions
+        are then probabilities.
+    optimizer : {"adagrad", "adam", "sgd"}, default="adagrad"
+        How steps are taken along the gradient g. "adagrad" [2]_ divides the learning
+        rate of each parameter by √Σ g² + `epsilon` and wants little tuning; "adam"
+        [3]_ averages g and g² with `beta_1` and `beta_2`; "sgd" takes the plain step,
+        with `momentum` if that is not 0, and is the quickest an epoch. The state of
+        an optimizer exists for each row; a batch changes the rows that it touches and
+        their state, and the others neither move nor age. Where a batch touches every
+        row, as on dense data in one batch, this is the textbook's update.
+    learning_rate : float, default=0.05
+        Length γ > 0 of a step along half the gradient, as in [1]_. Typical: 0.02 to
+        0.2 for "adagrad", 0.001 to 0.01 for "adam", 0.002 to 0.02 for "sgd". A value
+        that diverges ends the fit with a FloatingPointError.
+    learning_rate_schedule : {"constant", "exponential", "invscaling"}, \
+            default="constant"
+        The learning rate in epoch t = 0, 1, …: γ, or γ · `decay`ᵗ, or
+        γ / (t + 1)^`power_t`.
+    decay : float, default=0.95
+        Factor on the learning rate after each epoch, in (0, 1], if "exponential".
+    power_t : float, default=0.5
+        Exponent ≥ 0 of "invscaling".
+    momentum : float, default=0.0
+        Share, in [0, 1), of the last step that is added to a step of "sgd".
+    nesterov : bool, default=False
+        Whether the momentum is Nesterov's: the gradient looks ahead by one step.
+    beta_1, beta_2 : float, default=0.9 and 0.999
+        Decay of the averages of "adam", in [0, 1).
+    epsilon : float, default=1e-8
+        Added to the divisor of "adagrad" and "adam".
+    batch_size : int, default=1
+        Number of ratings whose gradient is averaged for one step. 1 is pure
+        stochastic gradient descent; larger batches want a larger learning rate.
+    shuffle : bool, default=True
+        Whether the ratings come in another order in each epoch.
+    max_iter : int, default=100
+        The most epochs: passes over all ratings.
+    tol : float or None, default=1e-3
+        Progress is a fall of the objective, or of the validation error with
+        `early_stopping`, by more than this share of its value. None: the fit runs
+        all of `max_iter`, or with `early_stopping` until the error rises.
+    n_iter_no_change : int, default=3
+        The fit ends after so many epochs in a row without progress.
+    early_stopping : bool, default=False
+        Whether to hold ratings out, score them after each epoch, and restore the best
+        epoch.
+    validation_fraction : float, default=0.1
+        Share of the ratings to hold out, in (0, 1). No user or item loses its last
+        rating.
+    init_scale : float, default=0.1
+        Standard deviation of the entries of the random factors that the fit begins
+        with.
+    clip : bool, default=True
+        Whether predictions are clipped to the range of the ratings seen in fit.
+    warm_start : bool, default=False
+        Whether fit goes on from the parameters of the previous fit, for the ids that
+        it knew, instead of beginning anew.
+    user_column, item_column : int or str, default=0 and 1
+        Position, or name in a DataFrame, of the columns of X that hold the user and
+        the item. Other columns are not read.
+    n_jobs : int or None, default=None
+        Number of threads. None: all cores that the process may use, or `n_jobs` of an
+        enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
+        Dask. -1: all cores. The result does not depend on it, to the bit.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the start, of the orders and of what is held out. An int gives the same
+        result at each fit.
+    verbose : bool or int, default=False
+        Whether to print the objective after each epoch. For progress bars, pass
+        `sklearn.callback.ProgressBar` to `set_callbacks`.
+
+    Attributes
+    ----------
+    user_factors_ : ndarray of shape (n_users, n_factors)
+        Factors p, a row for each of `users_`: float32 if y was, else float64.
+    item_factors_ : ndarray of shape (n_items, n_factors)
+        Factors q, a row for each of `items_`.
+    global_mean_ : float
+        Mean of the ratings; without `fit_intercept` what μ = 0 predicts, 0.0 or under
+        log loss 0.5.
+    users_, items_ : ndarrays of shape (n_users,) and (n_items,)
+        The ids seen, sorted. For a sparse matrix, all its rows and columns.
+    rating_range_ : (float, float)
+        The smallest and the largest rating seen.
+    weight_sum_ : float
+        Sum of the weights of the ratings learnt from.
+    n_iter_ : int
+        Number of epochs run.
+    best_iter_ : int
+        The epoch, counted from 1, whose parameters these are.
+    loss_curve_ : list of float
+        Value of the objective after each epoch, with the loss of each rating as it
+        was met during the epoch.
+    validation_scores_ : list of float or None
+        After each epoch the score of the held-out ratings: −RMSE, or under log loss
+        the negative mean log loss. None without `early_stopping`.
+    optimizer_state_ : dict of ndarrays
+        What `partial_fit` goes on from.
+    n_features_in_ : int
+        Number of columns of X. Not set by a fit on a sparse matrix.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of X, where X was a DataFrame with string names.
+
+    See Also
+    --------
+    BiasedMF : With biases of users and items, usually more accurate.
+    ALSFactorizer : The same squared error, solved exactly side by side.
+
+    Notes
+    -----
+    The ratings are cut into a fixed grid of blocks of users × items, the blocks of a
+    diagonal are passed over side by side [4]_, and each has an order of its own that
+    is drawn from the seed. The grid depends on the data alone, and so do the bits of
+    the result.
+
+    References
+    ----------
+    .. [1] Y. Koren, R. Bell and C. Volinsky (2009). "Matrix Factorization Techniques
+       for Recommender Systems". IEEE Computer 42(8), pages 30-37, equations 2 to 4.
+    .. [2] J. Duchi, E. Hazan and Y. Singer (2011). "Adaptive Subgradient Methods for
+       Online Learning and Stochastic Optimization". JMLR 12, pages 2121-2159.
+    .. [3] D. Kingma and J. Ba (2015). "Adam: A Method for Stochastic Optimization".
+       ICLR 2015, algorithm 1.
+    .. [4] R. Gemulla, E. Nijkamp, P. Haas and Y. Sismanis (2011). "Large-scale Matrix
+       Factorization with Distributed Stochastic Gradient Descent". KDD 2011.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_mf import SGDFactorizer
+    >>> from sklearn_mf.datasets import make_ratings
+    >>> X, y = make_ratings(random_state=0)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> sgd = SGDFactorizer(random_state=0).fit(X_train, y_train)
+    >>> round(-sgd.score(X_test, y_test), 2)  # root mean squared error, in stars
+    0.8
+    """
+
+    def __init__(
+        self,
+        n_factors=20,
+        *,
+        regularization=0.12,
+        weighted_regularization=True,
+        fit_intercept=True,
+        loss="squared_error",
+        optimizer="adagrad",
+        learning_rate=0.05,
+        learning_rate_schedule="constant",
+        decay=0.95,
+        power_t=0.5,
+        momentum=0.0,
+        nesterov=False,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        batch_size=1,
+        shuffle=True,
+        max_iter=100,
+        tol=1e-3,
+        n_iter_no_change=3,
+        early_stopping=False,
+        validation_fraction=0.1,
+        init_scale=0.1,
+        clip=True,
+        warm_start=False,
+        user_column=0,
+        item_column=1,
+        n_jobs=None,
+        random_state=None,
+        verbose=False,
+    ):
+        self.n_factors = n_factors
+        self.regularization = regularization
+        self.weighted_regularization = weighted_regularization
+        self.fit_intercept = fit_intercept
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.decay = decay
+        self.power_t = power_t
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.init_scale = init_scale
+        self.clip = clip
+        self.warm_start = warm_start
+        self.user_column = user_column
+        self.item_column = item_column
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
