@@ -11,6 +11,11 @@ import pytest
 import sklearn_mf
 
 ROOT = Path(__file__).parents[1]
+ESTIMATORS = [
+    sklearn_mf.ALSFactorizer,
+    sklearn_mf.BiasedMF,
+    sklearn_mf.SGDFactorizer,
+]
 
 
 def run_python(code):
@@ -31,10 +36,13 @@ before = dict(os.environ), threading.active_count(), numpy.geterr()
 import sklearn_mf
 from sklearn_mf._als_kernels import solve_rows
 from sklearn_mf._scoring_kernels import score_pairs
+from sklearn_mf._sgd_kernels import PASS_IN_BATCHES, PASS_OVER_BLOCKS
+kernels = [solve_rows, score_pairs, *PASS_IN_BATCHES.values()]
+kernels += PASS_OVER_BLOCKS.values()
 assert (dict(os.environ), threading.active_count(), numpy.geterr()) == before
-print(solve_rows.signatures, score_pairs.signatures)
+print([kernel.signatures for kernel in kernels if kernel.signatures])
 """
-    assert run_python(code) == "[] []\n"
+    assert run_python(code) == "[]\n"
 
 
 def test_public_names():
@@ -56,30 +64,34 @@ def test_readme_example_runs(capsys):
     assert -names["search"].best_score_ < 0.9 * names["y"].std()
 
 
-def test_readme_lists_every_parameter_with_its_default():
-    rows = re.findall(
-        r"^\| (`.*?`) \| (.*?) \|", (ROOT / "README.md").read_text(), re.M
-    )
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_readme_lists_every_parameter_with_its_default(estimator):
+    readme = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| (`.*?`) \| (.*?) \| ([ASB ]+) \|", readme, re.M)
     listed = {}
-    for names, defaults in rows:
-        names, defaults = re.findall(r"`(\w+)`", names), defaults.split(", ")
-        listed.update(zip(names, defaults, strict=False))
-    parameters = sklearn_mf.ALSFactorizer().get_params()
-    assert {name: eval(listed[name]) for name in parameters} == parameters
+    for names, defaults, of in rows:
+        if estimator.__name__[0] in of:
+            names = re.findall(r"`(\w+)`", names)
+            defaults = map(eval, defaults.split(", "))
+            listed.update(zip(names, defaults, strict=True))
+    assert listed == estimator().get_params()
 
 
-def test_class_docstring_documents_parameters_and_attributes():
-    doc = sklearn_mf.ALSFactorizer.__doc__
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_class_docstring_documents_parameters_and_attributes(estimator):
+    doc = estimator.__doc__
+    doc = doc[: doc.index("See Also")].replace("\\\n            ", "")
     described, defaults = set(), {}
-    for line in re.findall(r"^    [a-z_, ]+ : .*", doc[: doc.index("See Also")], re.M):
+    for line in re.findall(r"^    [a-z_, 12]+ : .*", doc, re.M):
         names = line.split(" : ")[0].strip().split(", ")
         described.update(names)
         if "default=" in line:
             values = line.split("default=")[1].split(" and ")
             defaults.update(zip(names, map(eval, values), strict=True))
-    model = sklearn_mf.ALSFactorizer().fit([[0, 0], [1, 1]], [1.0, 2.0])
+    model = estimator().fit([[0, 0], [1, 1]], [1.0, 2.0])
     attributes = {name for name in vars(model) if name.endswith("_")}
-    assert described == {*attributes, *model.get_params(), "feature_names_in_"}
+    optional = {"feature_names_in_", "optimizer_state_"}
+    assert described - optional == {*attributes, *model.get_params()} - optional
     assert defaults == model.get_params()
 
 
