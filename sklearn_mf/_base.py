@@ -160,7 +160,8 @@ class BaseFactorizer(
         """
         header = copy.copy(self)
         ratings = read_ratings(header, X, y, sample_weight)
-        problem = self._pose(ratings)
+        goes_on = self.warm_start and self.__sklearn_is_fitted__()
+        problem = self._pose(ratings, check_random_state(self.random_state), goes_on)
         context = self._init_callback_context(max_subtasks=self.max_iter)
         data, view = self._for_callbacks(header, X, y, sample_weight)
         context.call_on_fit_task_begin(estimator=self, **data)
@@ -180,28 +181,30 @@ class BaseFactorizer(
         )
         return self
 
-    def _pose(self, ratings):
-        """Give the problem that the solver is to solve, and where it begins."""
-        rng = check_random_state(self.random_state)
-        users, items = self._start(ratings, rng)
+    def _pose(self, ratings, rng, goes_on):
+        """Give the problem that the solver is to solve.
+
+        It begins at random, or, where it goes on, at the fitted parameters of the ids
+        that are known.
+        """
+        items = self._draw(ratings.by_item, rng, ratings.dtype)
+        users = self._draw(ratings.by_user, rng, ratings.dtype)
+        if goes_on:
+            self._check_n_factors()
+            old, at = self._places("user", ratings.users)
+            users[old] = self._rows("user")[at]
+            old, at = self._places("item", ratings.items)
+            items[old] = self._rows("item")[at]
         return Problem(ratings, users, items, self._mean(ratings), rng)
+
+    def _places(self, side, labels):
+        """Give which of the labels are known, a mask, and the fitted rows of these."""
+        name = f"{side}_column={getattr(self, f'{side}_column')!r}"
+        codes = locate(name, labels, getattr(self, f"{side}s_"))
+        return codes >= 0, codes[codes >= 0]
 
     def _mean(self, ratings):
         return ratings.mean() if self.fit_intercept else 0.0
-
-    def _start(self, ratings, rng):
-        """Give the rows to begin with: random, or those of the previous fit."""
-        items = self._draw(ratings.by_item, rng, ratings.dtype)
-        users = self._draw(ratings.by_user, rng, ratings.dtype)
-        if self.warm_start and self.__sklearn_is_fitted__():
-            self._check_n_factors()
-            name = f"user_column={self.user_column!r}"
-            known = locate(name, ratings.users, self.users_)
-            users[known >= 0] = self._rows("user")[known[known >= 0]]
-            name = f"item_column={self.item_column!r}"
-            known = locate(name, ratings.items, self.items_)
-            items[known >= 0] = self._rows("item")[known[known >= 0]]
-        return users, items
 
     def _check_n_factors(self):
         fitted = self.item_factors_.shape[1]

@@ -295,16 +295,16 @@ class BiasedMF(StochasticFactorizer):
             bias_learning_rate = self.learning_rate
         return self.learning_rate, bias_learning_rate
 
-    def _pose(self, ratings):
+    def _pose(self, ratings, rng, goes_on):
         if self.solver == "sgd":
-            return super()._pose(ratings)
+            return super()._pose(ratings, rng, goes_on)
         for name, usual in (("loss", "squared_error"), ("early_stopping", False)):
             if getattr(self, name) != usual:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} needs solver='sgd', got "
                     f"solver={self.solver!r}."
                 )
-        return super()._pose(ratings)
+        return super()._pose(ratings, rng, goes_on)
 
     def _solve(self, problem, run, iterations):
         if self.solver == "sgd":

@@ -163,25 +163,18 @@ def cast_exactly(values, dtype):
 
 
 def merge(name, old, new):
-    """Merge two arrays of labels.
-
-    Parameters
-    ----------
-    name : str
-        What error messages call the column.
-    old, new : ndarrays
-        Sorted labels of the same kind, from `factorize`.
+    """Merge sorted labels of the same kind.
 
     Returns
     -------
     labels : ndarray
         All of them, sorted.
-    old_codes, new_codes : int32 ndarrays
-        Where the old and the new labels stand in `labels`.
+    codes : int32 ndarray of shape (n_new,)
+        Where the new ones stand among them.
     """
-    known = locate(name, new, old)
-    if (known >= 0).all():
-        return old, np.arange(len(old), dtype=np.int32), known
-    # Lists, since NumPy would make floats of int64 and uint64.
+    codes = locate(name, new, old)
+    if (codes >= 0).all():
+        return old, codes
+    # As lists, since NumPy would make floats of int64 and uint64.
     labels, codes = _factorize_objects(name, old.tolist() + new.tolist())
-    return labels, codes[: len(old)], codes[len(old) :]
+    return labels, codes[len(old) :]

@@ -16,7 +16,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_mf._labels import cast_exactly, factorize, locate
+from sklearn_mf._labels import cast_exactly, factorize, locate, merge
 
 FLOATS = (np.float64, np.float32)
 
@@ -114,7 +114,7 @@ class Pairs:
     cold_share: float
 
 
-def read_ratings(estimator, X, y, sample_weight, *, reset=True, dtype=None):
+def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
     """Read the input of fit.
 
     Parameters
@@ -123,8 +123,9 @@ def read_ratings(estimator, X, y, sample_weight, *, reset=True, dtype=None):
         Gives the columns; its `n_features_in_` and `feature_names_in_` are set.
     X, y, sample_weight
         As in `BaseFactorizer.fit`.
-    reset : bool
-        Whether the columns of X are seen for the first time.
+    known : (ndarray, ndarray) or None
+        Labels of the users and items of a fit to go on from, which are joined by the
+        new ones. None: X is the first table that the estimator sees.
     dtype : dtype or None
         Float type of the ratings; None leaves it to y.
 
@@ -133,10 +134,10 @@ def read_ratings(estimator, X, y, sample_weight, *, reset=True, dtype=None):
     Ratings
     """
     if sparse.issparse(X):
-        return _read_matrix(estimator, X, y, sample_weight, dtype)
-    table = _check_table(X, estimator, min_columns=2 if reset else 1)
-    if reset or getattr(estimator, "n_features_in_", None):
-        validate_data(estimator, X, y, reset=reset, skip_check_array=True)
+        return _read_matrix(estimator, X, y, sample_weight, known, dtype)
+    table = _check_table(X, estimator, min_columns=1 if known else 2)
+    if not known or getattr(estimator, "n_features_in_", None):
+        validate_data(estimator, X, y, reset=not known, skip_check_array=True)
     user_column, item_column = _take_columns(
         table, estimator.user_column, estimator.item_column
     )
@@ -152,15 +153,27 @@ def read_ratings(estimator, X, y, sample_weight, *, reset=True, dtype=None):
                 (name, column[kept]) for name, column in (user_column, item_column)
             )
             y, sample_weight = y[kept], sample_weight[kept]
+    names = user_column[0], item_column[0]
     users, user_codes = factorize(*user_column)
     items, item_codes = factorize(*item_column)
-    by_user, by_item = _sort_both_ways(
-        user_codes, item_codes, y, sample_weight, (len(users), len(items))
+    return _make_ratings(
+        names, users, items, user_codes, item_codes, y, sample_weight, known
     )
+
+
+def _make_ratings(names, users, items, user_codes, item_codes, y, weights, known):
+    """Join the labels with those known, and sort and merge the ratings."""
+    if known:
+        users, codes = merge(names[0], known[0], users)
+        user_codes = codes[user_codes]
+        items, codes = merge(names[1], known[1], items)
+        item_codes = codes[item_codes]
+    shape = len(users), len(items)
+    by_user, by_item = _sort_both_ways(user_codes, item_codes, y, weights, shape)
     return Ratings(users, items, by_user, by_item)
 
 
-def _read_matrix(estimator, R, y, sample_weight, dtype):
+def _read_matrix(estimator, R, y, sample_weight, known, dtype):
     """Read the input of fit when it is a sparse matrix alone."""
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
@@ -170,12 +183,12 @@ def _read_matrix(estimator, R, y, sample_weight, dtype):
                 "X, y = sklearn_mf.as_pairs(X)."
             )
     R = _stored_entries(R)
-    for name in ("n_features_in_", "feature_names_in_"):
-        vars(estimator).pop(name, None)
-    by_user, by_item = _sort_both_ways(
-        R.row, R.col, _read_targets(R.data, dtype), None, R.shape
-    )
-    return Ratings(np.arange(R.shape[0]), np.arange(R.shape[1]), by_user, by_item)
+    if not known:
+        for name in ("n_features_in_", "feature_names_in_"):
+            vars(estimator).pop(name, None)
+    labels = np.arange(R.shape[0]), np.arange(R.shape[1])
+    y = _read_targets(R.data, dtype)
+    return _make_ratings(("rows", "columns"), *labels, R.row, R.col, y, None, known)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_mf import _sgd_kernels as kernels
-from sklearn_mf._base import BaseFactorizer, Problem, predict_codes
+from sklearn_mf._base import BaseFactorizer, predict_codes
 from sklearn_mf._descent import Descent, fit_sgd
 from sklearn_mf._iterations import OnePass
-from sklearn_mf._labels import merge
 from sklearn_mf._objective import to_intercept
 from sklearn_mf._ratings import hold_out, read_ratings
 from sklearn_mf._threads import count_threads, thread_pool
@@ -55,8 +54,8 @@ class StochasticFactorizer(BaseFactorizer):
     def _logistic(self):
         return self.loss == "log_loss"
 
-    def _pose(self, ratings):
-        problem = super()._pose(self._check_range(ratings))
+    def _pose(self, ratings, rng, goes_on):
+        problem = super()._pose(self._check_range(ratings), rng, goes_on)
         if self.early_stopping:
             problem.ratings, problem.held_out = hold_out(
                 ratings, self.validation_fraction, problem.rng
@@ -143,75 +142,48 @@ class StochasticFactorizer(BaseFactorizer):
         ValueError, TypeError, FloatingPointError
             See `fit`.
         """
-        header = copy.copy(self)
-        one_pass = OnePass(self._remedy())
-        if not self.__sklearn_is_fitted__():
-            ratings = self._check_range(read_ratings(header, X, y, sample_weight))
-            problem = super()._pose(ratings)
-            with thread_pool(count_threads(self.n_jobs)) as run:
-                self._solve(problem, run, one_pass)
-            self._adopt(self._attributes(problem, one_pass), header)
-            return self
-
-        self._check_n_factors()
-        dtype = self.user_factors_.dtype
-        ratings = read_ratings(header, X, y, sample_weight, reset=False, dtype=dtype)
-        self._check_range(ratings)
-        seed = self.random_state
-        if isinstance(seed, Integral):
-            seed = np.random.RandomState([seed, self.n_iter_])  # else each pass alike
-        rng = check_random_state(seed)
-        weight = ratings.by_user.strengths().sum()
-        share = weight / (self.weight_sum_ + weight)
-        mean = (1 - share) * self.global_mean_ + share * self._mean(ratings)
-        descent = self._descent()
-        descent.n_epochs = self.n_iter_
-
-        whole, places = {}, {}
-        for side, labels in (("item", ratings.items), ("user", ratings.users)):
-            name = f"{side}_column={getattr(self, f'{side}_column')!r}"
-            merged, old, new = merge(name, getattr(self, f"{side}s_"), labels)
-            known = np.isin(new, old)
-            rows = self._draw(getattr(ratings, f"by_{side}"), rng, dtype)
-            fitted = _spread(self._rows(side), old, len(merged), 0)
-            rows[known] = fitted[new[known]]
-            whole |= {f"{side}s_": merged, side: fitted}
-            places[side] = new, rows
-            for key in ("first", "second", "powers"):
-                key = f"{side}_{key}"
-                empty = 1 if key.endswith("powers") else 0
-                array = _spread(self.optimizer_state_[key], old, len(merged), empty)
-                whole[key], descent.state[key] = array, array[new]
-
-        problem = Problem(
-            ratings, places["user"][1], places["item"][1], mean, rng, descent=descent
+        header, goes_on = copy.copy(self), self.__sklearn_is_fitted__()
+        rng, known, dtype = self.random_state, None, None
+        if goes_on:
+            known, dtype = (self.users_, self.items_), self.user_factors_.dtype
+            if isinstance(rng, Integral):
+                rng = np.random.RandomState([rng, self.n_iter_])  # else all calls alike
+        ratings = read_ratings(header, X, y, sample_weight, known=known, dtype=dtype)
+        problem = super()._pose(
+            self._check_range(ratings), check_random_state(rng), goes_on
         )
+        problem.descent = self._descent()
+        if goes_on:
+            weight = ratings.by_user.strengths().sum()
+            share = weight / (self.weight_sum_ + weight)
+            problem.mean = (1 - share) * self.global_mean_ + share * problem.mean
+            problem.descent.n_epochs = self.n_iter_
+            problem.descent.state = self._grow_state(ratings)
+        one_pass = OnePass(self._remedy())
         with thread_pool(count_threads(self.n_jobs)) as run:
             self._solve(problem, run, one_pass)
-        for side, (new, rows) in places.items():
-            whole[side][new] = rows
-        for key, array in descent.state.items():
-            if whole[key].shape[1] != array.shape[1]:  # another optimizer than before
-                empty = 1 if key.endswith("powers") else 0
-                whole[key] = np.full((len(whole[key]), array.shape[1]), empty, dtype)
-            whole[key][places[key[:4]][0]] = array
-            descent.state[key] = whole[key]
-        problem.users, problem.items = whole["user"], whole["item"]
-        low, high = self.rating_range_
-        attributes = self._attributes(problem, one_pass) | {
-            "users_": whole["users_"],
-            "items_": whole["items_"],
-            "rating_range_": (
-                min(low, ratings.range()[0]),
-                max(high, ratings.range()[1]),
-            ),
-            "weight_sum_": self.weight_sum_ + weight,
-            "n_iter_": self.n_iter_ + 1,
-            "best_iter_": self.n_iter_ + 1,
-            "loss_curve_": self.loss_curve_ + one_pass.loss_curve,
-        }
+        attributes = self._attributes(problem, one_pass)
+        if goes_on:
+            ends = *self.rating_range_, *attributes["rating_range_"]
+            attributes["rating_range_"] = min(ends), max(ends)
+            attributes["weight_sum_"] += self.weight_sum_
+            attributes["n_iter_"] += self.n_iter_
+            attributes["best_iter_"] = attributes["n_iter_"]
+            attributes["loss_curve_"] = self.loss_curve_ + attributes["loss_curve_"]
         self._adopt(attributes, header)
         return self
+
+    def _grow_state(self, ratings):
+        """Give the state of the optimizer for the ids of `ratings`, old and new."""
+        state = {}
+        for side, labels in (("user", ratings.users), ("item", ratings.items)):
+            old, at = self._places(side, labels)
+            for key, empty in (("first", 0), ("second", 0), ("powers", 1)):
+                array = self.optimizer_state_[f"{side}_{key}"]
+                grown = np.full((len(labels), array.shape[1]), empty, array.dtype)
+                grown[old] = array[at]
+                state[f"{side}_{key}"] = grown
+        return state
 
     def _descent(self):
         """Give the steps that the parameters describe."""
@@ -267,13 +239,6 @@ class StochasticFactorizer(BaseFactorizer):
             f"learning_rate_schedule that lowers it; a smaller init_scale="
             f"{self.init_scale} and y scaled down help too."
         )
-
-
-def _spread(rows, places, n_rows, empty):
-    """Put rows at their places in an array of more rows."""
-    spread = np.full((n_rows, rows.shape[1]), empty, rows.dtype)
-    spread[places] = rows
-    return spread
 
 
 def _error(held_out, predictions, logistic):
