@@ -69,28 +69,40 @@ class Problem:
     publish: Callable | None = None
 
 
-def predict_codes(users, items, intercept, biased, logistic, P, Q, n_jobs):
-    """Predict the rating of pairs of codes.
+def predict_codes(pairs, intercept, logistic, parameters, n_jobs):
+    """Predict the ratings of pairs of codes.
 
     Parameters
     ----------
-    users, items, intercept, biased, P, Q
-        See `score_pairs`.
+    pairs : Pairs or HeldOut
+        The pairs.
+    intercept : float
+        The constant μ.
     logistic : bool
         Whether predictions are the probabilities σ of the scores.
+    parameters : tuple of 4 ndarrays
+        Factors of users and items, and their biases or None; see `score_pairs`.
     n_jobs : int or None
         Number of threads.
 
     Returns
     -------
-    ndarray of shape (n_pairs,), of the dtype of P
+    ndarray of shape (n_pairs,), of the dtype of the factors
     """
-    scores = np.empty(len(users), dtype=P.dtype)
-    starts = range(0, len(scores), BLOCK_PAIRS)
-    blocks = [(start, min(start + BLOCK_PAIRS, len(scores))) for start in starts]
+    n_pairs, dtype = len(pairs.users), parameters[0].dtype
+    scores = np.empty(n_pairs, dtype)
+    starts = range(0, n_pairs, BLOCK_PAIRS)
+    blocks = [(start, min(start + BLOCK_PAIRS, n_pairs)) for start in starts]
     with thread_pool(count_threads(n_jobs)) as run:
-        intercept = P.dtype.type(intercept)
-        run(score_pairs, blocks, users, items, intercept, biased, P, Q, scores)
+        run(
+            score_pairs,
+            blocks,
+            pairs.users,
+            pairs.items,
+            dtype.type(intercept),
+            *parameters,
+            scores,
+        )
     return to_ratings(scores, logistic)
 
 
@@ -243,12 +255,19 @@ class BaseFactorizer(
             "n_iter_": len(iterations.loss_curve),
             "loss_curve_": list(iterations.loss_curve),
         }
-        for side, rows in (("user", problem.users), ("item", problem.items)):
-            if self._biased:
-                attributes[f"{side}_biases_"] = rows[:, -1].copy()
-                rows = rows[:, :-1]
-            attributes[f"{side}_factors_"] = rows.copy()
+        user_factors, item_factors, user_biases, item_biases = self._split(problem)
+        attributes |= {"user_factors_": user_factors, "item_factors_": item_factors}
+        if self._biased:
+            attributes |= {"user_biases_": user_biases, "item_biases_": item_biases}
         return attributes
+
+    def _split(self, problem):
+        """Copy the parameters: factors of users and items, their biases or None."""
+        users, items = problem.users, problem.items
+        if not self._biased:
+            return users.copy(), items.copy(), None, None
+        factors = users[:, :-1].copy(), items[:, :-1].copy()
+        return *factors, users[:, -1].copy(), items[:, -1].copy()
 
     def _adopt(self, attributes, header):
         """Replace all fitted attributes."""
@@ -395,13 +414,15 @@ class BaseFactorizer(
 
     def _predict(self, pairs):
         predictions = predict_codes(
-            pairs.users,
-            pairs.items,
+            pairs,
             to_intercept(self.global_mean_, self._logistic),
-            self._biased,
             self._logistic,
-            self._rows("user"),
-            self._rows("item"),
+            (
+                self.user_factors_,
+                self.item_factors_,
+                self.user_biases_ if self._biased else None,
+                self.item_biases_ if self._biased else None,
+            ),
             self.n_jobs,
         )
         if self.clip:

@@ -6,7 +6,18 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-def score_pairs(start, stop, users, items, intercept, biased, P, Q, scores):
+def score_pairs(
+    start,
+    stop,
+    users,
+    items,
+    intercept,
+    user_factors,
+    item_factors,
+    user_biases,
+    item_biases,
+    scores,
+):
     """Score the pairs start to stop: μ + p_u · q_i, with biases + b_u + b_i.
 
     Parameters
@@ -14,27 +25,25 @@ def score_pairs(start, stop, users, items, intercept, biased, P, Q, scores):
     start, stop : int
         The pairs to score.
     users, items : int32 ndarrays of shape (n_pairs,)
-        Rows of the factors; -1 stands for an unseen id, whose row is zero.
+        Rows of the factors; -1 stands for an unseen id, whose parameters are zero.
     intercept : float
         The constant μ, of the dtype of the factors.
-    biased : bool
-        Whether the last column of P and Q holds biases.
-    P, Q : ndarrays of shape (n_users, n_columns) and (n_items, n_columns)
-        Parameters of users and items.
+    user_factors, item_factors : ndarrays of shape (n_rows, n_factors)
+        Factors p and q.
+    user_biases, item_biases : ndarrays of shape (n_rows,), or None
+        Biases b; None in a model without.
     scores : ndarray of shape (n_pairs,)
         Entries start to stop are overwritten.
     """
-    n_factors = P.shape[1] - 1 if biased else P.shape[1]
     for k in range(start, stop):
         u, i = users[k], items[k]
         score = intercept
-        if u >= 0 and i >= 0:
-            p, q = P[u], Q[i]
-            for f in range(n_factors):
-                score += p[f] * q[f]
-        if biased:
+        if user_biases is not None:
             if u >= 0:
-                score += P[u, n_factors]
+                score += user_biases[u]
             if i >= 0:
-                score += Q[i, n_factors]
+                score += item_biases[i]
+        if u >= 0 and i >= 0:
+            for f in range(user_factors.shape[1]):
+                score += user_factors[u, f] * item_factors[i, f]
         scores[k] = score

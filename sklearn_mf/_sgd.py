@@ -90,18 +90,14 @@ class StochasticFactorizer(BaseFactorizer):
         intercept = to_intercept(problem.mean, self._logistic)
 
         def validate():
-            held_out = problem.held_out
             predictions = predict_codes(
-                held_out.users,
-                held_out.items,
+                problem.held_out,
                 intercept,
-                self._biased,
                 self._logistic,
-                problem.users,
-                problem.items,
+                self._split(problem),
                 run.n_threads,
             )
-            return -_error(held_out, predictions, self._logistic)
+            return -_error(problem.held_out, predictions, self._logistic)
 
         fit_sgd(
             problem,
