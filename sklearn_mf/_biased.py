@@ -155,8 +155,11 @@ class BiasedMF(StochasticFactorizer):
     validation_scores_ : list of float or None
         After each epoch the score of the held-out ratings: −RMSE, or under log loss
         the negative mean log loss. None without `early_stopping`.
+    optimizer_ : str
+        The optimizer; "momentum" or "nesterov" for "sgd" with momentum. Not set by
+        "als".
     optimizer_state_ : dict of ndarrays
-        What `partial_fit` goes on from. Not set by "als".
+        Its state, from which `partial_fit` goes on. Not set by "als".
     n_features_in_ : int
         Number of columns of X. Not set by a fit on a sparse matrix.
     feature_names_in_ : ndarray of shape (n_features_in_,)

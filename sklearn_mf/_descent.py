@@ -10,7 +10,6 @@ from sklearn_mf import _sgd_kernels as kernels
 MAX_GRID = 32  # blocks on a side of the grid
 BLOCK_RATINGS = 2**13  # the fewest ratings that a block should have
 CACHE_LINE = 64  # bytes
-TINY = np.finfo(np.float64).tiny
 BLOCK_BATCHES = 16  # the fewest batches that a block should have
 
 
@@ -20,8 +19,8 @@ class Descent:
 
     Attributes
     ----------
-    optimizer : int
-        One of the constants of the kernels.
+    optimizer : str
+        One of `kernels.OPTIMIZERS`.
     constants : tuple of 3 floats
         Momentum or β₁, β₂ and ε.
     rates, penalties : tuples of 2 floats
@@ -40,7 +39,7 @@ class Descent:
         ``first``, ``second`` and ``powers`` of users and items; see the kernels.
     """
 
-    optimizer: int
+    optimizer: str
     constants: tuple
     rates: tuple
     penalties: tuple
@@ -52,7 +51,7 @@ class Descent:
     state: dict = field(default_factory=dict)
 
     def begin(self, name, rows):
-        """Give the state of a side; make it, unless there is one that fits.
+        """Give the state of a side; make it, unless there is one.
 
         Parameters
         ----------
@@ -67,18 +66,17 @@ class Descent:
             ``first``, ``second`` and ``powers``.
         """
         n_rows, n_columns = rows.shape
-        first = self.optimizer in (kernels.MOMENTUM, kernels.NESTEROV, kernels.ADAM)
-        second = self.optimizer in (kernels.ADAGRAD, kernels.ADAM)
+        first = self.optimizer in ("momentum", "nesterov", "adam")
+        second = self.optimizer in ("adagrad", "adam")
         fresh = {
             "first": np.zeros((n_rows, n_columns * first), rows.dtype),
             "second": np.zeros((n_rows, n_columns * second), rows.dtype),
             "powers": np.ones((n_rows, 2 * (first and second)), rows.dtype),
         }
-        for key, array in fresh.items():
-            kept = self.state.get(f"{name}_{key}")
-            if kept is None or kept.shape != array.shape:
-                self.state[f"{name}_{key}"] = array
-        return {key: self.state[f"{name}_{key}"] for key in fresh}
+        return {
+            key: self.state.setdefault(f"{name}_{key}", array)
+            for key, array in fresh.items()
+        }
 
     def shares(self, side):
         """Give the share of a row's penalty that a unit of its weight carries.
@@ -87,7 +85,10 @@ class Descent:
         """
         if self.weighted_regularization:
             return None
-        return 1 / np.maximum(side.strengths(), TINY)
+        strengths = side.strengths()
+        return np.divide(
+            1, strengths, out=np.zeros_like(strengths), where=strengths > 0
+        )
 
 
 class Grid:
@@ -261,8 +262,8 @@ def fit_sgd(
     iterations : Iterations
         Ends the loop; takes the value of the objective after each epoch.
     validate : callable or None
-        Gives a score of the problem's users and items after each epoch; the epoch with
-        the best one is restored.
+        Gives the score of the held-out ratings after an epoch; the epoch with the best
+        one is restored.
     """
     ratings, users, items = problem.ratings, problem.users, problem.items
     grid = Grid(ratings, descent.batch_size, descent.shuffle, problem.rng)
@@ -282,10 +283,11 @@ def fit_sgd(
     beta_1, beta_2, epsilon = descent.constants
     constants = (beta_1, 1 - beta_1, beta_2, 1 - beta_2, epsilon)
     loss = np.empty(grid.n_sides**2)
+    optimizer = kernels.OPTIMIZERS[descent.optimizer]
     if descent.batch_size == 1:
-        kernel, batches = kernels.PASS_OVER_BLOCKS[descent.optimizer, biased], ()
+        kernel, batches = kernels.PASS_OVER_BLOCKS[optimizer, biased], ()
     else:
-        kernel = kernels.PASS_IN_BATCHES[descent.optimizer]
+        kernel = kernels.PASS_IN_BATCHES[optimizer]
         slots = (np.full(len(rows), -1, dtype=np.int32) for rows in (users, items))
         batches = (descent.batch_size, *slots)
     best = None
@@ -333,11 +335,7 @@ def fit_sgd(
         objective = loss.sum()
         for _, _, work, _, counts in sides.values():
             objective += work.penalise(counts)
-        if validate is None:
-            iterations.record(objective)
-            continue
-        publish()
-        if iterations.record(objective, validate()):
+        if iterations.record(objective, validate):
             best = users.copy(), items.copy()
     publish()
     problem.publish = None

@@ -72,21 +72,21 @@ class Iterations:
                 stacklevel=2,
             )
 
-    def record(self, loss, score=None):
+    def record(self, loss, validate=None):
         """Take the value of the objective after an iteration.
 
         Parameters
         ----------
         loss : float
             Value of the objective.
-        score : float or None
-            Score of the held-out ratings, higher is better. Progress is measured by
-            it, where there is one.
+        validate : callable or None
+            Gives the score of held-out ratings, higher is better. Progress is measured
+            by it, where there is one.
 
         Returns
         -------
         bool
-            Whether there was no better iteration before.
+            Whether this iteration has the best score so far; False without scores.
 
         Raises
         ------
@@ -100,24 +100,24 @@ class Iterations:
                 f"{self.remedy}"
             )
         self.loss_curve.append(float(loss))
+        error, note = loss, ""
+        if validate is not None:
+            error = -validate()
+            self.validation_scores.append(-error)
+            note = f", validation score {-error:.6g}"
         if self.estimator.verbose:
-            note = "" if score is None else f", validation score {score:.6g}"
             print(f"{name}: iteration {n_iter}, objective {loss:.6g}{note}")
-        error = loss
-        if score is not None:
-            error = -score
-            self.validation_scores.append(float(score))
         best, tol = self._best, self.estimator.tol or 0
-        is_best = best is None or error < best
         if best is None or best - error > tol * abs(best):
             self._without_progress = 0
-        elif tol or score is not None:
+        elif tol or validate is not None:
             self._without_progress += 1
+        is_best = best is None or error < best
         if is_best:
             self._best = error
-        if is_best or score is None:
+        if is_best or validate is None:
             self.best_iter = n_iter
-        return is_best
+        return is_best and validate is not None
 
 
 class OnePass:
@@ -132,7 +132,7 @@ class OnePass:
     def __iter__(self):
         yield
 
-    def record(self, loss):
+    def record(self, loss, validate=None):
         """Take the value of the objective; see `Iterations.record`."""
         if not np.isfinite(loss):
             raise FloatingPointError(f"The objective is {loss}. {self.remedy}")

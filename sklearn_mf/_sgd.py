@@ -6,12 +6,10 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.metrics import root_mean_squared_error
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from sklearn_mf import _sgd_kernels as kernels
 from sklearn_mf._base import BaseFactorizer, predict_codes
 from sklearn_mf._descent import Descent, fit_sgd
 from sklearn_mf._iterations import OnePass
@@ -97,7 +95,7 @@ class StochasticFactorizer(BaseFactorizer):
                 self._split(problem),
                 run.n_threads,
             )
-            return -_error(problem.held_out, predictions, self._logistic)
+            return -float(_error(problem.held_out, predictions, self._logistic))
 
         fit_sgd(
             problem,
@@ -154,7 +152,8 @@ class StochasticFactorizer(BaseFactorizer):
             share = weight / (self.weight_sum_ + weight)
             problem.mean = (1 - share) * self.global_mean_ + share * problem.mean
             problem.descent.n_epochs = self.n_iter_
-            problem.descent.state = self._grow_state(ratings)
+            if problem.descent.optimizer == getattr(self, "optimizer_", None):
+                problem.descent.state = self._grow_state(ratings)
         one_pass = OnePass(self._remedy())
         with thread_pool(count_threads(self.n_jobs)) as run:
             self._solve(problem, run, one_pass)
@@ -187,7 +186,7 @@ class StochasticFactorizer(BaseFactorizer):
         if optimizer == "sgd" and momentum:
             optimizer = "nesterov" if self.nesterov else "momentum"
         return Descent(
-            optimizer=kernels.OPTIMIZERS[optimizer],
+            optimizer=optimizer,
             constants=(
                 self.beta_1 if optimizer == "adam" else momentum,
                 self.beta_2,
@@ -226,6 +225,7 @@ class StochasticFactorizer(BaseFactorizer):
         attributes["best_iter_"] = iterations.best_iter
         attributes["weight_sum_"] = float(problem.ratings.by_user.strengths().sum())
         if problem.descent is not None:
+            attributes["optimizer_"] = problem.descent.optimizer
             attributes["optimizer_state_"] = problem.descent.state
         return attributes
 
@@ -238,13 +238,11 @@ class StochasticFactorizer(BaseFactorizer):
 
 
 def _error(held_out, predictions, logistic):
-    """Give the error of predictions: log loss, or root mean squared error."""
+    """Give the error of predictions: mean log loss, or root mean squared error."""
+    r, predictions = held_out.ratings, predictions.astype(np.float64)
     if not logistic:
-        return root_mean_squared_error(
-            held_out.ratings, predictions, sample_weight=held_out.weights
-        )
-    p = np.clip(predictions.astype(np.float64), 1e-15, 1 - 1e-15)
-    r = held_out.ratings
+        return np.average((predictions - r) ** 2, weights=held_out.weights) ** 0.5
+    p = predictions.clip(1e-15, 1 - 1e-15)
     losses = -(r * np.log(p) + (1 - r) * np.log1p(-p))
     return np.average(losses, weights=held_out.weights)
 
@@ -381,8 +379,10 @@ class SGDFactorizer(StochasticFactorizer):
     validation_scores_ : list of float or None
         After each epoch the score of the held-out ratings: −RMSE, or under log loss
         the negative mean log loss. None without `early_stopping`.
+    optimizer_ : str
+        The optimizer; "momentum" or "nesterov" for "sgd" with momentum.
     optimizer_state_ : dict of ndarrays
-        What `partial_fit` goes on from.
+        Its state, from which `partial_fit` goes on.
     n_features_in_ : int
         Number of columns of X. Not set by a fit on a sparse matrix.
     feature_names_in_ : ndarray of shape (n_features_in_,)
