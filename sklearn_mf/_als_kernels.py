@@ -73,7 +73,7 @@ def solve_rows(
     q0, q1, q2, q3 = q[0], q[1], q[2], q[3]
     w = np.ones(4, dtype)
     r = np.empty(4, dtype)
-    tolerance = n_columns * np.finfo(dtype).eps
+    tolerance = np.finfo(dtype).eps ** 0.75  # what rounding leaves of a pivot of 0
 
     for row in range(start, stop):
         x = solved[row]
@@ -109,12 +109,15 @@ def solve_rows(
                 b[i] += r0 * s0 + r1 * s1 + r2 * s2 + r3 * s3
                 for j in range(n_columns):
                     A[i, j] += s0 * q0[j] + s1 * q1[j] + s2 * q2[j] + s3 * q3[j]
+        free = 0  # parameters that only the ratings determine
         for i in range(n_columns):
-            A[i, i] += penalty[row]
-        if biased:
-            A[n_columns - 1, n_columns - 1] += bias_penalty[row] - penalty[row]
-        for i in range(n_columns):
+            own = bias_penalty[row] if biased and i == n_columns - 1 else penalty[row]
+            free += own == 0
+            A[i, i] += own
             diagonal[i] = A[i, i]
+        if indptr[row + 1] - indptr[row] < free:
+            singular[row] = True
+            continue
 
         # A = L D Lᵀ: after step j, row j of A holds D_j Lᵀ_j and b holds L⁻¹ b.
         for j in range(n_columns):

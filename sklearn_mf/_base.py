@@ -47,6 +47,8 @@ class Problem:
     users, items : ndarrays of shape (n_users, n_columns) and (n_items, n_columns)
         Factors, and in a model with biases the bias as the last column. Solvers change
         them in place.
+    rating_range : (float, float)
+        The smallest and the largest rating, held-out ones too.
     mean : float
         The mean rating.
     rng : RandomState
@@ -62,6 +64,7 @@ class Problem:
     ratings: Ratings
     users: np.ndarray
     items: np.ndarray
+    rating_range: tuple[float, float]
     mean: float
     rng: np.random.RandomState
     held_out: HeldOut | None = None
@@ -207,7 +210,7 @@ class BaseFactorizer(
             users[old] = self._rows("user")[at]
             old, at = self._places("item", ratings.items)
             items[old] = self._rows("item")[at]
-        return Problem(ratings, users, items, self._mean(ratings), rng)
+        return Problem(ratings, users, items, ratings.range(), self._mean(ratings), rng)
 
     def _places(self, side, labels):
         """Give which of the labels are known, a mask, and the fitted rows of these."""
@@ -250,7 +253,7 @@ class BaseFactorizer(
         attributes = {
             "users_": problem.ratings.users,
             "items_": problem.ratings.items,
-            "rating_range_": problem.ratings.range(),
+            "rating_range_": problem.rating_range,
             "global_mean_": problem.mean,
             "n_iter_": len(iterations.loss_curve),
             "loss_curve_": list(iterations.loss_curve),
@@ -316,7 +319,8 @@ class BaseFactorizer(
         -------
         ndarray of shape (n_pairs,)
             Ratings in units of y, of the dtype of the factors. A pair with an unseen
-            id gets the global mean.
+            id gets what the model still knows: the global mean, and in a model with
+            biases the bias of the id that is known.
 
         Raises
         ------

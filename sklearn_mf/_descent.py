@@ -220,13 +220,15 @@ class Rows:
 
     def penalise(self, counts):
         """Give the penalty of all rows, whose counts c stand in the order of codes."""
-        squares = np.einsum("uf,uf->u", self.values, self.values).astype(np.float64)
-        if self.bias is None:
-            return self.penalties[0] * (counts[self.order] @ squares)
-        biases = np.square(self.values[:, self.bias], dtype=np.float64)
-        factors = squares - biases - 1  # the column of ones
-        penalty = self.penalties[0] * factors + self.penalties[self.bias] * biases
-        return counts[self.order] @ penalty
+        with np.errstate(over="ignore", invalid="ignore"):  # divergence is told later
+            values = self.values
+            squares = np.einsum("uf,uf->u", values, values, dtype=np.float64)
+            if self.bias is None:
+                return self.penalties[0] * (counts[self.order] @ squares)
+            biases = np.square(values[:, self.bias], dtype=np.float64)
+            factors = squares - biases - 1  # the column of ones
+            penalty = self.penalties[0] * factors + self.penalties[self.bias] * biases
+            return counts[self.order] @ penalty
 
     def write_back(self, rows):
         """Write the parameters to `rows`."""
@@ -266,7 +268,8 @@ def fit_sgd(
         one is restored.
     """
     ratings, users, items = problem.ratings, problem.users, problem.items
-    grid = Grid(ratings, descent.batch_size, descent.shuffle, problem.rng)
+    batch_size = min(descent.batch_size, len(ratings.by_user.ratings))
+    grid = Grid(ratings, batch_size, descent.shuffle, problem.rng)
     dtype = users.dtype.type
     sides = {}
     for name, side, rows, order, bias_first in (
@@ -281,15 +284,16 @@ def fit_sgd(
         sides[name] = side, rows, work, shares, counts
     (_, _, P, P_shares, _), (_, _, Q, Q_shares, _) = sides.values()
     beta_1, beta_2, epsilon = descent.constants
+    epsilon = max(epsilon, np.finfo(dtype).tiny)  # what divides the padding's 0
     constants = (beta_1, 1 - beta_1, beta_2, 1 - beta_2, epsilon)
     loss = np.empty(grid.n_sides**2)
     optimizer = kernels.OPTIMIZERS[descent.optimizer]
-    if descent.batch_size == 1:
+    if batch_size == 1:
         kernel, batches = kernels.PASS_OVER_BLOCKS[optimizer, biased], ()
     else:
         kernel = kernels.PASS_IN_BATCHES[optimizer]
         slots = (np.full(len(rows), -1, dtype=np.int32) for rows in (users, items))
-        batches = (descent.batch_size, *slots)
+        batches = (batch_size, *slots)
     best = None
 
     def publish():
@@ -335,6 +339,8 @@ def fit_sgd(
         objective = loss.sum()
         for _, _, work, _, counts in sides.values():
             objective += work.penalise(counts)
+        if validate is not None:
+            publish()
         if iterations.record(objective, validate):
             best = users.copy(), items.copy()
     publish()

@@ -125,7 +125,8 @@ class OnePass:
 
     best_iter = 1
 
-    def __init__(self, remedy):
+    def __init__(self, estimator, remedy):
+        self.name = type(estimator).__name__
         self.remedy = remedy
         self.loss_curve = []
 
@@ -135,5 +136,7 @@ class OnePass:
     def record(self, loss, validate=None):
         """Take the value of the objective; see `Iterations.record`."""
         if not np.isfinite(loss):
-            raise FloatingPointError(f"The objective is {loss}. {self.remedy}")
+            raise FloatingPointError(
+                f"{self.name}: the objective is {loss} after partial_fit. {self.remedy}"
+            )
         self.loss_curve.append(float(loss))

@@ -154,7 +154,7 @@ class StochasticFactorizer(BaseFactorizer):
             problem.descent.n_epochs = self.n_iter_
             if problem.descent.optimizer == getattr(self, "optimizer_", None):
                 problem.descent.state = self._grow_state(ratings)
-        one_pass = OnePass(self._remedy())
+        one_pass = OnePass(self, self._remedy())
         with thread_pool(count_threads(self.n_jobs)) as run:
             self._solve(problem, run, one_pass)
         attributes = self._attributes(problem, one_pass)
