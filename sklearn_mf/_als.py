@@ -168,7 +168,7 @@ class ALSFactorizer(BaseFactorizer):
     tol : float or None, default=1e-3
         The fit ends when an iteration lowers the objective by no more than this share
         of its value. None or 0: always `max_iter` iterations.
-    init_scale : float, default=0.1
+    init_scale : float, default=0.05
         Standard deviation of the entries of the random item factors that the fit
         begins with.
     clip : bool, default=True
@@ -256,7 +256,7 @@ class ALSFactorizer(BaseFactorizer):
         fit_intercept=True,
         max_iter=100,
         tol=1e-3,
-        init_scale=0.1,
+        init_scale=0.05,
         clip=True,
         warm_start=False,
         user_column=0,

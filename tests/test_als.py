@@ -222,7 +222,7 @@ def test_singular_rows_with_weights_and_one_rating():
     # One user, one item: p q = w-free residual, of least norm given q.
     model = als(n_factors=2, regularization=0, max_iter=1, fit_intercept=False)
     model.fit([[0, 0]], [3.0], sample_weight=[5.0])
-    q = np.random.RandomState(0).normal(scale=0.1, size=2)
+    q = np.random.RandomState(0).normal(scale=model.init_scale, size=2)
     p = 3.0 * q / (q @ q)
     assert_allclose(model.user_factors_[0], p, rtol=1e-12)
     assert_allclose(model.predict([[0, 0]]), 3.0, rtol=1e-12)

@@ -43,7 +43,7 @@ def diverges(test):
 
 def biased(**params):
     defaults = {"n_factors": 3, "max_iter": 4, "tol": None, "random_state": 0}
-    return BiasedMF(**(defaults | params))
+    return BiasedMF(**(defaults | {"solver": "als"} | params))
 
 
 def plain_sgd(**params):
@@ -385,7 +385,7 @@ def test_rows_one_rating_short_get_the_solution_of_least_norm(n_factors, dtype):
 def test_a_single_rating_without_penalty_is_met_by_the_shortest_row():
     model = biased(n_factors=2, regularization=0, max_iter=1, fit_intercept=False)
     model.fit([[0, 0]], [3.0], sample_weight=[5.0])
-    q = np.append(np.random.RandomState(0).normal(scale=0.1, size=2), 1.0)
+    q = np.append(np.random.RandomState(0).normal(scale=0.05, size=2), 1.0)
     assert_allclose(rows_of(model)[0][0], 3.0 * q / (q @ q), rtol=1e-12)
     assert_allclose(model.predict([[0, 0]]), 3.0, rtol=1e-12)
 
@@ -660,7 +660,7 @@ def test_one_step_of_sgd_by_hand():
         clip=False,
     ).fit([[0, 0]], [3.0], sample_weight=[2.0])
     rng = np.random.RandomState(0)
-    q, p = rng.normal(scale=0.1, size=2), rng.normal(scale=0.1, size=2)
+    q, p = rng.normal(scale=0.05, size=2), rng.normal(scale=0.05, size=2)
     b_u = b_i = 0.0
     losses = []
     for _ in range(2):
@@ -1168,6 +1168,7 @@ def test_a_grid_of_many_blocks_reaches_the_same_objective(more_data, monkeypatch
         "solver": "sgd",
         "regularization": 0.1,
         "learning_rate_schedule": "exponential",
+        "init_scale": 0.1,
         "max_iter": 60,
     }
     one = biased(**options).fit(X, y)

@@ -704,9 +704,9 @@ def test_n_jobs_is_the_number_of_threads(data):
 
 def test_several_blocks_learn_as_well_as_one(large):
     X, X_test, y, y_test = large
-    one = sgd(max_iter=30).fit(X, y)
+    one = sgd(max_iter=30, init_scale=0.1).fit(X, y)
     with small_blocks(50):
-        several = sgd(max_iter=30).fit(X, y)
+        several = sgd(max_iter=30, init_scale=0.1).fit(X, y)
     assert abs(one.user_factors_ - several.user_factors_).max() > 0.01
     assert_allclose(rmse(several, X_test, y_test), rmse(one, X_test, y_test), rtol=0.03)
     assert rmse(one, X_test, y_test) < 0.85 * y_test.std()
