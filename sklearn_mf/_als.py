@@ -163,7 +163,7 @@ class ALSFactorizer(BaseFactorizer):
     fit_intercept : bool, default=True
         Whether μ is the weighted mean of the ratings. False: μ = 0, the literal
         product of two matrices; ids with few ratings are then pulled towards zero.
-    max_iter : int, default=100
+    max_iter : int, default=200
         The most iterations, each of which solves for all users, then for all items.
     tol : float or None, default=1e-3
         The fit ends when an iteration lowers the objective by no more than this share
@@ -254,7 +254,7 @@ class ALSFactorizer(BaseFactorizer):
         regularization=0.12,
         weighted_regularization=True,
         fit_intercept=True,
-        max_iter=100,
+        max_iter=200,
         tol=1e-3,
         init_scale=0.05,
         clip=True,

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn_mf import _sgd_kernels as kernels
 
 MAX_GRID = 32  # blocks on a side of the grid
-BLOCK_RATINGS = 2**13  # the fewest ratings that a block should have
+BLOCK_RATINGS = 2**12  # the fewest ratings that a block should have
 CACHE_LINE = 64  # bytes
 BLOCK_BATCHES = 16  # the fewest batches that a block should have
 

@@ -800,8 +800,8 @@ def test_log_loss_has_the_optimum_of_logistic_regression(
         optimizer="sgd",
         learning_rate=0.1,
         learning_rate_schedule="exponential",
-        decay=0.95,
-        max_iter=150,
+        decay=0.97,
+        max_iter=300,
         **options,
     ).fit(X, y)
     found = np.concatenate([stochastic.user_biases_, stochastic.item_biases_])
