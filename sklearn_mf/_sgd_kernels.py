@@ -187,65 +187,38 @@ def make_pass_over_blocks(optimizer, biased):
                     p_share, q_share = w * P_shares[u], w * Q_shares[i]
                 p_c1, p_c2 = correct(optimizer, P_powers, u, constants)
                 q_c1, q_c2 = correct(optimizer, Q_powers, i, constants)
-                if biased:
-                    for f in range(n_columns):
-                        p, q = P[u, f], Q[i, f]
-                        P[u, f] = step(
-                            optimizer,
-                            p,
-                            error * q + P_penalties[f] * p_share * p,
-                            P_rates[f],
-                            P_first,
-                            P_second,
-                            u,
-                            f,
-                            constants,
-                            p_c1,
-                            p_c2,
-                        )
-                        Q[i, f] = step(
-                            optimizer,
-                            q,
-                            error * p + Q_penalties[f] * q_share * q,
-                            Q_rates[f],
-                            Q_first,
-                            Q_second,
-                            i,
-                            f,
-                            constants,
-                            q_c1,
-                            q_c2,
-                        )
-                else:
-                    p_penalty, q_penalty = penalty * p_share, penalty * q_share
-                    for f in range(n_columns):
-                        p, q = P[u, f], Q[i, f]
-                        P[u, f] = step(
-                            optimizer,
-                            p,
-                            error * q + p_penalty * p,
-                            rate,
-                            P_first,
-                            P_second,
-                            u,
-                            f,
-                            constants,
-                            p_c1,
-                            p_c2,
-                        )
-                        Q[i, f] = step(
-                            optimizer,
-                            q,
-                            error * p + q_penalty * q,
-                            rate,
-                            Q_first,
-                            Q_second,
-                            i,
-                            f,
-                            constants,
-                            q_c1,
-                            q_c2,
-                        )
+                for f in range(n_columns):
+                    p, q = P[u, f], Q[i, f]
+                    p_rate = P_rates[f] if biased else rate
+                    q_rate = Q_rates[f] if biased else rate
+                    p_penalty = P_penalties[f] if biased else penalty
+                    q_penalty = Q_penalties[f] if biased else penalty
+                    P[u, f] = step(
+                        optimizer,
+                        p,
+                        error * q + p_penalty * p_share * p,
+                        p_rate,
+                        P_first,
+                        P_second,
+                        u,
+                        f,
+                        constants,
+                        p_c1,
+                        p_c2,
+                    )
+                    Q[i, f] = step(
+                        optimizer,
+                        q,
+                        error * p + q_penalty * q_share * q,
+                        q_rate,
+                        Q_first,
+                        Q_second,
+                        i,
+                        f,
+                        constants,
+                        q_c1,
+                        q_c2,
+                    )
             loss[block] = total
 
     return pass_over_blocks
