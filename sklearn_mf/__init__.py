@@ -2,6 +2,7 @@
 
 from sklearn_mf._als import ALSFactorizer
 from sklearn_mf._biased import BiasedMF
+from sklearn_mf._persistence import load
 from sklearn_mf._ratings import ColdStartWarning, as_matrix, as_pairs
 from sklearn_mf._sgd import SGDFactorizer
 from sklearn_mf._version import __version__
@@ -14,4 +15,5 @@ __all__ = [
     "__version__",
     "as_matrix",
     "as_pairs",
+    "load",
 ]

@@ -1,132 +1,22 @@
-"""Alternating least squares: the solver loop and its estimator."""
+"""Alternating least squares: its estimator."""
 
-from numbers import Real
+from numbers import Integral, Real
 
-import numpy as np
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 
-from sklearn_mf._als_kernels import solve_rows
+from sklearn_mf._alternation import fit_als
 from sklearn_mf._base import BaseFactorizer
-from sklearn_mf._objective import penalise, penalty_counts
-from sklearn_mf._threads import cut_rows
+from sklearn_mf._fold_in import FoldInMixin
+from sklearn_mf._objective import Objective
 
-BLOCK_WORK = 1e7  # multiplications that are worth a task of their own: some ms
-
-
-def fit_als(
-    ratings,
-    users,
-    items,
-    *,
-    biased,
-    mean,
-    penalties,
-    weighted_regularization,
-    run,
-    iterations,
-):
-    """Minimise the objective over users and items in turn.
-
-    Parameters
-    ----------
-    ratings : Ratings
-        The ratings.
-    users : ndarray of shape (n_users, n_columns)
-        Factors, and with `biased` the bias as the last column. Overwritten by the
-        solution; what it holds at the start does not matter.
-    items : ndarray of shape (n_items, n_columns)
-        The start, overwritten by the solution.
-    biased : bool
-        Whether the last column holds biases.
-    mean : float
-        The global mean μ.
-    penalties : (float, float)
-        λ and λ_b.
-    weighted_regularization : bool
-        Whether penalties count once for each unit of weight of an id, or once for it.
-    run : callable
-        From `thread_pool`.
-    iterations : Iterations
-        Ends the loop; takes the value of the objective after each sweep.
-    """
-    user_side = _HalfSweep(ratings.by_user, biased, penalties, weighted_regularization)
-    item_side = _HalfSweep(ratings.by_item, biased, penalties, weighted_regularization)
-    for _ in iterations:
-        user_side.solve(items, users, mean, run)
-        loss = item_side.solve(users, items, mean, run)
-        iterations.record(loss + user_side.penalise(users))
+ALTERNATING_CONSTRAINTS = {
+    "cg_steps": [Interval(Integral, 1, None, closed="left")],
+    "unobserved_weight": [Interval(Real, 0, None, closed="left")],
+    "non_negative": ["boolean"],
+}
 
 
-class _HalfSweep:
-    """Exact solves of all rows of one side."""
-
-    def __init__(self, side, biased, penalties, weighted_regularization):
-        self.side = side
-        self.biased = biased
-        self.penalties = penalties
-        self.counts = penalty_counts(side, weighted_regularization)
-        self.penalty, self.bias_penalty = (
-            (penalty * self.counts).astype(side.ratings.dtype) for penalty in penalties
-        )
-        self.loss = np.empty(len(self.counts))
-        self.singular = np.empty(len(self.counts), dtype=bool)
-
-    def solve(self, fixed, solved, mean, run):
-        """Solve every row of `solved`; give the objective less the other's penalty."""
-        side, n_columns = self.side, fixed.shape[1]
-        blocks = cut_rows((side.counts() + n_columns) * (n_columns**2 + 16), BLOCK_WORK)
-        run(
-            solve_rows,
-            blocks,
-            side.indptr,
-            side.indices,
-            side.ratings,
-            side.weights,
-            fixed.dtype.type(mean),
-            self.biased,
-            self.penalty,
-            self.bias_penalty,
-            fixed,
-            solved,
-            self.loss,
-            self.singular,
-        )
-        for row in np.flatnonzero(self.singular):
-            solved[row], self.loss[row] = self._solve_least_norm(row, fixed, mean)
-        return self.loss.sum()
-
-    def penalise(self, rows):
-        """Give the penalty of the rows of this side."""
-        return penalise(rows, self.counts, self.penalties, self.biased)
-
-    def _solve_least_norm(self, row, fixed, mean):
-        """Solve a row whose normal equations are singular: of all minima the shortest.
-
-        The square roots of the normal equations are solved instead, in float64, where
-        a penalty that drowned in the rounding of the squares still counts.
-        """
-        side = self.side
-        at = slice(side.indptr[row], side.indptr[row + 1])
-        q = fixed[side.indices[at]].astype(np.float64)
-        r = side.ratings[at].astype(np.float64) - mean
-        penalty = np.full(q.shape[1], self.penalty[row], dtype=np.float64)
-        if self.biased:
-            r -= q[:, -1]
-            q[:, -1] = 1
-            penalty[-1] = self.bias_penalty[row]
-        if side.weights is not None:
-            root = np.sqrt(side.weights[at], dtype=np.float64)
-            q, r = root[:, np.newaxis] * q, root * r
-        q = np.vstack([q, np.diag(np.sqrt(penalty))[penalty > 0]])
-        r = np.concatenate([r, np.zeros(len(q) - len(r))])
-        if not (np.isfinite(q).all() and np.isfinite(r).all()):
-            return np.nan, np.nan
-        x = np.linalg.lstsq(q, r)[0]
-        residuals = q @ x - r
-        return x, residuals @ residuals
-
-
-class ALSFactorizer(BaseFactorizer):
+class ALSFactorizer(FoldInMixin, BaseFactorizer):
     """Matrix factorisation by alternating least squares.
 
     The prediction for user u and item i is
@@ -135,47 +25,74 @@ class ALSFactorizer(BaseFactorizer):
 
     with factors p_u and q_i of length `n_factors` that minimise
 
-        Σ_{(u,i) observed} w_ui (r_ui − r̂_ui)² + λ (Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²)
+        Σ_{(u,i) observed} w_ui (r_ui − r̂_ui)² + α₀ Σ_{(u,i) not observed} r̂_ui²
+          + λ (Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²)
 
-    where r are the ratings y, w the sample weights (one each by default), μ the
-    weighted mean of the ratings (0 without `fit_intercept`), λ is `regularization`,
-    and c_u and c_i are the sums of the weights of the user's and of the item's ratings
-    (1 without `weighted_regularization`). With either side held fixed this is a
-    ridge regression for each row of the other, solved exactly, users and items in
-    turn [1]_.
+    where r are the ratings y, w the sample weights (one each by default), α₀ is
+    `unobserved_weight`, μ the weighted mean of the pairs that the objective covers (0
+    without `fit_intercept`), λ is `regularization`, and c_u and c_i are the sums of the
+    weights of the user's and of the item's pairs (1 without `weighted_regularization`).
+    With either side held fixed this is a ridge regression for each row of the other,
+    solved items and users in turn [1]_.
+
+    - ``unobserved_weight=0``, the default, predicts ratings: the pairs without one say
+      nothing.
+    - ``unobserved_weight=1`` reads them as zeros: a regularised singular value
+      decomposition of the dense matrix.
+    - Implicit feedback [2]_, where r counts what a user did with an item: pass y = 1,
+      ``sample_weight=1 + alpha * r`` and ``unobserved_weight=1, fit_intercept=False``.
+      A prediction is then a preference, to rank items by.
 
     Parameters
     ----------
     n_factors : int, default=20
         Length d of the factors. More factors can express more and need more
-        regularisation; 5 to 100 are usual. One iteration costs about
-        n_ratings · d² + (n_users + n_items) · d³ / 3 multiplications.
+        regularisation; 5 to 100 are usual.
+    solver : {"cholesky", "cg"}, default="cholesky"
+        "cholesky" solves each row exactly, in n_ratings · d² + (n_users + n_items) · d³
+        / 6 multiplications an iteration, or with ``unobserved_weight=1`` and no sample
+        weights, where all rows share one matrix, in n_ratings · d + (n_users + n_items)
+        · d². "cg" lowers the objective of each row by `cg_steps` steps of conjugate
+        gradient from where it stood [3]_, in n_ratings · d · (4 + 4 · `cg_steps`). It
+        wants more iterations and is worth it for 100 factors or more.
+    cg_steps : int, default=3
+        Steps of conjugate gradient for each row in an iteration of "cg".
     regularization : float, default=0.12
         The penalty λ ≥ 0. Typical values for ratings in stars are 0.02 to 0.2 with
         `weighted_regularization`, and 1 to 20 without. It is in units of y: ratings
         ten times as large want ten times the λ. With 0, a row that its ratings do not
-        determine gets the solution of least norm.
+        determine gets the solution of least norm, if it is solved exactly.
     weighted_regularization : bool, default=True
         Whether the penalty of an id grows with its ratings: c is the sum of its
-        weights, as in ALS-WR [1]_ and as in stochastic gradient descent with a penalty
-        per rating. The best λ then depends little on `n_factors` and on the size of
-        the data. False: c = 1, the plain penalty λ ‖P‖² + λ ‖Q‖².
+        weights, `unobserved_weight` for a pair without a rating, as in ALS-WR [1]_ and
+        as in stochastic gradient descent with a penalty per rating. The best λ then
+        depends little on `n_factors` and on the size of the data. False: c = 1, the
+        plain penalty λ ‖P‖² + λ ‖Q‖².
+    unobserved_weight : float, default=0.0
+        The weight α₀ ≥ 0 of every pair of a known user and a known item that has no
+        rating, and counts as a rating of 0.
+    non_negative : bool, default=False
+        Whether no factor may be negative, which makes factors parts that add up. Each
+        row is then solved by coordinate descent on its normal equations; it needs
+        ``solver="cholesky"``.
     fit_intercept : bool, default=True
-        Whether μ is the weighted mean of the ratings. False: μ = 0, the literal
-        product of two matrices; ids with few ratings are then pulled towards zero.
+        Whether μ is the weighted mean of the pairs that the objective covers. False:
+        μ = 0, the literal product of two matrices; ids with few ratings are then
+        pulled towards zero.
     max_iter : int, default=200
-        The most iterations, each of which solves for all users, then for all items.
+        The most iterations, each of which solves for all items, then for all users.
     tol : float or None, default=1e-3
         The fit ends when an iteration lowers the objective by no more than this share
         of its value. None or 0: always `max_iter` iterations.
     init_scale : float, default=0.05
-        Standard deviation of the entries of the random item factors that the fit
-        begins with.
+        Standard deviation of the entries of the random factors that the fit begins
+        with; with `non_negative` of their absolute values. An exact solve forgets those
+        of the items.
     clip : bool, default=True
-        Whether predictions are clipped to the range of the ratings seen in fit.
+        Whether predictions are clipped to `rating_range_`.
     warm_start : bool, default=False
-        Whether fit goes on from the item factors of the previous fit, for the items
-        that it knew, instead of beginning anew.
+        Whether fit goes on from the factors of the previous fit, for the ids that it
+        knew, instead of beginning anew.
     user_column, item_column : int or str, default=0 and 1
         Position, or name in a DataFrame, of the columns of X that hold the user and
         the item. Other columns are not read.
@@ -184,7 +101,7 @@ class ALSFactorizer(BaseFactorizer):
         enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
         Dask. -1: all cores. The result does not depend on it, to the bit.
     random_state : int, RandomState instance or None, default=None
-        Seed of the initial item factors. An int gives the same result at each fit.
+        Seed of the initial factors. An int gives the same result at each fit.
     verbose : bool or int, default=False
         Whether to print the objective after each iteration. For progress bars, pass
         `sklearn.callback.ProgressBar` to `set_callbacks`.
@@ -199,8 +116,12 @@ class ALSFactorizer(BaseFactorizer):
         The mean μ, in units of y; 0.0 without `fit_intercept`.
     users_, items_ : ndarrays of shape (n_users,) and (n_items,)
         The ids seen in fit, sorted. For a sparse matrix, all its rows and columns.
+    seen_indptr_, seen_indices_ : int64 and int32 ndarrays
+        Which items each user rated, as compressed sparse rows: those of ``users_[u]``
+        are ``items_[seen_indices_[seen_indptr_[u]:seen_indptr_[u + 1]]]``.
     rating_range_ : (float, float)
-        The smallest and the largest rating seen in fit.
+        The smallest and the largest rating seen in fit; with `unobserved_weight` the
+        rating 0 of the other pairs is among them.
     n_iter_ : int
         Number of iterations run.
     loss_curve_ : list of float
@@ -217,15 +138,20 @@ class ALSFactorizer(BaseFactorizer):
 
     Notes
     -----
-    Rows are solved by an LDLᵀ elimination in compiled code, in threads that release
-    the interpreter's lock. The first fit of a machine compiles it (some seconds), later
-    processes load it from numba's cache. The same `random_state` gives the same bits,
+    The normal equations of a row are built and eliminated (LDLᵀ) tile by tile in vector
+    registers, in threads that release the interpreter's lock; no BLAS is called. The
+    first fit of a machine compiles this (some seconds), later processes load it from
+    numba's cache. The same `random_state` gives the same bits,
     whatever `n_jobs` and the order of the rows of X.
 
     References
     ----------
     .. [1] Y. Zhou, D. Wilkinson, R. Schreiber and R. Pan (2008). "Large-scale Parallel
        Collaborative Filtering for the Netflix Prize". AAIM 2008, sections 3.1 and 3.2.
+    .. [2] Y. Hu, Y. Koren and C. Volinsky (2008). "Collaborative Filtering for Implicit
+       Feedback Datasets". ICDM 2008, equations 3 to 5.
+    .. [3] G. Takács, I. Pilászy and D. Tikk (2011). "Applications of the Conjugate
+       Gradient Method for Implicit Feedback Collaborative Filtering". RecSys 2011.
 
     Examples
     --------
@@ -236,23 +162,29 @@ class ALSFactorizer(BaseFactorizer):
     >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
     >>> als = ALSFactorizer(n_factors=5, random_state=0).fit(X_train, y_train)
     >>> als.predict(X_test[:3]).round(1)
-    array([2.8, 3.6, 3.2])
+    array([2.6, 3.8, 3.3])
     >>> round(-als.score(X_test, y_test), 2)  # root mean squared error, in stars
-    0.81
+    0.8
     """
 
     _parameter_constraints: dict = {
         **BaseFactorizer._parameter_constraints,
         "regularization": [Interval(Real, 0, None, closed="left")],
         "weighted_regularization": ["boolean"],
+        "solver": [StrOptions({"cholesky", "cg"})],
+        **ALTERNATING_CONSTRAINTS,
     }
 
     def __init__(
         self,
         n_factors=20,
         *,
+        solver="cholesky",
+        cg_steps=3,
         regularization=0.12,
         weighted_regularization=True,
+        unobserved_weight=0.0,
+        non_negative=False,
         fit_intercept=True,
         max_iter=200,
         tol=1e-3,
@@ -266,8 +198,12 @@ class ALSFactorizer(BaseFactorizer):
         verbose=False,
     ):
         self.n_factors = n_factors
+        self.solver = solver
+        self.cg_steps = cg_steps
         self.regularization = regularization
         self.weighted_regularization = weighted_regularization
+        self.unobserved_weight = unobserved_weight
+        self.non_negative = non_negative
         self.fit_intercept = fit_intercept
         self.max_iter = max_iter
         self.tol = tol
@@ -280,15 +216,31 @@ class ALSFactorizer(BaseFactorizer):
         self.random_state = random_state
         self.verbose = verbose
 
+    @property
+    def _unobserved_weight(self):
+        return self.unobserved_weight
+
+    def _check_options(self):
+        if self.non_negative and self.solver == "cg":
+            raise ValueError(
+                "non_negative=True needs solver='cholesky', got solver='cg'."
+            )
+
     def _solve(self, problem, run, iterations):
+        cg_steps = self.cg_steps if self.solver == "cg" else None
         fit_als(
-            problem.ratings,
-            problem.users,
-            problem.items,
-            biased=False,
-            mean=problem.mean,
-            penalties=(self.regularization, 0.0),
-            weighted_regularization=self.weighted_regularization,
+            problem,
+            self._objective(),
+            cg_steps=cg_steps,
             run=run,
             iterations=iterations,
+        )
+
+    def _objective(self):
+        return Objective(
+            biased=False,
+            penalties=(self.regularization, 0.0),
+            weighted_regularization=self.weighted_regularization,
+            unobserved_weight=self.unobserved_weight,
+            non_negative=self.non_negative,
         )

@@ -20,11 +20,13 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from sklearn_mf._iterations import Iterations
 from sklearn_mf._labels import locate
 from sklearn_mf._objective import to_intercept, to_ratings
+from sklearn_mf._ranking import RankingMixin
 from sklearn_mf._ratings import (
     ColdStartWarning,
     HeldOut,
     Ratings,
     as_pairs,
+    join_patterns,
     read_pairs,
     read_ratings,
 )
@@ -33,6 +35,7 @@ from sklearn_mf._threads import count_threads, thread_pool
 from sklearn_mf._version import __version__
 
 HEADER = ("n_features_in_", "feature_names_in_")  # what fit remembers of X's columns
+PARAMETERS = ("user_factors_", "item_factors_", "user_biases_", "item_biases_")
 BLOCK_PAIRS = 2**16  # pairs to be scored that are worth a task of their own
 
 
@@ -50,13 +53,15 @@ class Problem:
     rating_range : (float, float)
         The smallest and the largest rating, held-out ones too.
     mean : float
-        The mean rating.
+        The mean rating of the pairs that the objective covers.
     rng : RandomState
         Source of all that is random.
     held_out : HeldOut or None
         Ratings that are kept from the solver, to be scored.
     descent : Descent or None
         Where stochastic gradient descent stands.
+    seen_indptr, seen_indices : ndarrays
+        Which items each user rated, held-out ones too, as compressed sparse rows.
     publish : callable or None
         Brings users and items up to date, while a solver works on copies.
     """
@@ -67,6 +72,8 @@ class Problem:
     rating_range: tuple[float, float]
     mean: float
     rng: np.random.RandomState
+    seen_indptr: np.ndarray
+    seen_indices: np.ndarray
     held_out: HeldOut | None = None
     descent: object = None
     publish: Callable | None = None
@@ -110,7 +117,7 @@ def predict_codes(pairs, intercept, logistic, parameters, n_jobs):
 
 
 class BaseFactorizer(
-    CallbackSupportMixin, TransformerMixin, RegressorMixin, BaseEstimator
+    RankingMixin, CallbackSupportMixin, TransformerMixin, RegressorMixin, BaseEstimator
 ):
     """A factorisation of ratings as an estimator of scikit-learn.
 
@@ -119,6 +126,7 @@ class BaseFactorizer(
 
     _biased = False  # whether the model has biases
     _logistic = False  # whether it predicts probabilities, under log loss
+    _unobserved_weight = 0  # the weight of pairs without a rating
     _patience = 1  # iterations in a row without progress that end a fit
 
     _parameter_constraints: dict = {
@@ -173,6 +181,7 @@ class BaseFactorizer(
         FloatingPointError
             If the fit overflows.
         """
+        self._check_options()
         header = copy.copy(self)
         ratings = read_ratings(header, X, y, sample_weight)
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
@@ -196,6 +205,9 @@ class BaseFactorizer(
         )
         return self
 
+    def _check_options(self):
+        """Raise where parameters do not go together."""
+
     def _pose(self, ratings, rng, goes_on):
         """Give the problem that the solver is to solve.
 
@@ -210,7 +222,19 @@ class BaseFactorizer(
             users[old] = self._rows("user")[at]
             old, at = self._places("item", ratings.items)
             items[old] = self._rows("item")[at]
-        return Problem(ratings, users, items, ratings.range(), self._mean(ratings), rng)
+        low, high = ratings.range()
+        if self._unobserved_weight:
+            low, high = min(low, 0.0), max(high, 0.0)
+        return Problem(
+            ratings,
+            users,
+            items,
+            (low, high),
+            self._mean(ratings),
+            rng,
+            ratings.by_user.indptr,
+            ratings.by_user.indices,
+        )
 
     def _places(self, side, labels):
         """Give which of the labels are known, a mask, and the fitted rows of these."""
@@ -219,7 +243,7 @@ class BaseFactorizer(
         return codes >= 0, codes[codes >= 0]
 
     def _mean(self, ratings):
-        return ratings.mean() if self.fit_intercept else 0.0
+        return ratings.mean(self._unobserved_weight) if self.fit_intercept else 0.0
 
     def _check_n_factors(self):
         fitted = self.item_factors_.shape[1]
@@ -250,27 +274,48 @@ class BaseFactorizer(
         """Give the fitted attributes as if the iterations ended here."""
         if problem.publish is not None:
             problem.publish()
-        attributes = {
-            "users_": problem.ratings.users,
-            "items_": problem.ratings.items,
+        return {
+            "seen_indptr_": problem.seen_indptr,
+            "seen_indices_": problem.seen_indices,
             "rating_range_": problem.rating_range,
             "global_mean_": problem.mean,
             "n_iter_": len(iterations.loss_curve),
             "loss_curve_": list(iterations.loss_curve),
+            **self._name_rows("user", problem.ratings.users, problem.users),
+            **self._name_rows("item", problem.ratings.items, problem.items),
         }
-        user_factors, item_factors, user_biases, item_biases = self._split(problem)
-        attributes |= {"user_factors_": user_factors, "item_factors_": item_factors}
-        if self._biased:
-            attributes |= {"user_biases_": user_biases, "item_biases_": item_biases}
-        return attributes
 
-    def _split(self, problem):
-        """Copy the parameters: factors of users and items, their biases or None."""
-        users, items = problem.users, problem.items
+    def _name_rows(self, side, labels, rows):
+        """Give the fitted attributes of a side, from the parameters as a table."""
+        named = {f"{side}s_": labels}
         if not self._biased:
-            return users.copy(), items.copy(), None, None
-        factors = users[:, :-1].copy(), items[:, :-1].copy()
-        return *factors, users[:, -1].copy(), items[:, -1].copy()
+            return named | {f"{side}_factors_": rows.copy()}
+        named[f"{side}_factors_"] = rows[:, :-1].copy()
+        return named | {f"{side}_biases_": rows[:, -1].copy()}
+
+    def _join_seen(self, ratings, replaced):
+        """Give the pattern of what was seen, joined by ratings.
+
+        Parameters
+        ----------
+        ratings : Ratings
+            With the labels known before among its labels.
+        replaced : dict
+            For "user" or "item" the codes whose pairs of before are forgotten.
+        """
+        users = np.repeat(np.arange(len(self.users_)), np.diff(self.seen_indptr_))
+        old = {
+            "user": locate("users_", self.users_, ratings.users)[users],
+            "item": locate("items_", self.items_, ratings.items)[self.seen_indices_],
+        }
+        for side, codes in replaced.items():
+            kept = np.isin(old[side], codes, invert=True)
+            old = {name: pairs[kept] for name, pairs in old.items()}
+        side = ratings.by_user
+        new = np.repeat(np.arange(len(ratings.users)), side.counts()), side.indices
+        shape = len(ratings.users), len(ratings.items)
+        indptr, indices = join_patterns(shape, tuple(old.values()), new)
+        return {"seen_indptr_": indptr, "seen_indices_": indices}
 
     def _adopt(self, attributes, header):
         """Replace all fitted attributes."""
@@ -386,6 +431,38 @@ class BaseFactorizer(
             y, self._predict(pairs), sample_weight=sample_weight
         )
 
+    def save(self, path):
+        """Save the fitted model to a file of data, which `sklearn_mf.load` reads.
+
+        The file is NumPy's .npz: arrays, and JSON for all else. Nothing in it is run
+        when it is loaded.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to write, the name exactly as given. A file that is there is replaced
+            once the new one is whole.
+
+        Raises
+        ------
+        NotFittedError
+            If the model is not fitted.
+        TypeError
+            If ids are neither numbers nor strings, or the class is not one of
+            sklearn_mf.
+        ValueError
+            If `random_state` is a RandomState instance, or parameters or attributes
+            were changed to what no fit accepts or gives.
+
+        Notes
+        -----
+        Callbacks, the container of `set_output` and metadata requests are not saved.
+        Parameters that are numbers of NumPy come back as Python's.
+        """
+        from sklearn_mf._persistence import save_model  # which knows the subclasses
+
+        save_model(self, path)
+
     def get_feature_names_out(self, input_features=None):
         """Name the columns that `transform` gives.
 
@@ -421,12 +498,7 @@ class BaseFactorizer(
             pairs,
             to_intercept(self.global_mean_, self._logistic),
             self._logistic,
-            (
-                self.user_factors_,
-                self.item_factors_,
-                self.user_biases_ if self._biased else None,
-                self.item_biases_ if self._biased else None,
-            ),
+            tuple(vars(self).get(name) for name in PARAMETERS),
             self.n_jobs,
         )
         if self.clip:

@@ -4,12 +4,15 @@ from numbers import Integral, Real
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sklearn_mf._als import fit_als
+from sklearn_mf._als import ALTERNATING_CONSTRAINTS
+from sklearn_mf._alternation import fit_als
 from sklearn_mf._base import BaseFactorizer
+from sklearn_mf._fold_in import FoldInMixin
+from sklearn_mf._objective import Objective
 from sklearn_mf._sgd import StochasticFactorizer
 
 
-class BiasedMF(StochasticFactorizer):
+class BiasedMF(FoldInMixin, StochasticFactorizer):
     """Matrix factorisation with biases of users and items.
 
     The prediction for user u and item i is
@@ -18,13 +21,14 @@ class BiasedMF(StochasticFactorizer):
 
     with biases b and factors p_u and q_i of length `n_factors` that minimise
 
-        Σ_{(u,i) observed} w_ui (r_ui − r̂_ui)²
+        Σ_{(u,i) observed} w_ui (r_ui − r̂_ui)² + α₀ Σ_{(u,i) not observed} r̂_ui²
           + λ (Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²) + λ_b (Σ_u c_u b_u² + Σ_i c_i b_i²)
 
-    where r are the ratings y, w the sample weights (one each by default), μ the
-    weighted mean of the ratings (0 without `fit_intercept`), λ is `regularization`,
-    λ_b is `bias_regularization`, and c_u and c_i are the sums of the weights of the
-    user's and of the item's ratings (1 without `weighted_regularization`) [1]_.
+    where r are the ratings y, w the sample weights (one each by default), α₀ is
+    `unobserved_weight`, μ the weighted mean of the pairs that the objective covers (0
+    without `fit_intercept`), λ is `regularization`, λ_b is `bias_regularization`, and
+    c_u and c_i are the sums of the weights of the user's and of the item's pairs (1
+    without `weighted_regularization`) [1]_.
 
     With ``loss="log_loss"`` r̂ is the probability σ(μ + b_u + b_i + p_u · q_i), μ the
     logit of the mean, and the squared error is replaced by twice the log loss. With
@@ -35,14 +39,16 @@ class BiasedMF(StochasticFactorizer):
     ----------
     n_factors : int, default=20
         Length d of the factors. 0 is the baseline of the biases alone.
-    solver : {"sgd", "als"}, default="sgd"
+    solver : {"sgd", "als", "als-cg"}, default="sgd"
         How the objective is minimised. "sgd" is stochastic gradient descent, n_ratings
         · d an epoch, with `partial_fit`, `early_stopping` and log loss. "als" solves
         for factors and bias of each row exactly, users and items in turn, in n_ratings
-        · d² + (n_users + n_items) · d³ / 3 multiplications. Tuned, "sgd" predicts as
-        well or slightly better, and is quicker from about 20 factors on. Take "als"
-        for few factors, for ratings in hundreds that are not scaled first, or to have
-        no step to tune.
+        · d² + (n_users + n_items) · d³ / 6 multiplications; "als-cg" approaches these
+        solutions by `cg_steps` steps of conjugate gradient. Tuned, "sgd" predicts as
+        well or slightly better. Take "als" for ratings in hundreds that are not scaled
+        first, for pairs without a rating that count, or to have no step to tune.
+    cg_steps : int, default=3
+        Steps of conjugate gradient for each row in an iteration of "als-cg".
     regularization : float, default=0.12
         The penalty λ ≥ 0 of the factors. Typical values for ratings in stars are 0.05
         to 0.2 with `weighted_regularization`, and 2 to 20 without. It is in units of y:
@@ -52,9 +58,16 @@ class BiasedMF(StochasticFactorizer):
         `regularization`.
     weighted_regularization : bool, default=True
         Whether the penalty of an id grows with its ratings: c is the sum of its
-        weights. False: c = 1.
+        weights, `unobserved_weight` for a pair without a rating. False: c = 1.
+    unobserved_weight : float, default=0.0
+        The weight α₀ ≥ 0 of every pair of a known user and a known item that has no
+        rating, and counts as a rating of 0: see `ALSFactorizer`. It needs "als" or
+        "als-cg".
+    non_negative : bool, default=False
+        Whether no factor may be negative; biases may. It needs "als".
     fit_intercept : bool, default=True
-        Whether μ comes from the mean of the ratings. False: μ = 0.
+        Whether μ comes from the mean of the pairs that the objective covers. False:
+        μ = 0.
     loss : {"squared_error", "log_loss"}, default="squared_error"
         "log_loss" is for y from 0 to 1, such as right and wrong answers; predictions
         are then probabilities. It needs ``solver="sgd"``.
@@ -94,8 +107,8 @@ class BiasedMF(StochasticFactorizer):
     shuffle : bool, default=True
         Whether the ratings come in another order in each epoch.
     max_iter : int, default=200
-        The most iterations: of "als" each over all users and all items, of "sgd" each
-        over all ratings.
+        The most iterations: of "sgd" each over all ratings, else each over all users
+        and all items.
     tol : float or None, default=1e-3
         Progress is a fall of the objective, or of the validation error with
         `early_stopping`, by more than this share of its value. None: the fit runs
@@ -112,7 +125,7 @@ class BiasedMF(StochasticFactorizer):
         Standard deviation of the entries of the random factors that the fit begins
         with. Biases begin at 0.
     clip : bool, default=True
-        Whether predictions are clipped to the range of the ratings seen in fit.
+        Whether predictions are clipped to `rating_range_`.
     warm_start : bool, default=False
         Whether fit goes on from the parameters of the previous fit, for the ids that
         it knew, instead of beginning anew.
@@ -143,8 +156,12 @@ class BiasedMF(StochasticFactorizer):
         log loss 0.5.
     users_, items_ : ndarrays of shape (n_users,) and (n_items,)
         The ids seen, sorted. For a sparse matrix, all its rows and columns.
+    seen_indptr_, seen_indices_ : int64 and int32 ndarrays
+        Which items each user rated, as compressed sparse rows: those of ``users_[u]``
+        are ``items_[seen_indices_[seen_indptr_[u]:seen_indptr_[u + 1]]]``.
     rating_range_ : (float, float)
-        The smallest and the largest rating seen.
+        The smallest and the largest rating seen; with `unobserved_weight` the rating 0
+        of the other pairs is among them.
     weight_sum_ : float
         Sum of the weights of the ratings learnt from.
     n_iter_ : int
@@ -158,10 +175,10 @@ class BiasedMF(StochasticFactorizer):
         After each epoch the score of the held-out ratings: −RMSE, or under log loss
         the negative mean log loss. None without `early_stopping`.
     optimizer_ : str
-        The optimizer; "momentum" or "nesterov" for "sgd" with momentum. Not set by
-        "als".
+        The optimizer; "momentum" or "nesterov" for "sgd" with momentum. Only set by
+        "sgd".
     optimizer_state_ : dict of ndarrays
-        Its state, from which `partial_fit` goes on. Not set by "als".
+        Its state, from which `partial_fit` goes on. Only set by "sgd".
     n_features_in_ : int
         Number of columns of X. Not set by a fit on a sparse matrix.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -175,7 +192,7 @@ class BiasedMF(StochasticFactorizer):
     Notes
     -----
     The parameters from `optimizer` to `shuffle`, and from `n_iter_no_change` to
-    `validation_fraction`, belong to "sgd"; "als" does not read them.
+    `validation_fraction`, belong to "sgd"; the other solvers do not read them.
 
     For "sgd" the ratings are cut into a fixed grid of blocks of users × items, the
     blocks of a diagonal are passed over side by side [4]_, and each has an order of its
@@ -210,7 +227,8 @@ class BiasedMF(StochasticFactorizer):
     _parameter_constraints: dict = {
         **StochasticFactorizer._parameter_constraints,
         "n_factors": [Interval(Integral, 0, None, closed="left")],
-        "solver": [StrOptions({"als", "sgd"})],
+        "solver": [StrOptions({"sgd", "als", "als-cg"})],
+        **ALTERNATING_CONSTRAINTS,
         "bias_regularization": [Interval(Real, 0, None, closed="left"), None],
         "bias_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
     }
@@ -220,9 +238,12 @@ class BiasedMF(StochasticFactorizer):
         n_factors=20,
         *,
         solver="sgd",
+        cg_steps=3,
         regularization=0.12,
         bias_regularization=None,
         weighted_regularization=True,
+        unobserved_weight=0.0,
+        non_negative=False,
         fit_intercept=True,
         loss="squared_error",
         optimizer="adagrad",
@@ -254,9 +275,12 @@ class BiasedMF(StochasticFactorizer):
     ):
         self.n_factors = n_factors
         self.solver = solver
+        self.cg_steps = cg_steps
         self.regularization = regularization
         self.bias_regularization = bias_regularization
         self.weighted_regularization = weighted_regularization
+        self.unobserved_weight = unobserved_weight
+        self.non_negative = non_negative
         self.fit_intercept = fit_intercept
         self.loss = loss
         self.optimizer = optimizer
@@ -300,31 +324,48 @@ class BiasedMF(StochasticFactorizer):
             bias_learning_rate = self.learning_rate
         return self.learning_rate, bias_learning_rate
 
-    def _pose(self, ratings, rng, goes_on):
-        if self.solver == "sgd":
-            return super()._pose(ratings, rng, goes_on)
-        for name, usual in (("loss", "squared_error"), ("early_stopping", False)):
-            if getattr(self, name) != usual:
+    @property
+    def _unobserved_weight(self):
+        return self.unobserved_weight
+
+    def _check_options(self):
+        for name, usual, solvers in (
+            ("loss", "squared_error", ("sgd",)),
+            ("early_stopping", False, ("sgd",)),
+            ("unobserved_weight", 0, ("als", "als-cg")),
+            ("non_negative", False, ("als",)),
+        ):
+            if getattr(self, name) != usual and self.solver not in solvers:
                 raise ValueError(
-                    f"{name}={getattr(self, name)!r} needs solver='sgd', got "
-                    f"solver={self.solver!r}."
+                    f"{name}={getattr(self, name)!r} needs solver="
+                    f"{' or '.join(map(repr, solvers))}, got solver={self.solver!r}."
                 )
-        return super()._pose(ratings, rng, goes_on)
 
     def _solve(self, problem, run, iterations):
         if self.solver == "sgd":
             super()._solve(problem, run, iterations)
             return
+        cg_steps = self.cg_steps if self.solver == "als-cg" else None
         fit_als(
-            problem.ratings,
-            problem.users,
-            problem.items,
-            biased=True,
-            mean=problem.mean,
-            penalties=self._penalties,
-            weighted_regularization=self.weighted_regularization,
+            problem,
+            self._objective(),
+            cg_steps=cg_steps,
             run=run,
             iterations=iterations,
+        )
+
+    def _objective(self):
+        if self._logistic:
+            raise ValueError(
+                "loss='log_loss' has no closed solution to fold ids in by: use "
+                "partial_fit, or loss='squared_error'."
+            )
+        return Objective(
+            biased=True,
+            penalties=self._penalties,
+            weighted_regularization=self.weighted_regularization,
+            unobserved_weight=self.unobserved_weight,
+            non_negative=self.non_negative,
         )
 
     def _remedy(self):

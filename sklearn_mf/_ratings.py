@@ -5,6 +5,7 @@ X, y ──columns──▶ labels and codes ──merge, sort──▶ Ratings 
 
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import narwhals.stable.v2 as nw  # comes with scikit-learn, as joblib does
 import numpy as np
@@ -32,9 +33,10 @@ class ColdStartWarning(UserWarning):
 # ----------------------------------------------------------------------------- ratings
 
 
-@dataclass(frozen=True)
-class Side:
+class Side(NamedTuple):
     """The ratings of one side, sorted by its ids: compressed sparse rows.
+
+    Kernels take it whole.
 
     Attributes
     ----------
@@ -56,6 +58,12 @@ class Side:
     def counts(self):
         """Give the number of ratings of each row, int64 of shape (n_rows,)."""
         return np.diff(self.indptr)
+
+    def without_empty_rows(self):
+        """Give the side without the rows that have no rating, and which are left."""
+        rows = np.flatnonzero(self.counts())
+        ends = np.append(self.indptr[rows], self.indptr[-1])
+        return self._replace(indptr=ends), rows
 
     def strengths(self):
         """Give the sum of weights of each row, float64 of shape (n_rows,)."""
@@ -87,10 +95,16 @@ class Ratings:
         """Float type of the ratings, and of all that is learnt from them."""
         return self.by_user.ratings.dtype
 
-    def mean(self):
-        """Give the weighted mean of the ratings, a float."""
+    def mean(self, unobserved_weight=0.0):
+        """Give the weighted mean of the ratings, a float.
+
+        Pairs without a rating count as zeros of weight `unobserved_weight`.
+        """
         side = self.by_user
-        return float(np.average(side.ratings.astype(np.float64), weights=side.weights))
+        ratings = side.ratings.astype(np.float64)
+        mean, weight = np.average(ratings, weights=side.weights, returned=True)
+        n_unobserved = len(self.users) * len(self.items) - len(ratings)
+        return float(mean * (weight / (weight + unobserved_weight * n_unobserved)))
 
     def range(self):
         """Give the smallest and the largest rating, two floats."""
@@ -253,6 +267,20 @@ def hold_out(ratings, fraction, rng):
     return kept, HeldOut(*part(mask))
 
 
+def join_patterns(shape, *patterns):
+    """Join lists of pairs, as tuples of users and items, to one pattern.
+
+    Returns
+    -------
+    indptr, indices : int64 and int32 ndarrays
+        Which items belong to each user: compressed sparse rows, ascending.
+    """
+    users, items = (np.concatenate(codes) for codes in zip(*patterns, strict=True))
+    pattern = sparse.csr_array((np.ones(len(users), np.int8), (users, items)), shape)
+    pattern.sort_indices()
+    return pattern.indptr.astype(np.int64), pattern.indices.astype(np.int32, copy=False)
+
+
 def read_pairs(estimator, X, users, items):
     """Read the input of predict, score and transform.
 
@@ -285,6 +313,41 @@ def read_pairs(estimator, X, users, items):
         codes.append(known[distinct_codes])
         cold_shares.append(float(np.mean(known < 0)))
     return Pairs(*codes, cold_share=cold_shares[0])
+
+
+def read_ids(name, ids, labels):
+    """Read a list of ids.
+
+    Parameters
+    ----------
+    name : str
+        What error messages call the ids.
+    ids : array-like of shape (n_ids,)
+        The ids, of one kind.
+    labels : ndarray
+        The labels known to the model.
+
+    Returns
+    -------
+    int32 ndarray of shape (n_ids,)
+        Their codes; -1 for an unseen id.
+    """
+    if isinstance(ids, list | tuple):
+        # Objects keep 7 apart from "7".
+        column = np.empty(len(ids), dtype=object)
+        column[:] = ids
+    elif nw.dependencies.is_into_series(ids):
+        column = nw.from_native(ids, series_only=True).to_numpy()
+    else:
+        column = np.asarray(ids)
+    if column.ndim != 1:
+        raise ValueError(
+            f"{name} must be a list of ids, got {ids!r}: for one id pass [{ids!r}]."
+        )
+    if len(column) == 0:
+        return np.empty(0, dtype=np.int32)
+    distinct, codes = factorize(name, column)
+    return locate(name, distinct, labels)[codes]
 
 
 def _read_targets(y, dtype=None):

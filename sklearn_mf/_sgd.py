@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from sklearn_mf._base import BaseFactorizer, predict_codes
+from sklearn_mf._base import PARAMETERS, BaseFactorizer, predict_codes
 from sklearn_mf._descent import Descent, fit_sgd
 from sklearn_mf._iterations import OnePass
 from sklearn_mf._objective import to_intercept
@@ -79,7 +79,7 @@ class StochasticFactorizer(BaseFactorizer):
 
     def _mean(self, ratings):
         if self.fit_intercept:
-            return ratings.mean()
+            return ratings.mean(self._unobserved_weight)
         return 0.5 if self._logistic else 0.0
 
     def _solve(self, problem, run, iterations):
@@ -88,11 +88,13 @@ class StochasticFactorizer(BaseFactorizer):
         intercept = to_intercept(problem.mean, self._logistic)
 
         def validate():
+            named = self._name_rows("user", None, problem.users)
+            named |= self._name_rows("item", None, problem.items)
             predictions = predict_codes(
                 problem.held_out,
                 intercept,
                 self._logistic,
-                self._split(problem),
+                tuple(map(named.get, PARAMETERS)),
                 run.n_threads,
             )
             return -float(_error(problem.held_out, predictions, self._logistic))
@@ -136,6 +138,7 @@ class StochasticFactorizer(BaseFactorizer):
         ValueError, TypeError, FloatingPointError
             See `fit`.
         """
+        self._check_options()
         header, goes_on = copy.copy(self), self.__sklearn_is_fitted__()
         rng, known, dtype = self.random_state, None, None
         if goes_on:
@@ -148,7 +151,7 @@ class StochasticFactorizer(BaseFactorizer):
         )
         problem.descent = self._descent()
         if goes_on:
-            weight = ratings.by_user.strengths().sum()
+            weight = float(ratings.by_user.strengths().sum())
             share = weight / (self.weight_sum_ + weight)
             problem.mean = (1 - share) * self.global_mean_ + share * problem.mean
             problem.descent.n_epochs = self.n_iter_
@@ -161,6 +164,7 @@ class StochasticFactorizer(BaseFactorizer):
         if goes_on:
             ends = *self.rating_range_, *attributes["rating_range_"]
             attributes["rating_range_"] = min(ends), max(ends)
+            attributes |= self._join_seen(ratings, {})
             attributes["weight_sum_"] += self.weight_sum_
             attributes["n_iter_"] += self.n_iter_
             attributes["best_iter_"] = attributes["n_iter_"]
@@ -365,6 +369,9 @@ class SGDFactorizer(StochasticFactorizer):
         log loss 0.5.
     users_, items_ : ndarrays of shape (n_users,) and (n_items,)
         The ids seen, sorted. For a sparse matrix, all its rows and columns.
+    seen_indptr_, seen_indices_ : int64 and int32 ndarrays
+        Which items each user rated, as compressed sparse rows: those of ``users_[u]``
+        are ``items_[seen_indices_[seen_indptr_[u]:seen_indptr_[u + 1]]]``.
     rating_range_ : (float, float)
         The smallest and the largest rating seen.
     weight_sum_ : float

@@ -1,40 +1,61 @@
 """The mathematics of the library in plain NumPy, sharing no code with it.
 
-Slow and literal: dense masks, dictionaries, one row at a time.
+Slow and literal: dense masks, dictionaries, one row at a time. A row of P or Q holds
+the factors of an id, and where λ_b is given its bias as the last entry.
 """
 
 import numpy as np
+from scipy.special import expit
 
 
-def dense(users, items, ratings, weights=None):
+def dense(users, items, ratings, weights=None, unobserved_weight=0.0, shape=None):
     """Give R, the ratings, and W, their weights, as dense matrices (0 = no rating).
 
-    Ids are 0, 1, …; a repeated pair is one rating: weights added, ratings averaged.
+    Ids are 0, 1, …; a repeated pair is one rating: weights added, ratings averaged. A
+    pair without a rating is a rating of 0 with the weight for unobserved pairs.
     """
-    shape = max(users) + 1, max(items) + 1
+    shape = shape or (max(users) + 1, max(items) + 1)
     W, WR = np.zeros(shape), np.zeros(shape)
     weights = np.ones(len(ratings)) if weights is None else weights
     for u, i, r, w in zip(users, items, ratings, weights, strict=True):
         W[u, i] += w
         WR[u, i] += w * r
-    return np.divide(WR, W, out=np.zeros(shape), where=W > 0), W
+    R = np.divide(WR, W, out=np.zeros(shape), where=W > 0)
+    return R, np.where(W > 0, W, unobserved_weight)
 
 
 def weighted_mean(R, W):
     return (W * R).sum() / W.sum()
 
 
-def objective(R, W, P, Q, mu, lam, weighted):
-    c_users = W.sum(axis=1) if weighted else np.ones(len(P))
-    c_items = W.sum(axis=0) if weighted else np.ones(len(Q))
-    return (
-        (W * (R - mu - P @ Q.T) ** 2).sum()
-        + lam * (c_users * (P**2).sum(axis=1)).sum()
-        + lam * (c_items * (Q**2).sum(axis=1)).sum()
-    )
+def scores(P, Q, mu, biased):
+    """Give the prediction of every pair, under log loss its logit."""
+    if not biased:
+        return mu + P @ Q.T
+    return mu + P[:, -1:] + Q[:, -1] + P[:, :-1] @ Q[:, :-1].T
 
 
-def gradients(R, W, P, Q, mu, lam, weighted, step=1e-5):
+def penalties(c, n_columns, lam, lam_b):
+    """Give the penalty of every entry of the rows of one side."""
+    columns = np.full(n_columns, float(lam))
+    if lam_b is not None:
+        columns[-1] = lam_b
+    return np.outer(c, columns)
+
+
+def objective(R, W, P, Q, mu, lam, weighted, lam_b=None, *, logistic=False):
+    z = scores(P, Q, mu, lam_b is not None)
+    losses = (R - z) ** 2
+    if logistic:
+        losses = -2 * (R * np.log(expit(z)) + (1 - R) * np.log(expit(-z)))
+    value = (W * losses).sum()
+    for rows, c in ((P, W.sum(axis=1)), (Q, W.sum(axis=0))):
+        c = c if weighted else np.ones(len(rows))
+        value += (penalties(c, rows.shape[1], lam, lam_b) * rows**2).sum()
+    return value
+
+
+def gradients(R, W, P, Q, *terms, step=1e-5, **options):
     """Gradient of the objective with respect to P and to Q, by central differences."""
     found = []
     for block in (P, Q):
@@ -42,16 +63,16 @@ def gradients(R, W, P, Q, mu, lam, weighted, step=1e-5):
         for at in np.ndindex(block.shape):
             kept = block[at]
             block[at] = kept + step
-            above = objective(R, W, P, Q, mu, lam, weighted)
+            above = objective(R, W, P, Q, *terms, **options)
             block[at] = kept - step
-            below = objective(R, W, P, Q, mu, lam, weighted)
+            below = objective(R, W, P, Q, *terms, **options)
             block[at] = kept
             gradient[at] = (above - below) / (2 * step)
         found.append(gradient)
     return found
 
 
-def solve_side(R, W, Q, mu, lam, weighted):
+def solve_side(R, W, Q, mu, lam, weighted, lam_b=None):
     """Ridge regression of each row of R on Q, of least norm where it is singular."""
     d = Q.shape[1]
     X = np.zeros((len(R), d))
@@ -60,19 +81,23 @@ def solve_side(R, W, Q, mu, lam, weighted):
         if len(rated) == 0:
             continue
         root = np.sqrt(W[u, rated])
-        lam_u = lam * (W[u].sum() if weighted else 1.0)
-        A = np.vstack([root[:, None] * Q[rated], np.sqrt(lam_u) * np.eye(d)])
-        b = np.concatenate([root * (R[u, rated] - mu), np.zeros(d)])
-        X[u] = np.linalg.pinv(A) @ b
+        design, r = Q[rated].copy(), R[u, rated] - mu
+        if lam_b is not None:
+            r -= design[:, -1]
+            design[:, -1] = 1
+        c = W[u].sum() if weighted else 1.0
+        penalty = penalties([c], d, lam, lam_b)[0]
+        A = np.vstack([root[:, None] * design, np.diag(np.sqrt(penalty))])
+        X[u] = np.linalg.pinv(A) @ np.concatenate([root * r, np.zeros(d)])
     return X
 
 
-def als(R, W, Q, *, lam, weighted=True, mu=None, n_sweeps):
-    """Alternating least squares from the item factors Q: P, Q, mu, loss curve."""
+def als(R, W, P, *, lam, weighted=True, mu=None, lam_b=None, n_sweeps):
+    """Alternating least squares from the rows of the users: P, Q, mu, loss curve."""
     mu = weighted_mean(R, W) if mu is None else mu
     losses = []
     for _ in range(n_sweeps):
-        P = solve_side(R, W, Q, mu, lam, weighted)
-        Q = solve_side(R.T, W.T, P, mu, lam, weighted)
-        losses.append(objective(R, W, P, Q, mu, lam, weighted))
+        Q = solve_side(R.T, W.T, P, mu, lam, weighted, lam_b)
+        P = solve_side(R, W, Q, mu, lam, weighted, lam_b)
+        losses.append(objective(R, W, P, Q, mu, lam, weighted, lam_b))
     return P, Q, mu, losses

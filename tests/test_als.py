@@ -1,7 +1,6 @@
-"""ALSFactorizer: its kernel, its objective, its parameters, its errors."""
+"""ALSFactorizer: its objective, its parameters, its errors."""
 
 import copy
-import itertools
 import warnings
 
 import numpy as np
@@ -16,7 +15,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_mf import ALSFactorizer
-from sklearn_mf._als_kernels import solve_rows
 from sklearn_mf.datasets import make_ratings
 from tests import reference
 
@@ -31,68 +29,14 @@ def data():
     return make_ratings(25, 15, 150, random_state=0)
 
 
-def first_items(model, n_items, X):
-    """The item factors that a fit begins with, drawn as the docstring says."""
+def first_users(model, X):
+    """The user factors that a fit begins with: drawn after those of the items."""
+    n_users, n_items = X.max(axis=0) + 1
+    for ids, n_rows in zip(X.T, (n_users, n_items), strict=True):
+        assert len(np.unique(ids)) == n_rows  # else ids and rows differ
     rng = np.random.RandomState(model.random_state)
-    Q = rng.normal(scale=model.init_scale, size=(n_items, model.n_factors))
-    assert len(np.unique(X[:, 1])) == n_items  # else ids and rows differ
-    return Q
-
-
-# ------------------------------------------------------------------ kernel, row by row
-
-# No rating, one, fewer than factors, a multiple of four and not, very many.
-ROW_SIZES = [0, 1, 2, 3, 4, 5, 8, 31, 0, 64, 2000]
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("n_factors", [1, 2, 7, 33, 64])
-def test_solve_rows_against_reference(n_factors, weighted, dtype):
-    sizes = ROW_SIZES if n_factors <= 7 else [*ROW_SIZES[:-1], 100]
-    rng = np.random.default_rng(n_factors)
-    n_other = 2100
-    fixed = rng.normal(size=(n_other, n_factors)).astype(dtype)
-    indptr = np.cumsum([0, *sizes])
-    indices = np.concatenate([rng.permutation(n_other)[:n] for n in sizes])
-    ratings = rng.normal(3, 1, size=indptr[-1]).astype(dtype)
-    weights = rng.uniform(0.1, 3, size=indptr[-1]).astype(dtype) if weighted else None
-    penalty = rng.uniform(0.5, 2, size=len(sizes)).astype(dtype)
-    solved = np.full((len(sizes), n_factors), np.nan, dtype)
-    loss, singular = np.full(len(sizes), np.nan), np.ones(len(sizes), dtype=bool)
-    solve_rows(
-        0, len(sizes), indptr, indices.astype(np.int32), ratings, weights, dtype(2.5),
-        False, penalty, penalty, fixed, solved, loss, singular,
-    )  # fmt: skip
-    assert not singular.any()
-    for row, (begin, end) in enumerate(itertools.pairwise(indptr)):
-        Q = fixed[indices[begin:end]].astype(float)
-        w = (
-            np.ones(end - begin)
-            if weights is None
-            else weights[begin:end].astype(float)
-        )
-        r = ratings[begin:end].astype(float) - 2.5
-        A = (w * Q.T) @ Q + float(penalty[row]) * np.eye(n_factors)
-        x = np.linalg.solve(A, (w * Q.T) @ r)
-        value = (w * (r - Q @ x) ** 2).sum() + penalty[row] * (x @ x)
-        rtol = 2e-4 if dtype == np.float32 else 1e-10
-        assert_allclose(solved[row], x, rtol=rtol, atol=rtol)
-        assert_allclose(loss[row], value, rtol=rtol, atol=rtol * (w @ r**2))
-
-
-def test_solve_rows_writes_its_rows_only():
-    indptr, indices = np.array([0, 1, 2, 3]), np.zeros(3, dtype=np.int32)
-    solved, loss = np.full((3, 2), 7.0), np.full(3, 7.0)
-    singular = np.ones(3, dtype=bool)
-    solve_rows(
-        1, 2, indptr, indices, np.ones(3), None, 0.0, False, np.ones(3), np.ones(3),
-        np.ones((1, 2)), solved, loss, singular,
-    )  # fmt: skip
-    assert_array_equal(solved[[0, 2]], 7)
-    assert_allclose(solved[1], 1 / 3)
-    assert_array_equal(loss[[0, 2]], 7)
-    assert_array_equal(singular, [True, False, True])
+    rng.normal(size=(n_items, model.n_factors))
+    return rng.normal(scale=model.init_scale, size=(n_users, model.n_factors))
 
 
 # ------------------------------------------------------------------------ whole sweeps
@@ -117,7 +61,7 @@ def test_fit_is_the_reference(
     P, Q, mu, losses = reference.als(
         R,
         W,
-        first_items(model, R.shape[1], X),
+        first_users(model, X),
         lam=0.3,
         weighted=weighted_regularization,
         mu=None if fit_intercept else 0.0,
@@ -147,9 +91,9 @@ def test_the_gradient_of_the_written_objective_vanishes(weighted_regularization,
         "weighted_regularization": weighted_regularization,
     }
     model = als(**options, max_iter=1).fit(X, y, weights)
-    users, items = gradients(model)  # after one sweep the items alone are at a minimum
-    assert abs(items).max() < 1e-6
-    assert abs(users).max() > 1e-2
+    users, items = gradients(model)  # after one sweep the users alone are at a minimum
+    assert abs(users).max() < 1e-6
+    assert abs(items).max() > 1e-2
     model = als(**options, max_iter=3000).fit(X, y, weights)
     for gradient in gradients(model):
         assert abs(gradient).max() < 1e-6
@@ -205,51 +149,51 @@ def test_float32_is_close_to_float64(data):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_singular_rows_get_the_solution_of_least_norm(dtype, data):
-    X, y = data
+    X, y = data[0][:, ::-1], data[1]
     model = als(n_factors=8, regularization=0, max_iter=1, clip=False)
     model.fit(X, y.astype(dtype))
     R, W = reference.dense(*X.T, y)
-    Q = first_items(model, R.shape[1], X).astype(dtype).astype(float)
-    P = reference.solve_side(R, W, Q, model.global_mean_, 0, weighted=True)
-    counts = W.sum(axis=1)
-    assert (counts < 8).any()  # else no user would be singular
+    P = first_users(model, X).astype(dtype).astype(float)
+    Q = reference.solve_side(R.T, W.T, P, model.global_mean_, 0, weighted=True)
+    counts = W.sum(axis=0)
+    assert (counts < 8).any()  # else no item would be singular
     rtol = 1e-2 if dtype == np.float32 else 1e-8
-    users = counts < 6  # well conditioned all the same
-    assert_allclose(model.user_factors_[users], P[users], rtol=rtol, atol=rtol)
+    items = counts < 6  # well conditioned all the same
+    assert_allclose(model.item_factors_[items], Q[items], rtol=rtol, atol=rtol)
 
 
 def test_singular_rows_with_weights_and_one_rating():
-    # One user, one item: p q = w-free residual, of least norm given q.
+    # One user, one item: p q = w-free residual, of least norm given p.
     model = als(n_factors=2, regularization=0, max_iter=1, fit_intercept=False)
     model.fit([[0, 0]], [3.0], sample_weight=[5.0])
-    q = np.random.RandomState(0).normal(scale=model.init_scale, size=2)
-    p = 3.0 * q / (q @ q)
-    assert_allclose(model.user_factors_[0], p, rtol=1e-12)
+    p = first_users(model, np.array([[0, 0]]))[0]
+    q = 3.0 * p / (p @ p)
+    assert_allclose(model.item_factors_[0], q, rtol=1e-12)
     assert_allclose(model.predict([[0, 0]]), 3.0, rtol=1e-12)
 
 
 def test_a_penalty_below_rounding_still_counts(data):
-    X, y = data
+    X, y = data[0][:, ::-1], data[1]
     tiny = 1e-9
     model = als(n_factors=12, regularization=tiny, max_iter=1, clip=False)
     model.fit(X, y.astype(np.float32))
     R, W = reference.dense(*X.T, y)
-    Q = first_items(model, R.shape[1], X).astype(np.float32).astype(float)
-    P = reference.solve_side(R, W, Q, model.global_mean_, tiny, weighted=True)
-    users = W.sum(axis=1) < 8
-    assert users.any()
-    assert_allclose(model.user_factors_[users], P[users], rtol=1e-2, atol=1e-2)
+    P = first_users(model, X).astype(np.float32).astype(float)
+    Q = reference.solve_side(R.T, W.T, P, model.global_mean_, tiny, weighted=True)
+    items = W.sum(axis=0) < 8
+    assert items.any()
+    assert_allclose(model.item_factors_[items], Q[items], rtol=1e-2, atol=1e-2)
 
 
-def test_user_factors_before_the_items_move(data):
-    """The first half-sweep alone, seen through a model whose items are held fixed."""
+def test_item_factors_before_the_users_move(data):
+    """The first half-sweep alone: the second one leaves what it solved."""
     X, y = data
     model = als(n_factors=2, regularization=0.5, max_iter=1)
     model.fit(X, y)
     R, W = reference.dense(*X.T, y)
-    Q = first_items(model, R.shape[1], X)
-    P = reference.solve_side(R, W, Q, model.global_mean_, 0.5, weighted=True)
-    assert_allclose(model.user_factors_, P, rtol=1e-10)
+    P = first_users(model, X)
+    Q = reference.solve_side(R.T, W.T, P, model.global_mean_, 0.5, weighted=True)
+    assert_allclose(model.item_factors_, Q, rtol=1e-10)
 
 
 # -------------------------------------------- every parameter changes what one can see
@@ -301,8 +245,8 @@ def test_convergence_warning_leaves_a_usable_model(data):
 
 def test_init_scale(data):
     small, large = als(init_scale=1e-3, max_iter=1), als(init_scale=1.0, max_iter=1)
-    users = [np.linalg.norm(m.fit(*data).user_factors_) for m in (small, large)]
-    assert users[0] != users[1]
+    items = [np.linalg.norm(m.fit(*data).item_factors_) for m in (small, large)]
+    assert items[0] != items[1]
 
 
 def test_clip(data):
@@ -327,20 +271,20 @@ def test_warm_start_goes_on(data):
     assert anew.loss_curve_ == whole.loss_curve_[:3]
 
 
-def test_warm_start_knows_items_by_their_ids(data):
-    X, y = data
+def test_warm_start_knows_users_by_their_ids(data):
+    X, y = data[0][:, ::-1], data[1]
     model = als(max_iter=50, warm_start=True).fit(X, y)
-    before = dict(zip(model.items_.tolist(), model.item_factors_, strict=True))
-    kept = X[:, 1] != 4
-    X_new = np.vstack([X[kept], [[0, -7], [1, 99]]])  # item 4 goes, two others come
+    before = dict(zip(model.users_.tolist(), model.user_factors_, strict=True))
+    kept = X[:, 0] != 4
+    X_new = np.vstack([X[kept], [[-7, 0], [99, 1]]])  # user 4 goes, two others come
     y_new = np.append(y[kept], [3.0, 4.0])
     model.set_params(max_iter=1).fit(X_new, y_new)
     cold = als(max_iter=1).fit(X_new, y_new)
     assert model.loss_curve_[0] < cold.loss_curve_[0]
-    assert_array_equal(model.items_, cold.items_)
-    for item, q in zip(model.items_.tolist(), model.item_factors_, strict=True):
-        if item in before:
-            assert np.linalg.norm(q - before[item]) < 0.3 * np.linalg.norm(before[item])
+    assert_array_equal(model.users_, cold.users_)
+    for user, p in zip(model.users_.tolist(), model.user_factors_, strict=True):
+        if user in before:
+            assert np.linalg.norm(p - before[user]) < 0.3 * np.linalg.norm(before[user])
 
 
 def test_warm_start_with_another_number_of_factors(data):
@@ -447,8 +391,14 @@ def test_transform_gives_the_factors(data):
     [
         ("n_factors", 0),
         ("n_factors", 2.5),
+        ("solver", "als"),
+        ("cg_steps", 0),
+        ("cg_steps", 2.5),
         ("regularization", -0.1),
         ("weighted_regularization", "yes"),
+        ("unobserved_weight", -0.1),
+        ("unobserved_weight", None),
+        ("non_negative", "yes"),
         ("fit_intercept", 2),
         ("max_iter", 0),
         ("tol", -1e-3),

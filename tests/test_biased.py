@@ -1,6 +1,5 @@
 """BiasedMF: both solvers against its written objective, and against each other."""
 
-import itertools
 import pickle
 
 import numpy as np
@@ -20,8 +19,7 @@ from sklearn.model_selection import (
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
 
-from sklearn_mf import BiasedMF, SGDFactorizer, _als, _descent
-from sklearn_mf._als_kernels import solve_rows
+from sklearn_mf import BiasedMF, SGDFactorizer, _alternation, _descent
 from sklearn_mf.datasets import make_ratings
 from tests import movielens, reference
 
@@ -73,8 +71,6 @@ def weights():
     return np.random.default_rng(2).uniform(0.5, 2, size=N_RATINGS)
 
 
-# --------------------------------------------- the mathematics, sharing no code with it
-
 # A row is (p_1, …, p_d, b): the bias stands last.
 
 
@@ -87,76 +83,15 @@ def rows_of(model):
 
 
 def scores_of(users, items, mu):
-    """Give μ + b_u + b_i + p_u · q_i for every pair."""
-    biases = users[:, -1][:, np.newaxis] + items[:, -1]
-    return mu + biases + users[:, :-1] @ items[:, :-1].T
+    return reference.scores(users, items, mu, biased=True)
 
 
-def objective(R, W, users, items, mu, lam, lam_b, weighted, logistic=False):
-    z = scores_of(users, items, mu)
-    if logistic:
-        losses = -2 * (R * np.log(expit(z)) + (1 - R) * np.log(expit(-z)))
-    else:
-        losses = (R - z) ** 2
-    value = (W * losses).sum()
-    for rows, c in ((users, W.sum(axis=1)), (items, W.sum(axis=0))):
-        c = c if weighted else np.ones(len(rows))
-        value += lam * (c * (rows[:, :-1] ** 2).sum(axis=1)).sum()
-        value += lam_b * (c * rows[:, -1] ** 2).sum()
-    return value
-
-
-def gradients(R, W, users, items, *args, step=1e-5, **options):
-    """Gradient of the objective with respect to users and to items, numerically."""
-    found = []
-    for block in (users, items):
-        gradient = np.empty_like(block)
-        for at in np.ndindex(block.shape):
-            kept = block[at]
-            block[at] = kept + step
-            above = objective(R, W, users, items, *args, **options)
-            block[at] = kept - step
-            below = objective(R, W, users, items, *args, **options)
-            block[at] = kept
-            gradient[at] = (above - below) / (2 * step)
-        found.append(gradient)
-    return found
-
-
-def solve_side(R, W, other, mu, lam, lam_b, weighted):
-    """Regress each row of R, less the other's biases, on [q_i, 1]: of least norm."""
-    solved = np.zeros((len(R), other.shape[1]))
-    for u in range(len(R)):
-        rated = np.flatnonzero(W[u])
-        if len(rated) == 0:
-            continue
-        c = W[u].sum() if weighted else 1.0
-        root = np.sqrt(W[u, rated])
-        design = np.column_stack([other[rated, :-1], np.ones(len(rated))])
-        penalties = np.full(other.shape[1], lam * c)
-        penalties[-1] = lam_b * c
-        A = np.vstack([root[:, np.newaxis] * design, np.diag(np.sqrt(penalties))])
-        b = root * (R[u, rated] - mu - other[rated, -1])
-        solved[u] = np.linalg.pinv(A) @ np.append(b, np.zeros(len(penalties)))
-    return solved
-
-
-def alternate(R, W, items, *, lam, lam_b, weighted=True, mu=None, n_sweeps):
-    """Alternating least squares from the rows of the items: rows, μ, loss curve."""
-    mu = reference.weighted_mean(R, W) if mu is None else mu
-    losses = []
-    for _ in range(n_sweeps):
-        users = solve_side(R, W, items, mu, lam, lam_b, weighted)
-        items = solve_side(R.T, W.T, users, mu, lam, lam_b, weighted)
-        losses.append(objective(R, W, users, items, mu, lam, lam_b, weighted))
-    return users, items, mu, losses
-
-
-def first_items(model, n_items):
-    """Give the items' rows that a fit begins with, drawn as the docstring says."""
+def first_users(model, n_users, n_items):
+    """Give the users' rows that a fit begins with: drawn after those of the items."""
     rng = np.random.RandomState(model.random_state)
-    Q = rng.normal(scale=model.init_scale, size=(n_items, model.n_factors))
-    return np.column_stack([Q, np.zeros(n_items)])
+    rng.normal(size=(n_items, model.n_factors))
+    P = rng.normal(scale=model.init_scale, size=(n_users, model.n_factors))
+    return np.column_stack([P, np.zeros(n_users)])
 
 
 def solve_biases(R, W, mu, lam_b, weighted):
@@ -173,47 +108,6 @@ def solve_biases(R, W, mu, lam_b, weighted):
     b = np.append(root * (R[users, items] - mu), np.zeros(len(c)))
     solution = np.linalg.lstsq(A, b)[0]
     return solution[:n_users], solution[n_users:]
-
-
-# ------------------------------------------------------------------ kernel, row by row
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("n_factors", [0, 1, 2, 7, 33])
-def test_solve_rows_with_biases_against_reference(n_factors, weighted, dtype):
-    sizes = [0, 1, 2, 3, 4, 5, 8, 31, 0, 64, 300]
-    rng = np.random.default_rng(n_factors)
-    n_other = 310
-    fixed = rng.normal(size=(n_other, n_factors + 1)).astype(dtype)
-    unchanged = fixed.copy()
-    indptr = np.cumsum([0, *sizes])
-    indices = np.concatenate([rng.permutation(n_other)[:n] for n in sizes])
-    ratings = rng.normal(3, 1, size=indptr[-1]).astype(dtype)
-    weights = rng.uniform(0.1, 3, size=indptr[-1]).astype(dtype) if weighted else None
-    penalty = rng.uniform(0.5, 2, size=len(sizes)).astype(dtype)
-    bias_penalty = rng.uniform(3, 5, size=len(sizes)).astype(dtype)
-    solved = np.full((len(sizes), n_factors + 1), np.nan, dtype)
-    loss, singular = np.full(len(sizes), np.nan), np.ones(len(sizes), dtype=bool)
-    solve_rows(
-        0, len(sizes), indptr, indices.astype(np.int32), ratings, weights, dtype(2.5),
-        True, penalty, bias_penalty, fixed, solved, loss, singular,
-    )  # fmt: skip
-    assert not singular.any()
-    assert_array_equal(fixed, unchanged)
-    for row, (begin, end) in enumerate(itertools.pairwise(indptr)):
-        other = fixed[indices[begin:end]].astype(float)
-        w = np.ones(end - begin) if weights is None else weights[begin:end]
-        r = ratings[begin:end].astype(float) - 2.5 - other[:, -1]
-        design = np.column_stack([other[:, :-1], np.ones(end - begin)])
-        penalties = np.full(n_factors + 1, float(penalty[row]))
-        penalties[-1] = bias_penalty[row]
-        A = (w * design.T) @ design + np.diag(penalties)
-        x = np.linalg.solve(A, (w * design.T) @ r)
-        value = w @ (r - design @ x) ** 2 + penalties @ x**2
-        rtol = 2e-4 if dtype == np.float32 else 1e-10
-        assert_allclose(solved[row], x, rtol=rtol, atol=rtol)
-        assert_allclose(loss[row], value, rtol=rtol, atol=rtol * (w @ r**2))
 
 
 # ------------------------------------------------------------------------ whole sweeps
@@ -237,10 +131,10 @@ def test_als_is_the_reference(
         clip=False,
     ).fit(X, y, sample_weight=w)
     R, W = reference.dense(*X.T, y, w)
-    users, items, mu, losses = alternate(
+    users, items, mu, losses = reference.als(
         R,
         W,
-        first_items(model, N_ITEMS),
+        first_users(model, N_USERS, N_ITEMS),
         lam=0.3,
         lam_b=0.7,
         weighted=weighted_regularization,
@@ -271,12 +165,12 @@ def test_the_gradient_vanishes_where_als_has_solved(
 
     def gradients_of(model):
         model.fit(X, y, weights)
-        terms = model.global_mean_, 0.2, 0.05, weighted_regularization
-        return gradients(R, W, *rows_of(model), *terms)
+        terms = model.global_mean_, 0.2, weighted_regularization, 0.05
+        return reference.gradients(R, W, *rows_of(model), *terms)
 
     users, items = gradients_of(biased(**options, max_iter=1))
-    assert abs(items).max() < 1e-6  # after a sweep the items alone are at a minimum
-    assert abs(users[:, -1]).max() > 1e-2
+    assert abs(users).max() < 1e-6  # after a sweep the users alone are at a minimum
+    assert abs(items[:, -1]).max() > 1e-2
     for gradient in gradients_of(biased(**options, max_iter=5000)):
         assert abs(gradient).max() < 1e-6
 
@@ -290,7 +184,7 @@ def test_the_objective_of_als_never_rises(
     n_factors, weighted_regularization, bias_regularization, regularization, dtype, data
 ):
     X, y = data
-    terms = regularization, bias_regularization, weighted_regularization
+    terms = regularization, weighted_regularization, bias_regularization
     model = biased(
         n_factors=n_factors,
         regularization=regularization,
@@ -308,7 +202,7 @@ def test_the_objective_of_als_never_rises(
     rounding = 10 * np.finfo(dtype).eps * (size**2).sum()
     assert (np.diff(loss) <= rounding).all()
     R, W = reference.dense(*X.T, y)
-    expected = objective(R, W, *rows_of(model), model.global_mean_, *terms)
+    expected = reference.objective(R, W, *rows_of(model), model.global_mean_, *terms)
     assert_allclose(loss[-1], expected, rtol=1e-4 if dtype == np.float32 else 1e-9,
                     atol=100 * rounding)  # fmt: skip
 
@@ -338,7 +232,7 @@ def test_planted_biases_and_factors_are_recovered():
 def test_rows_far_from_determined_get_the_solution_of_least_norm(
     bias_regularization, dtype, data
 ):
-    X, y = data
+    X, y = data[0][:, ::-1], data[1]
     model = biased(
         n_factors=8,
         regularization=0,
@@ -347,15 +241,17 @@ def test_rows_far_from_determined_get_the_solution_of_least_norm(
         init_scale=1.0,
     ).fit(X, y.astype(dtype))
     R, W = reference.dense(*X.T, y)
-    items = first_items(model, N_ITEMS).astype(dtype).astype(float)
-    users = solve_side(R, W, items, model.global_mean_, 0, bias_regularization, True)
-    counts = W.sum(axis=1)
+    users = first_users(model, *R.shape).astype(dtype).astype(float)
+    items = reference.solve_side(
+        R.T, W.T, users, model.global_mean_, 0, True, bias_regularization
+    )
+    counts = W.sum(axis=0)
     few, many = counts <= 5, counts >= 11
     assert few.sum() > 5
     assert many.any()
     rtol = 1e-3 if dtype == np.float32 else 1e-9
     easy = few | many
-    assert_allclose(rows_of(model)[0][easy], users[easy], rtol=rtol, atol=rtol)
+    assert_allclose(rows_of(model)[1][easy], items[easy], rtol=rtol, atol=rtol)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -363,32 +259,32 @@ def test_rows_far_from_determined_get_the_solution_of_least_norm(
 def test_rows_one_rating_short_get_the_solution_of_least_norm(n_factors, dtype):
     # As many ratings as factors: not enough to determine the bias as well.
     rng = np.random.RandomState(1)
-    n_users, n_items = 300, 50
+    n_users, n_items = 50, 300
     X = np.array(
-        [(u, i) for u in range(n_users) for i in rng.permutation(n_items)[:n_factors]]
+        [(u, i) for i in range(n_items) for u in rng.permutation(n_users)[:n_factors]]
     )
     y = rng.uniform(1, 5, len(X)).astype(dtype)
     model = biased(n_factors=n_factors, regularization=0, max_iter=1, init_scale=1.0)
     model.fit(X, y)
-    items = first_items(model, n_items).astype(dtype).astype(float)
-    users, n_tested = rows_of(model)[0], 0
-    for u in range(n_users):
-        rated = X[:, 0] == u
-        design = np.column_stack([items[X[rated, 1], :-1], np.ones(n_factors)])
+    users = first_users(model, n_users, n_items).astype(dtype).astype(float)
+    items, n_tested = rows_of(model)[1], 0
+    for i in range(n_items):
+        rated = X[:, 1] == i
+        design = np.column_stack([users[X[rated, 0], :-1], np.ones(n_factors)])
         if np.linalg.cond(design) > 30:
             continue
         n_tested += 1
         expected = np.linalg.pinv(design) @ (y[rated] - model.global_mean_)
         rtol = 1e-3 if dtype == np.float32 else 1e-9
-        assert_allclose(users[u], expected, rtol=rtol, atol=rtol)
+        assert_allclose(items[i], expected, rtol=rtol, atol=rtol)
     assert n_tested > 100
 
 
 def test_a_single_rating_without_penalty_is_met_by_the_shortest_row():
     model = biased(n_factors=2, regularization=0, max_iter=1, fit_intercept=False)
     model.fit([[0, 0]], [3.0], sample_weight=[5.0])
-    q = np.append(np.random.RandomState(0).normal(scale=0.05, size=2), 1.0)
-    assert_allclose(rows_of(model)[0][0], 3.0 * q / (q @ q), rtol=1e-12)
+    p = np.append(first_users(model, 1, 1)[0, :-1], 1.0)
+    assert_allclose(rows_of(model)[1][0], 3.0 * p / (p @ p), rtol=1e-12)
     assert_allclose(model.predict([[0, 0]]), 3.0, rtol=1e-12)
 
 
@@ -550,15 +446,16 @@ def test_both_solvers_minimise_the_same_objective(
         "bias_regularization": lam_b,
         "weighted_regularization": weighted_regularization,
     }
-    terms = lam, lam_b, weighted_regularization
+    terms = lam, weighted_regularization, lam_b
     exact = biased(**options, max_iter=300).fit(X, y, w)
     assert np.linalg.norm(exact.item_factors_) > 1  # or the factors were penalised away
-    value = objective(R, W, *rows_of(exact), exact.global_mean_, *terms)
+    value = reference.objective(R, W, *rows_of(exact), exact.global_mean_, *terms)
     at_start = (W * (R - exact.global_mean_) ** 2).sum()
     assert value < 0.8 * at_start
     start = np.zeros((60, 3)), rows_of(exact)[1]
     steepest = max(
-        abs(g).max() for g in gradients(R, W, *start, exact.global_mean_, *terms)
+        abs(g).max()
+        for g in reference.gradients(R, W, *start, exact.global_mean_, *terms)
     )
     decaying = {"solver": "sgd", "learning_rate_schedule": "exponential"} | options
     for stochastic, rtol in (
@@ -577,17 +474,19 @@ def test_both_solvers_minimise_the_same_objective(
     ):
         stochastic.fit(X, y, w)
         rows = rows_of(stochastic)
-        reached = objective(R, W, *rows, stochastic.global_mean_, *terms)
+        reached = reference.objective(R, W, *rows, stochastic.global_mean_, *terms)
         assert_allclose(reached, value, rtol=rtol)
         assert_allclose(stochastic.loss_curve_[-1], reached, rtol=10 * rtol)
-        for gradient in gradients(R, W, *rows, stochastic.global_mean_, *terms):
+        for gradient in reference.gradients(
+            R, W, *rows, stochastic.global_mean_, *terms
+        ):
             assert abs(gradient).max() < max(10 * rtol, 1e-7) * steepest
 
 
 @pytest.mark.parametrize("n_factors", [0, 3])
 @pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", [*SOLVERS, "als-cg"])
 def test_the_loss_curve_is_the_objective_in_any_unit(
     solver, dtype, unit, n_factors, data
 ):
@@ -608,8 +507,8 @@ def test_the_loss_curve_is_the_objective_in_any_unit(
         **steps if unit <= 1 else {**steps, "learning_rate": 0.3 / unit},
     ).fit(X, y)
     R, W = reference.dense(*X.T, y.astype(float))
-    terms = 0.1, 0.1, True
-    expected = objective(R, W, *rows_of(model), model.global_mean_, *terms)
+    terms = 0.1, True, 0.1
+    expected = reference.objective(R, W, *rows_of(model), model.global_mean_, *terms)
     rtol = 1e-4 if dtype == np.float32 else 1e-6
     assert_allclose(model.loss_curve_[-1], expected, rtol=rtol)
 
@@ -700,8 +599,9 @@ def test_bias_learning_rate(batch_size, optimizer, data):
     still_factors = biased(
         bias_learning_rate=0.02, **options | {"learning_rate": 1e-12}
     ).fit(X, y)
-    assert_allclose(still_factors.item_factors_, first_items(moved, N_ITEMS)[:, :-1],
-                    atol=1e-9)  # fmt: skip
+    rng = np.random.RandomState(0)
+    Q = rng.normal(scale=moved.init_scale, size=(N_ITEMS, 3))
+    assert_allclose(still_factors.item_factors_, Q, atol=1e-9)
     assert abs(still_factors.user_biases_).max() > 0.005
     same, anew = (
         biased(bias_learning_rate=value, **options).fit(X, y) for value in (None, 0.02)
@@ -826,10 +726,10 @@ def test_the_gradient_of_the_log_loss_vanishes(data, weights):
     ).fit(X, y, weights)
     assert np.linalg.norm(model.item_factors_) > 0.5
     rows = rows_of(model)
-    terms = logit(np.average(y, weights=weights)), 0.03, 0.01, True
-    value = objective(R, W, *rows, *terms, logistic=True)
+    terms = logit(np.average(y, weights=weights)), 0.03, True, 0.01
+    value = reference.objective(R, W, *rows, *terms, logistic=True)
     assert_allclose(model.loss_curve_[-1], value, rtol=1e-10)
-    for gradient in gradients(R, W, *rows, *terms, logistic=True):
+    for gradient in reference.gradients(R, W, *rows, *terms, logistic=True):
         assert abs(gradient).max() < 1e-6
 
 
@@ -839,13 +739,15 @@ def test_the_gradient_of_the_log_loss_vanishes(data, weights):
 @pytest.mark.parametrize(
     ("params", "match"),
     [
-        ({"loss": "log_loss"}, r"loss='log_loss' needs solver='sgd', got .*'als'"),
-        ({"early_stopping": True}, r"early_stopping=True needs solver='sgd'"),
+        ({"loss": "log_loss"}, r"loss='log_loss' needs solver='sgd', got"),
+        ({"early_stopping": True}, r"early_stopping=True needs solver='sgd', got"),
     ],
 )
-def test_what_als_cannot_do_is_an_error(params, match, data):
+@pytest.mark.parametrize("solver", ["als", "als-cg"])
+def test_what_als_cannot_do_is_an_error(solver, params, match, data):
     X, y = data
-    model = biased(**params)
+    model = biased(solver=solver, **params)
+    match = f"{match} solver='{solver}'"
     with pytest.raises(ValueError, match=match):
         model.fit(X, (y - 1) / 4)
     with pytest.raises(NotFittedError):
@@ -900,10 +802,13 @@ def test_partial_fit_moves_the_biases_that_it_touches(data):
         ("n_factors", -1),
         ("n_factors", 2.5),
         ("solver", "cg"),
+        ("cg_steps", 0),
         ("regularization", -0.1),
         ("bias_regularization", -0.1),
         ("bias_regularization", "auto"),
         ("weighted_regularization", "yes"),
+        ("unobserved_weight", -0.1),
+        ("non_negative", "yes"),
         ("fit_intercept", 2),
         ("loss", "hinge"),
         ("optimizer", "rmsprop"),
@@ -1021,23 +926,23 @@ def changed(X, y):
     return np.vstack([X[kept], new]), np.append(y[kept], [3.0, 4.0, 1.5, 5.0])
 
 
-def test_warm_start_of_als_begins_at_the_items_with_the_same_ids(data):
+def test_warm_start_of_als_begins_at_the_users_with_the_same_ids(data):
     X, y = data
     model = biased(warm_start=True, clip=False).fit(X, y)
-    known = dict(zip(model.items_.tolist(), rows_of(model)[1], strict=True))
+    known = dict(zip(model.users_.tolist(), rows_of(model)[0], strict=True))
     X_new, y_new = changed(X, y)
     model.set_params(max_iter=1).fit(X_new, y_new)
     users, user_codes = np.unique(X_new[:, 0], return_inverse=True)
     items, item_codes = np.unique(X_new[:, 1], return_inverse=True)
     assert_array_equal(model.users_, users)
     assert_array_equal(model.items_, items)
-    start = first_items(model, len(items))
-    for row, item in enumerate(items.tolist()):
-        start[row] = known.get(item, start[row])
+    start = first_users(model, len(users), len(items))
+    for row, user in enumerate(users.tolist()):
+        start[row] = known.get(user, start[row])
     assert_array_equal(start[[0, -1], -1], 0)
     assert (start[1:-1, -1] != 0).all()
     R, W = reference.dense(user_codes, item_codes, y_new)
-    *expected, _, losses = alternate(R, W, start, lam=0.12, lam_b=0.12, n_sweeps=1)
+    *expected, _, losses = reference.als(R, W, start, lam=0.12, lam_b=0.12, n_sweeps=1)
     for rows, one in zip(rows_of(model), expected, strict=True):
         assert_allclose(rows, one, rtol=1e-9, atol=1e-12)
     assert_allclose(model.loss_curve_, losses, rtol=1e-11)
@@ -1111,7 +1016,7 @@ def more_data():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_n_jobs_does_not_change_a_bit_of_als(dtype, more_data, monkeypatch):
-    monkeypatch.setattr(_als, "BLOCK_WORK", 1e4)
+    monkeypatch.setattr(_alternation, "BLOCK_WORK", 1e4)
     X, y = more_data
     n_blocks = []
 
@@ -1119,8 +1024,8 @@ def test_n_jobs_does_not_change_a_bit_of_als(dtype, more_data, monkeypatch):
         n_blocks.append(len(cut_rows(*args)))
         return cut_rows(*args)
 
-    cut_rows = _als.cut_rows
-    monkeypatch.setattr(_als, "cut_rows", spy)
+    cut_rows = _alternation.cut_rows
+    monkeypatch.setattr(_alternation, "cut_rows", spy)
     alone, *others = (
         biased(n_jobs=n_jobs, n_factors=5, regularization=0.05).fit(X, y.astype(dtype))
         for n_jobs in (1, 2, 4)

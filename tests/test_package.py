@@ -34,11 +34,11 @@ import os, threading, warnings
 import numba, numpy, sklearn.callback, sklearn.metrics
 before = dict(os.environ), threading.active_count(), numpy.geterr()
 import sklearn_mf
-from sklearn_mf._als_kernels import solve_rows
+from sklearn_mf._als_kernels import approach_rows, solve_rows, sum_rows
 from sklearn_mf._scoring_kernels import score_pairs
 from sklearn_mf._sgd_kernels import PASS_IN_BATCHES, PASS_OVER_BLOCKS
-kernels = [solve_rows, score_pairs, *PASS_IN_BATCHES.values()]
-kernels += PASS_OVER_BLOCKS.values()
+kernels = [solve_rows, approach_rows, sum_rows, score_pairs]
+kernels += [*PASS_IN_BATCHES.values(), *PASS_OVER_BLOCKS.values()]
 assert (dict(os.environ), threading.active_count(), numpy.geterr()) == before
 print([kernel.signatures for kernel in kernels if kernel.signatures])
 """
@@ -49,7 +49,7 @@ def test_public_names():
     for name in sklearn_mf.__all__:
         assert hasattr(sklearn_mf, name)
     public = {name for name in dir(sklearn_mf) if not name.startswith("_")}
-    assert public - set(sklearn_mf.__all__) <= {"datasets"}
+    assert public - set(sklearn_mf.__all__) <= {"datasets", "onnx"}
 
 
 def test_readme_example_runs(capsys):

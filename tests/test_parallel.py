@@ -22,7 +22,7 @@ from joblib import Parallel, delayed, parallel_config
 from numpy.testing import assert_array_equal
 from sklearn.model_selection import GridSearchCV, KFold
 
-from sklearn_mf import ALSFactorizer, _als, _base, _threads
+from sklearn_mf import ALSFactorizer, _alternation, _base, _threads
 from sklearn_mf._threads import MAX_BLOCKS, count_threads, cut_rows, thread_pool
 from sklearn_mf.datasets import make_ratings
 from tests import movielens
@@ -196,7 +196,7 @@ def test_n_jobs_does_not_change_a_bit(many_ratings, many_pairs, dtype, monkeypat
         n_blocks.append(len(blocks))
         return blocks
 
-    monkeypatch.setattr(_als, "cut_rows", spy)
+    monkeypatch.setattr(_alternation, "cut_rows", spy)
     learnt = {}
     for n_jobs in (1, 2, 4, None, -1):
         als = make_als(n_factors=32, n_jobs=n_jobs)
@@ -219,7 +219,7 @@ def test_n_jobs_does_not_change_a_bit(many_ratings, many_pairs, dtype, monkeypat
 
 def test_n_jobs_does_not_change_a_bit_of_singular_rows(monkeypatch):
     # Without a penalty, many rows have fewer ratings than factors.
-    monkeypatch.setattr(_als, "BLOCK_WORK", 1000.0)
+    monkeypatch.setattr(_alternation, "BLOCK_WORK", 1000.0)
     alone, *others = (
         make_als(n_factors=20, regularization=0.0, n_jobs=n_jobs).fit(X, Y)
         for n_jobs in (1, 2, 4)
@@ -480,10 +480,10 @@ def test_exception_drops_the_blocks_in_the_queue(n_threads, exception, monkeypat
 
 
 def test_fit_and_predict_leave_no_thread(monkeypatch):
-    monkeypatch.setattr(_als, "BLOCK_WORK", 1000.0)
+    monkeypatch.setattr(_alternation, "BLOCK_WORK", 1000.0)
     monkeypatch.setattr(_base, "BLOCK_PAIRS", 100)
     pooled = []
-    solve_rows, score_pairs = _als.solve_rows, _base.score_pairs
+    solve_rows, score_pairs = _alternation.solve_rows, _base.score_pairs
 
     def watch(kernel):
         def watched(*args):
@@ -492,7 +492,7 @@ def test_fit_and_predict_leave_no_thread(monkeypatch):
 
         return watched
 
-    monkeypatch.setattr(_als, "solve_rows", watch(solve_rows))
+    monkeypatch.setattr(_alternation, "solve_rows", watch(solve_rows))
     monkeypatch.setattr(_base, "score_pairs", watch(score_pairs))
     als = make_als(n_jobs=3).fit(X, Y)
     assert len(pooled) > 2 * 3
@@ -506,7 +506,7 @@ def test_fit_and_predict_leave_no_thread(monkeypatch):
     def fail(*args):
         raise FloatingPointError
 
-    monkeypatch.setattr(_als, "solve_rows", fail)
+    monkeypatch.setattr(_alternation, "solve_rows", fail)
     with pytest.raises(FloatingPointError):
         als.fit(X, Y)
     assert sklearn_mf_threads() == []

@@ -45,8 +45,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import estimator_html_repr, get_tags, resample
 
 from sklearn_mf import ALSFactorizer, as_matrix, as_pairs
-from sklearn_mf import _als as als_module
-from sklearn_mf._ratings import Ratings
+from sklearn_mf import _alternation as als_module
+from sklearn_mf._base import BaseFactorizer
 from sklearn_mf.datasets import make_ratings
 
 X, Y = make_ratings(60, 40, 900, random_state=0)
@@ -452,8 +452,12 @@ def test_voting():
 def test_clone():
     params = {
         "n_factors": 4,
+        "solver": "cg",
+        "cg_steps": 2,
         "regularization": 0.7,
         "weighted_regularization": False,
+        "unobserved_weight": 0.5,
+        "non_negative": False,
         "fit_intercept": False,
         "max_iter": 3,
         "tol": None,
@@ -952,7 +956,12 @@ def interrupt_in_kernel(als, monkeypatch):
 
 def interrupt_in_results(als, monkeypatch):
     """Raise when the iterations are over and the attributes are being gathered."""
-    monkeypatch.setattr(Ratings, "range", lambda ratings: interrupt())
+
+    def attributes(als, problem, iterations):
+        assert len(iterations.loss_curve) == als.max_iter
+        interrupt()
+
+    monkeypatch.setattr(BaseFactorizer, "_attributes", attributes)
 
 
 @pytest.fixture(params=["callback", "kernel", "kernel in a thread", "results"])

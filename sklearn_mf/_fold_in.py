@@ -1,0 +1,127 @@
+"""Fold-in: rows for new ids, in closed form against the other side held fixed."""
+
+import copy
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_mf._alternation import solve_side
+from sklearn_mf._labels import locate
+from sklearn_mf._ratings import read_ratings
+from sklearn_mf._threads import count_threads, thread_pool
+
+
+class FoldInMixin:
+    """New users and items for a fitted factorisation.
+
+    The estimator gives its `_objective`, which must have a closed solution.
+    """
+
+    def fold_in_users(self, X, y=None, sample_weight=None):
+        """Learn users from their ratings alone, without a fit.
+
+        The parameters of each user of X become the exact minimum of the objective over
+        them, against the items as they are: what alternating least squares would give
+        the user in its next half-iteration. Users that the model does not know join it;
+        those that it knows are recomputed from these ratings, which are to be their
+        whole history. All other parameters, μ among them, stay as they are.
+
+        This differs from `partial_fit`, which takes only new ratings and takes one
+        small step from where both their users and their items stand.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            Ratings, as in `fit`; of items that the model knows.
+
+        Returns
+        -------
+        self : object
+            The estimator, which knows the new ids in all its methods. Whatever ends
+            this call before its time leaves it as it was.
+
+        Raises
+        ------
+        ValueError
+            If X has items that the model does not know, or for input that `fit` would
+            not take either.
+        """
+        return self._fold_in("user", "item", X, y, sample_weight)
+
+    def fold_in_items(self, X, y=None, sample_weight=None):
+        """Learn items from their ratings alone, without a fit.
+
+        This is `fold_in_users` with the roles exchanged.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            Ratings, as in `fit`; of users that the model knows.
+
+        Returns
+        -------
+        self : object
+            See `fold_in_users`.
+
+        Raises
+        ------
+        ValueError
+            See `fold_in_users`.
+        """
+        return self._fold_in("item", "user", X, y, sample_weight)
+
+    def _fold_in(self, side, other, X, y, sample_weight):
+        check_is_fitted(self)
+        self._validate_params()
+        self._check_options()
+        self._check_n_factors()
+        objective, header = self._objective(), copy.copy(self)
+        known = {"user": self.users_, "item": self.items_}
+        ratings = read_ratings(
+            header,
+            X,
+            y,
+            sample_weight,
+            known=tuple(known.values()),
+            dtype=self.user_factors_.dtype,
+        )
+        labels = {"user": ratings.users, "item": ratings.items}
+        new = np.flatnonzero(locate(other, labels[other], known[other]) < 0)
+        if len(new):
+            some = ", ".join(map(repr, labels[other][new[:3]].tolist()))
+            raise ValueError(
+                f"X: {len(new)} of its {other}s are not known to the model, such as "
+                f"{some}. Leave their ratings out, or call fold_in_{other}s for them "
+                "first."
+            )
+        table = {"user": ratings.by_user, "item": ratings.by_item}[side]
+        table, folded = table.without_empty_rows()
+        old, at = self._places(side, labels[side])
+        before = self._rows(side)
+        rows = np.zeros((len(old), before.shape[1]), before.dtype)
+        rows[old] = before[at]
+        with thread_pool(count_threads(self.n_jobs)) as run:
+            rows[folded], loss = solve_side(
+                table,
+                self._rows(other),
+                rows[folded],
+                self.global_mean_,
+                objective,
+                run,
+            )
+        if not np.isfinite(loss):
+            raise FloatingPointError(
+                f"fold_in_{side}s: the objective is {loss}. Scale y down, or pass it "
+                "as float64 to fit if it was float32."
+            )
+        attributes = {
+            name: value for name, value in vars(self).items() if name.endswith("_")
+        }
+        attributes |= self._name_rows(side, labels[side], rows)
+        attributes |= self._join_seen(ratings, {side: folded})
+        ends = *self.rating_range_, *ratings.range()
+        attributes["rating_range_"] = min(ends), max(ends)
+        if "optimizer_state_" in attributes:
+            attributes["optimizer_state_"] = self._grow_state(ratings)
+        self._adopt(attributes, header)
+        return self

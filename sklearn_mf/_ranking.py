@@ -1,0 +1,310 @@
+"""From factors to rankings: recommendations, and ids that are alike."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_mf._objective import to_intercept, to_ratings
+from sklearn_mf._ranking_kernels import LANES, QUERIES, rank_candidates, sort_heaps
+from sklearn_mf._ratings import read_ids
+from sklearn_mf._threads import count_threads, thread_pool
+
+BLOCK_QUERIES = 16 * QUERIES  # worth a task of their own
+
+
+def rank(queries, factors, biases, n_best, *, candidates, seen, max_memory, n_jobs):
+    """Find the candidates of largest score for each query.
+
+    Parameters
+    ----------
+    queries : ndarray of shape (n_queries, n_factors)
+        Factors of the queries.
+    factors : ndarray of shape (n_codes, n_factors)
+        Factors of what is ranked.
+    biases : ndarray of shape (n_codes,) or None
+        Added to the products.
+    n_best : int
+        How many to find.
+    candidates : int32 ndarray of shape (n_candidates,)
+        The codes that are ranked, ascending.
+    seen : tuple of (rows, indptr, indices)
+        Codes that are left out for each query; see `rank_candidates`.
+    max_memory : float
+        Mebibytes for copies of factors.
+    n_jobs : int or None
+        Number of threads.
+
+    Returns
+    -------
+    best : int32 ndarray of shape (n_queries, n_best)
+        Codes, the best first; -1 where no candidate is left.
+    scores : ndarray of shape (n_queries, n_best)
+        Their scores; −∞ there.
+    """
+    n_queries, n_factors = queries.shape
+    dtype = factors.dtype
+    scores = np.full((n_queries, n_best), -np.inf, dtype)
+    best = np.full((n_queries, n_best), -1, np.int32)
+    blocks = [
+        (start, min(start + BLOCK_QUERIES, n_queries))
+        for start in range(0, n_queries, BLOCK_QUERIES)
+    ]
+    bytes_each = max(1, n_factors) * dtype.itemsize
+    at_once = int(max_memory * 2**20 / bytes_each) // LANES * LANES or LANES
+    with thread_pool(count_threads(n_jobs)) as run:
+        for first in range(0, len(candidates), at_once):
+            codes = candidates[first : first + at_once]
+            n_panels = -(-len(codes) // LANES)
+            panels = np.zeros((n_panels, n_factors, LANES), dtype)
+            rows = np.full((n_panels, LANES), -np.inf, dtype)
+            for panel in range(n_panels):
+                part = codes[panel * LANES : (panel + 1) * LANES]
+                panels[panel, :, : len(part)] = factors[part].T
+                rows[panel, : len(part)] = 0 if biases is None else biases[part]
+            run(
+                rank_candidates,
+                blocks,
+                queries,
+                panels.reshape(-1, LANES),
+                rows,
+                codes,
+                *seen,
+                scores,
+                best,
+            )
+        run(sort_heaps, blocks, scores, best)
+    return best, scores
+
+
+class RankingMixin:
+    """Rankings by a fitted factorisation."""
+
+    def recommend(
+        self,
+        users,
+        n_items=10,
+        *,
+        exclude_seen=True,
+        candidates=None,
+        exclude=None,
+        max_memory=64,
+    ):
+        """Find the items with the highest predictions for each user.
+
+        Parameters
+        ----------
+        users : array-like of shape (n_users,)
+            Ids of users. One that was not seen in fit gets what the model implies for
+            it: by the biases of the items, or where there are none, all items alike.
+        n_items : int, default=10
+            How many items to find for each.
+        exclude_seen : bool, default=True
+            Whether the items that the user rated in fit are left out.
+        candidates : array-like of shape (n_candidates,) or None, default=None
+            Ids of the items to choose from. None: all that were seen in fit. Ids that
+            the model does not know are never found.
+        exclude : array-like of shape (n_excluded,) or None, default=None
+            Ids of items that are left out for every user.
+        max_memory : float, default=64
+            Mebibytes for working copies, beside the result. Less than the factors of
+            the candidates need costs little time.
+
+        Returns
+        -------
+        items : masked array of shape (n_users, n_items)
+            Ids, the best first; of equal predictions the lower id. Masked where fewer
+            candidates are left.
+        scores : masked array of shape (n_users, n_items)
+            Their predictions, but not clipped to `rating_range_`, so that the best do
+            not tie.
+
+        Raises
+        ------
+        ValueError
+            If ids are of another kind than in fit, or a parameter is out of range.
+
+        Examples
+        --------
+        >>> from sklearn_mf import BiasedMF
+        >>> X = [["ann", "up"], ["ann", "wall-e"], ["bob", "up"], ["cat", "heat"]]
+        >>> model = BiasedMF(n_factors=1, random_state=0).fit(X, [5, 4, 5, 1])
+        >>> items, scores = model.recommend(["bob", "dan"], n_items=2)
+        >>> items.tolist()
+        [['wall-e', 'heat'], ['up', 'wall-e']]
+        """
+        check_is_fitted(self)
+        _check_arguments(
+            "recommend",
+            n_items=n_items,
+            exclude_seen=exclude_seen,
+            max_memory=max_memory,
+        )
+        rows = read_ids("users", users, self.users_)
+        factors, biases = self._with_unseen("user", rows)
+        best, scores = rank(
+            factors,
+            self.item_factors_,
+            self.item_biases_ if self._biased else None,
+            n_items,
+            candidates=self._candidates(candidates, exclude),
+            seen=(
+                rows if exclude_seen else np.full_like(rows, -1),
+                self.seen_indptr_,
+                self.seen_indices_,
+            ),
+            max_memory=max_memory,
+            n_jobs=self.n_jobs,
+        )
+        intercept = to_intercept(self.global_mean_, self._logistic)
+        scores += scores.dtype.type(intercept)
+        if self._biased:
+            scores += biases[:, np.newaxis]
+        return _mask(best, to_ratings(scores, self._logistic), self.items_)
+
+    def similar_items(
+        self, items, n_items=10, *, metric="cosine", candidates=None, max_memory=64
+    ):
+        """Find the items whose factors are most like those of each item.
+
+        Parameters
+        ----------
+        items : array-like of shape (n_queries,)
+            Ids of items seen in fit.
+        n_items : int, default=10
+            How many to find for each. An item is not found for itself.
+        metric : {"cosine", "dot"}, default="cosine"
+            The cosine of the angle between factors, or their product.
+        candidates : array-like of shape (n_candidates,) or None, default=None
+            Ids of the items to choose from. None: all that were seen in fit.
+        max_memory : float, default=64
+            Mebibytes for working copies; see `recommend`.
+
+        Returns
+        -------
+        items : masked array of shape (n_queries, n_items)
+            Ids, the most similar first. Masked where fewer are left.
+        similarities : masked array of shape (n_queries, n_items)
+            Their similarities. The cosine of factors that are all zero is 0.
+
+        Raises
+        ------
+        ValueError
+            If an item was not seen in fit, or a parameter is out of range.
+        """
+        return self._similar("item", items, n_items, metric, candidates, max_memory)
+
+    def similar_users(
+        self, users, n_users=10, *, metric="cosine", candidates=None, max_memory=64
+    ):
+        """Find the users whose factors are most like those of each user.
+
+        Parameters
+        ----------
+        users : array-like of shape (n_queries,)
+            Ids of users seen in fit.
+        n_users : int, default=10
+            How many to find for each. A user is not found for itself.
+        metric, candidates, max_memory
+            As in `similar_items`, of users.
+
+        Returns
+        -------
+        users, similarities : masked arrays of shape (n_queries, n_users)
+            See `similar_items`.
+
+        Raises
+        ------
+        ValueError
+            See `similar_items`.
+        """
+        return self._similar("user", users, n_users, metric, candidates, max_memory)
+
+    def _similar(self, side, ids, n_best, metric, candidates, max_memory):
+        check_is_fitted(self)
+        _check_arguments(
+            f"similar_{side}s",
+            **{f"n_{side}s": n_best, "metric": metric, "max_memory": max_memory},
+        )
+        labels = getattr(self, f"{side}s_")
+        factors = getattr(self, f"{side}_factors_")
+        rows = read_ids(f"{side}s", ids, labels)
+        if (rows < 0).any():
+            unseen = np.asarray(ids, dtype=object)[rows < 0][:3].tolist()
+            raise ValueError(
+                f"{side}s: {(rows < 0).sum()} of the ids were not seen in fit, such as "
+                f"{', '.join(map(repr, unseen))}: leave them out."
+            )
+        if metric == "cosine":
+            norms = np.linalg.norm(factors, axis=1, keepdims=True)
+            factors = np.divide(
+                factors, norms, out=np.zeros_like(factors), where=norms > 0
+            )
+        own = np.arange(len(labels) + 1)
+        best, scores = rank(
+            factors[rows],
+            factors,
+            None,
+            n_best,
+            candidates=_choose("candidates", candidates, labels),
+            seen=(rows, own, own[:-1].astype(np.int32)),
+            max_memory=max_memory,
+            n_jobs=self.n_jobs,
+        )
+        return _mask(best, scores, labels)
+
+    def _with_unseen(self, side, rows):
+        """Give the factors and biases of the rows, zeros for -1."""
+        factors = getattr(self, f"{side}_factors_")[rows]
+        factors[rows < 0] = 0
+        if not self._biased:
+            return factors, None
+        biases = getattr(self, f"{side}_biases_")[rows]
+        biases[rows < 0] = 0
+        return factors, biases
+
+    def _candidates(self, candidates, exclude):
+        chosen = _choose("candidates", candidates, self.items_)
+        if exclude is None:
+            return chosen
+        excluded = _choose("exclude", exclude, self.items_)
+        return np.setdiff1d(chosen, excluded, assume_unique=True)
+
+
+def _choose(name, ids, labels):
+    """Give the codes of ids that are known, each once and ascending; None: all."""
+    if ids is None:
+        return np.arange(len(labels), dtype=np.int32)
+    codes = np.unique(read_ids(name, ids, labels))
+    return codes[codes >= 0]
+
+
+def _mask(best, scores, labels):
+    """Give labels and scores, masked where there is no code."""
+    missing = best < 0
+    scores[missing] = np.nan
+    return (
+        np.ma.MaskedArray(labels[np.where(missing, 0, best)], missing),
+        np.ma.MaskedArray(scores, missing.copy()),
+    )
+
+
+_COUNT = [Interval(Integral, 1, None, closed="left")]
+_ARGUMENTS = {
+    "n_items": _COUNT,
+    "n_users": _COUNT,
+    "exclude_seen": ["boolean"],
+    "metric": [StrOptions({"cosine", "dot"})],
+    "max_memory": [Interval(Real, 0, None, closed="neither")],
+}
+
+
+def _check_arguments(method, **arguments):
+    """Check the arguments of a method in scikit-learn's way."""
+    constraints = {name: _ARGUMENTS[name] for name in arguments}
+    validate_parameter_constraints(constraints, arguments, caller_name=method)

@@ -1,0 +1,164 @@
+"""Kernels that rank: of all candidates the best for each query."""
+
+import numpy as np
+from numba import njit
+
+from sklearn_mf._vectors import largest, load, pick, store
+
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+QUERIES = 8  # scored at a time
+LANES = 16  # candidates scored at a time: a panel
+PANELS = 32  # that all queries of a block meet before the next: they stay in the cache
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+def rank_candidates(
+    start,
+    stop,
+    queries,
+    panels,
+    biases,
+    codes,
+    rows,
+    seen_indptr,
+    seen_indices,
+    scores,
+    best,
+):
+    """Score queries start to stop against candidates and keep the best of each.
+
+    What is kept of a query is a heap: at its root the worst of the best, which a better
+    candidate replaces. Of equal scores the lower code is the better.
+
+    Parameters
+    ----------
+    start, stop : int
+        The queries to score.
+    queries : ndarray of shape (n_queries, n_factors)
+        Their factors.
+    panels : ndarray of shape (n_panels * n_factors, LANES)
+        The factors of the candidates, LANES of them side by side, factor by factor.
+    biases : ndarray of shape (n_panels, LANES)
+        Added to the scores; −∞ where there is no candidate.
+    codes : int32 ndarray of shape (n_candidates,)
+        Their codes, ascending; above those of earlier calls.
+    rows : int32 ndarray of shape (n_queries,)
+        Row of each query in the pattern of what it has seen; -1 for none.
+    seen_indptr, seen_indices : int64 and int32 ndarrays
+        The pattern, compressed sparse rows of ascending codes, which are left out.
+    scores : ndarray of shape (n_queries, n_best)
+        Heaps of the scores kept, −∞ where there is none yet; changed in place.
+    best : int32 ndarray of shape (n_queries, n_best)
+        The codes that belong to them, -1 where there is none yet; changed in place.
+    """
+    n_factors = queries.shape[1]
+    q = np.zeros((n_factors, QUERIES), queries.dtype)
+    tile = np.zeros((QUERIES, LANES), queries.dtype)
+    tops = np.zeros(QUERIES, queries.dtype)
+    for first_panel in range(0, len(biases), PANELS):
+        last_panel = min(first_panel + PANELS, len(biases))
+        for first in range(start, stop, QUERIES):
+            n = min(QUERIES, stop - first)
+            for m in range(n):
+                for f in range(n_factors):
+                    q[f, m] = queries[first + m, f]
+            for panel in range(first_panel, last_panel):
+                _score_tile(q, panels, biases, panel, tile, tops)
+                for m in range(n):
+                    if tops[m] > scores[first + m, 0]:
+                        for lane in range(LANES):
+                            if tile[m, lane] > scores[first + m, 0]:
+                                code = codes[panel * LANES + lane]
+                                row = rows[first + m]
+                                if row < 0 or not _contains(
+                                    seen_indices,
+                                    seen_indptr[row],
+                                    seen_indptr[row + 1],
+                                    code,
+                                ):
+                                    _replace_root(
+                                        scores[first + m],
+                                        best[first + m],
+                                        scores.shape[1],
+                                        tile[m, lane],
+                                        code,
+                                    )
+
+
+@njit(nogil=True, error_model="numpy", fastmath=FAST)
+def _score_tile(q, panels, biases, panel, tile, tops):
+    """Score a panel of candidates for some queries; give the largest of each too."""
+    bias = load(biases, panel, 0, LANES)
+    s0, s1, s2, s3, s4, s5, s6, s7 = bias, bias, bias, bias, bias, bias, bias, bias
+    first = panel * len(q)
+    for f in range(len(q)):
+        candidates = load(panels, first + f, 0, LANES)
+        s0 = s0 + pick(q, f, 0) * candidates
+        s1 = s1 + pick(q, f, 1) * candidates
+        s2 = s2 + pick(q, f, 2) * candidates
+        s3 = s3 + pick(q, f, 3) * candidates
+        s4 = s4 + pick(q, f, 4) * candidates
+        s5 = s5 + pick(q, f, 5) * candidates
+        s6 = s6 + pick(q, f, 6) * candidates
+        s7 = s7 + pick(q, f, 7) * candidates
+    store(s0, tile, 0, 0)
+    store(s1, tile, 1, 0)
+    store(s2, tile, 2, 0)
+    store(s3, tile, 3, 0)
+    store(s4, tile, 4, 0)
+    store(s5, tile, 5, 0)
+    store(s6, tile, 6, 0)
+    store(s7, tile, 7, 0)
+    tops[0] = largest(s0)
+    tops[1] = largest(s1)
+    tops[2] = largest(s2)
+    tops[3] = largest(s3)
+    tops[4] = largest(s4)
+    tops[5] = largest(s5)
+    tops[6] = largest(s6)
+    tops[7] = largest(s7)
+
+
+@njit(nogil=True, error_model="numpy")
+def _contains(indices, first, last, code):
+    """Tell whether a code is among the ascending indices from first to last."""
+    while first < last:
+        middle = (first + last) // 2
+        if indices[middle] < code:
+            first = middle + 1
+        elif indices[middle] > code:
+            last = middle
+        else:
+            return True
+    return False
+
+
+@njit(nogil=True, error_model="numpy")
+def _replace_root(scores, codes, size, score, code):
+    """Put an entry in place of the root of a heap of the first `size` entries."""
+    k = 0
+    while True:
+        worst = 2 * k + 1
+        if worst >= size:
+            break
+        other = worst + 1
+        if other < size and (
+            scores[other] < scores[worst]
+            or (scores[other] == scores[worst] and codes[other] > codes[worst])
+        ):
+            worst = other
+        if score < scores[worst] or (score == scores[worst] and code > codes[worst]):
+            break
+        scores[k], codes[k] = scores[worst], codes[worst]
+        k = worst
+    scores[k], codes[k] = score, code
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def sort_heaps(start, stop, scores, best):
+    """Sort the heaps start to stop in place, the best entry first."""
+    for row in range(start, stop):
+        for size in range(scores.shape[1] - 1, 0, -1):
+            score, code = scores[row, size], best[row, size]
+            scores[row, size], best[row, size] = scores[row, 0], best[row, 0]
+            _replace_root(scores[row], best[row], size, score, code)

@@ -1,0 +1,203 @@
+"""Vectors of numbers as variables of compiled code.
+
+A tile of a matrix stays in registers over a loop only if its rows are variables. So a
+kernel may hold a vector, of as many numbers as it says, in a variable: LLVM turns it
+into one or more registers of whatever machine it compiles for. Interpreted, it is a
+small array.
+
+numba's cache does not notice a change of this file: touch the kernels that use it.
+"""
+
+import operator
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, overload, register_model
+
+
+class Vector(types.Type):
+    """Numba's type of a vector of numbers. It has + and *, and * with a number."""
+
+    def __init__(self, dtype, lanes):
+        self.dtype = dtype
+        self.lanes = lanes
+        super().__init__(f"Vector({dtype}, {lanes})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        scalar = manager.lookup(kind.dtype).get_value_type()
+        super().__init__(manager, kind, ir.VectorType(scalar, kind.lanes))
+
+
+def pick(A, row, column):
+    """Give a number of A. Indices are not negative, here and below."""
+    return A[row, column]
+
+
+def load(A, row, column, lanes):
+    """Give the vector of the `lanes` numbers of A from (row, column) on."""
+    return A[row, column : column + lanes].copy()
+
+
+def zeros(A, lanes):
+    """Give a vector of zeros, of the kind that `load` takes from A."""
+    return np.zeros(lanes, A.dtype)
+
+
+def store(vector, A, row, column):
+    """Write a vector to A from (row, column) on."""
+    A[row, column : column + len(vector)] = vector
+
+
+def add_up(vector):
+    """Give the sum of the numbers of a vector."""
+    return vector.sum()
+
+
+def largest(vector):
+    """Give the largest of the numbers of a vector, none of which is NaN."""
+    return vector.max()
+
+
+@overload(pick)
+def _compile_pick(A, row, column):
+    return lambda A, row, column: _pick(A, row, column)
+
+
+@overload(load, prefer_literal=True)
+def _compile_load(A, row, column, lanes):
+    return lambda A, row, column, lanes: _load(A, row, column, lanes)
+
+
+@overload(zeros, prefer_literal=True)
+def _compile_zeros(A, lanes):
+    return lambda A, lanes: _zeros(A, lanes)
+
+
+@overload(store)
+def _compile_store(vector, A, row, column):
+    return lambda vector, A, row, column: _store(vector, A, row, column)
+
+
+@overload(add_up)
+def _compile_add_up(vector):
+    return lambda vector: _add_up(vector)
+
+
+@overload(largest)
+def _compile_largest(vector):
+    return lambda vector: _largest(vector)
+
+
+@overload(operator.add)
+def _compile_add(left, right):
+    if isinstance(left, Vector):
+        return lambda left, right: _add(left, right)
+    return None
+
+
+@overload(operator.mul)
+def _compile_multiply(factor, vector):
+    if isinstance(vector, Vector):
+        return lambda factor, vector: _multiply(factor, vector)
+    return None
+
+
+def _address(context, builder, array_type, array, row, column):
+    """Emit the address of a number in a contiguous matrix."""
+    array = context.make_array(array_type)(context, builder, array)
+    width = cgutils.unpack_tuple(builder, array.shape)[1]
+    return builder.gep(array.data, [builder.add(builder.mul(row, width), column)])
+
+
+@intrinsic
+def _pick(typing_context, A, row, column):
+    def generate(context, builder, signature, args):
+        return builder.load(_address(context, builder, A, *args))
+
+    return A.dtype(A, types.intp, types.intp), generate
+
+
+@intrinsic(prefer_literal=True)
+def _load(typing_context, A, row, column, lanes):
+    if not isinstance(lanes, types.IntegerLiteral):
+        return None
+    kind = Vector(A.dtype, lanes.literal_value)
+
+    def generate(context, builder, signature, args):
+        vector = context.get_value_type(kind).as_pointer()
+        place = builder.bitcast(_address(context, builder, A, *args[:3]), vector)
+        return builder.load(place, align=A.dtype.bitwidth // 8)
+
+    return kind(A, types.intp, types.intp, lanes), generate
+
+
+@intrinsic(prefer_literal=True)
+def _zeros(typing_context, A, lanes):
+    if not isinstance(lanes, types.IntegerLiteral):
+        return None
+    kind = Vector(A.dtype, lanes.literal_value)
+
+    def generate(context, builder, signature, args):
+        return context.get_value_type(kind)(None)
+
+    return kind(A, lanes), generate
+
+
+@intrinsic
+def _store(typing_context, vector, A, row, column):
+    def generate(context, builder, signature, args):
+        place = _address(context, builder, A, *args[1:])
+        place = builder.bitcast(place, args[0].type.as_pointer())
+        builder.store(args[0], place, align=A.dtype.bitwidth // 8)
+
+    return types.void(vector, A, types.intp, types.intp), generate
+
+
+@intrinsic
+def _add(typing_context, left, right):
+    def generate(context, builder, signature, args):
+        return builder.fadd(*args, flags=("reassoc", "contract"))
+
+    return left(left, left), generate
+
+
+@intrinsic
+def _multiply(typing_context, factor, vector):
+    kind = factor if isinstance(factor, Vector) else vector.dtype
+
+    def generate(context, builder, signature, args):
+        factor, lanes = args
+        if kind != vector:
+            empty, first = lanes.type(ir.Undefined), ir.IntType(32)(0)
+            everywhere = ir.VectorType(first.type, vector.lanes)(None)
+            factor = builder.insert_element(empty, factor, first)
+            factor = builder.shuffle_vector(factor, empty, everywhere)
+        return builder.fmul(factor, lanes, flags=("reassoc", "contract"))
+
+    return vector(kind, vector), generate
+
+
+def _reduction(name, *initial, flags):
+    """Make the instruction that reduces a vector to a number, as LLVM names it."""
+
+    def reduce(typing_context, vector):
+        def generate(context, builder, signature, args):
+            scalar = context.get_value_type(vector.dtype)
+            kind = ir.FunctionType(scalar, [*[scalar] * len(initial), args[0].type])
+            full = f"llvm.vector.reduce.{name}.v{vector.lanes}f{vector.dtype.bitwidth}"
+            function = cgutils.get_or_insert_function(builder.module, kind, full)
+            values = [*map(scalar, initial), args[0]]
+            return builder.call(function, values, fastmath=flags)
+
+        return vector.dtype(vector), generate
+
+    return intrinsic(reduce)
+
+
+_add_up = _reduction("fadd", -0.0, flags=("reassoc",))
+_largest = _reduction("fmax", flags=("nnan",))

@@ -1,0 +1,800 @@
+"""Alternating least squares in all its variants, with biases and without."""
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from sklearn_mf import ALSFactorizer, BiasedMF, _alternation
+from sklearn_mf.datasets import make_ratings
+from tests import reference
+
+N_USERS, N_ITEMS, N_RATINGS = 25, 15, 150
+
+VARIANTS = {
+    "cholesky": (ALSFactorizer, {"solver": "cholesky"}),
+    "cg": (ALSFactorizer, {"solver": "cg", "cg_steps": 2}),
+    "non_negative": (ALSFactorizer, {"non_negative": True}),
+    "als": (BiasedMF, {"solver": "als"}),
+    "als-cg": (BiasedMF, {"solver": "als-cg", "cg_steps": 2}),
+    "als non_negative": (BiasedMF, {"solver": "als", "non_negative": True}),
+}
+EXACT = ["cholesky", "als"]
+NON_NEGATIVE = ["non_negative", "als non_negative"]
+LEARNT = ("user_factors_", "item_factors_", "user_biases_", "item_biases_")
+
+
+def make(variant, **params):
+    estimator, own = VARIANTS[variant]
+    params = {"n_factors": 3, "max_iter": 4, "tol": None, "random_state": 0} | params
+    if estimator is BiasedMF and "regularization" in params:
+        params = {"bias_regularization": 0.5 * params["regularization"]} | params
+    return estimator(**own | params)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_ratings(N_USERS, N_ITEMS, N_RATINGS, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return np.random.default_rng(2).uniform(0.5, 2, size=N_RATINGS)
+
+
+def rows_of(model):
+    """Give the fitted rows of users and items, where there are biases these last."""
+    rows = []
+    for side in ("user", "item"):
+        columns = [getattr(model, f"{side}_factors_")]
+        if isinstance(model, BiasedMF):
+            columns.append(getattr(model, f"{side}_biases_"))
+        rows.append(np.column_stack(columns).astype(float))
+    return rows
+
+
+def terms_of(model):
+    """Give μ and the penalties as the reference wants them."""
+    lam_b = None
+    if isinstance(model, BiasedMF):
+        lam_b = model.bias_regularization
+        lam_b = model.regularization if lam_b is None else lam_b
+    weighted = model.weighted_regularization
+    return model.global_mean_, model.regularization, weighted, lam_b
+
+
+def dense(model, X, y, weights=None, shape=None):
+    return reference.dense(*X.T, y, weights, model.unobserved_weight, shape)
+
+
+def objective_of(model, R, W):
+    return reference.objective(R, W, *rows_of(model), *terms_of(model))
+
+
+def first_users(model, X, n_users=None):
+    """Give the users' rows that a fit begins with; without a rating they are zero.
+
+    Those of the items are drawn first.
+    """
+    users, items = (np.unique(ids) for ids in X.T)
+    n_users = users[-1] + 1 if n_users is None else n_users
+    P = np.zeros((n_users, model.n_factors + isinstance(model, BiasedMF)))
+    rng = np.random.RandomState(model.random_state)
+    rng.normal(size=(len(items), model.n_factors))
+    size = len(users), model.n_factors
+    P[users, : model.n_factors] = rng.normal(scale=model.init_scale, size=size)
+    return P
+
+
+def assert_same_bits(model, other):
+    for name in LEARNT:
+        if hasattr(model, name):
+            one, two = getattr(model, name), getattr(other, name)
+            assert_array_equal(one, two, err_msg=name, strict=True)
+    assert model.global_mean_ == other.global_mean_
+    assert model.loss_curve_ == other.loss_curve_
+
+
+# ----------------------------------------------------------------- whole sweeps, exact
+
+
+@pytest.mark.parametrize("weighted_regularization", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("with_weights", [False, True])
+@pytest.mark.parametrize("unobserved_weight", [0.3, 1])
+@pytest.mark.parametrize("variant", EXACT)
+def test_sweeps_are_the_reference(
+    variant,
+    unobserved_weight,
+    with_weights,
+    fit_intercept,
+    weighted_regularization,
+    data,
+    weights,
+):
+    X, y = data
+    w = weights if with_weights else None
+    for max_iter in (1, 2, 4):
+        model = make(
+            variant,
+            unobserved_weight=unobserved_weight,
+            fit_intercept=fit_intercept,
+            weighted_regularization=weighted_regularization,
+            regularization=0.3,
+            max_iter=max_iter,
+            clip=False,
+        ).fit(X, y, w)
+        R, W = dense(model, X, y, w)
+        _, lam, weighted, lam_b = terms_of(model)
+        P, Q, mu, losses = reference.als(
+            R,
+            W,
+            first_users(model, X),
+            lam=lam,
+            weighted=weighted,
+            lam_b=lam_b,
+            mu=None if fit_intercept else 0.0,
+            n_sweeps=max_iter,
+        )
+        assert_allclose(model.global_mean_, mu, rtol=1e-14)
+        for rows, expected in zip(rows_of(model), (P, Q), strict=True):
+            assert_allclose(rows, expected, rtol=1e-8, atol=1e-12)
+        assert_allclose(model.loss_curve_, losses, rtol=1e-11)
+    every_pair = np.array(list(np.ndindex(R.shape)))
+    expected = reference.scores(P, Q, mu, lam_b is not None)
+    assert_allclose(model.predict(every_pair), expected.ravel(), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_written_objective(variant, data, weights):
+    X, y = data
+    model = make(
+        variant,
+        unobserved_weight=0.3,
+        regularization=0.5,
+        weighted_regularization=False,
+        clip=False,
+    ).fit(X, y, weights)
+    every_pair = np.array(list(np.ndindex(N_USERS, N_ITEMS)))
+    predictions = model.predict(every_pair).reshape(N_USERS, N_ITEMS)
+    observed = np.zeros((N_USERS, N_ITEMS), dtype=bool)
+    observed[tuple(X.T)] = True
+    mean = weights @ y / (weights.sum() + 0.3 * (~observed).sum())
+    assert_allclose(model.global_mean_, mean, rtol=1e-14)
+    expected = weights @ (y - predictions[tuple(X.T)]) ** 2
+    expected += 0.3 * (predictions[~observed] ** 2).sum()
+    for name in LEARNT:
+        if hasattr(model, name):
+            lam = 0.5 if "factors" in name else 0.25
+            expected += lam * (getattr(model, name) ** 2).sum()
+    assert_allclose(model.loss_curve_[-1], expected, rtol=1e-12)
+
+
+# --------------------------------------------------------------- where it has converged
+
+
+@pytest.mark.parametrize("weighted_regularization", [False, True])
+@pytest.mark.parametrize("unobserved_weight", [0, 0.3, 1])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_gradient_vanishes_or_is_held_back(
+    variant, unobserved_weight, weighted_regularization, data, weights
+):
+    X, y = data
+    model = make(
+        variant,
+        unobserved_weight=unobserved_weight,
+        regularization=0.1 if weighted_regularization else 0.5,
+        weighted_regularization=weighted_regularization,
+        max_iter=5000,
+        init_scale=0.3,
+    ).fit(X, y, weights)
+    R, W = dense(model, X, y, weights)
+    rows = rows_of(model)
+    assert all(np.linalg.norm(side[:, :3]) > 1 for side in rows)
+    found = reference.gradients(R, W, *rows, *terms_of(model))
+    if variant not in NON_NEGATIVE:
+        assert all(abs(gradient).max() < 1e-6 for gradient in found)
+        return
+    assert min(model.user_factors_.min(), model.item_factors_.min()) == 0
+    for side, gradient in zip(rows, found, strict=True):
+        factors, slope = side[:, :3], gradient[:, :3]
+        assert slope.min() > -1e-6
+        assert abs(factors * slope).max() < 1e-6
+        assert abs(gradient[:, 3:]).max(initial=0) < 1e-6
+    if variant == "als non_negative":
+        assert min(model.user_biases_.min(), model.item_biases_.min()) < 0
+
+
+@pytest.mark.parametrize("unobserved_weight", [0, 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("variant", NON_NEGATIVE)
+def test_factors_that_must_not_be_negative(variant, dtype, unobserved_weight, data):
+    X, y = data
+    model = make(variant, unobserved_weight=unobserved_weight, max_iter=1)
+    for max_iter in (1, 2, 30):
+        model.set_params(max_iter=max_iter).fit(X, y.astype(dtype))
+        for name in ("user_factors_", "item_factors_"):
+            assert getattr(model, name).min() >= 0
+            assert getattr(model, name).max() > 0.1
+            assert getattr(model, name).dtype == dtype
+
+
+def test_planted_parts_are_recovered():
+    rng = np.random.default_rng(0)
+    P, Q = (rng.exponential(size=(n, 3)) * (rng.random((n, 3)) < 0.5) for n in (60, 40))
+    R = P @ Q.T
+    X = rng.permutation(np.argwhere(np.ones(R.shape)))
+    y = R[tuple(X.T)]
+    model = ALSFactorizer(
+        3,
+        non_negative=True,
+        fit_intercept=False,
+        regularization=1e-9,
+        max_iter=2000,
+        tol=None,
+        init_scale=1.0,
+        random_state=0,
+    ).fit(X[:1600], y[:1600])
+    error = np.sqrt(np.mean((model.predict(X[1600:]) - y[1600:]) ** 2))
+    assert error < 1e-3 * y.std()
+    # Parts are unique where no rotation leaves them at or above 0: each to its own.
+    unit = [Q / np.linalg.norm(Q, axis=0), model.item_factors_]
+    unit[1] = unit[1] / np.linalg.norm(unit[1], axis=0)
+    assert (unit[0].T @ unit[1]).max(axis=0).min() > 0.999
+
+
+# ------------------------------------------------------------------------ equivalences
+
+
+def with_explicit_zeros(X, y, weights, unobserved_weight):
+    """Give a rating of 0, with the weight for it, to every pair that has none."""
+    R = np.zeros((N_USERS, N_ITEMS))
+    W = np.full(R.shape, float(unobserved_weight))
+    R[tuple(X.T)], W[tuple(X.T)] = y, 1 if weights is None else weights
+    return np.argwhere(np.ones(R.shape)), R.ravel(), W.ravel()
+
+
+@pytest.mark.parametrize("weighted_regularization", [False, True])
+@pytest.mark.parametrize("with_weights", [False, True])
+@pytest.mark.parametrize("unobserved_weight", [0.3, 1])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_unobserved_pairs_are_ratings_of_zero(
+    variant, unobserved_weight, with_weights, weighted_regularization, data, weights
+):
+    X, y = data
+    w = weights if with_weights else None
+    model = make(
+        variant,
+        unobserved_weight=unobserved_weight,
+        weighted_regularization=weighted_regularization,
+        max_iter=6,
+    ).fit(X, y, w)
+    every_pair, ratings, all_weights = with_explicit_zeros(X, y, w, unobserved_weight)
+    other = clone(model).set_params(unobserved_weight=0)
+    other.fit(every_pair, ratings, all_weights)
+    assert_allclose(model.loss_curve_, other.loss_curve_, rtol=1e-10)
+    predictions = model.predict(every_pair), other.predict(every_pair)
+    assert_allclose(*predictions, rtol=1e-8, atol=1e-10)
+    assert model.rating_range_ == other.rating_range_ == (0, y.max())
+
+
+def test_implicit_feedback_is_that_of_hu_koren_and_volinsky():
+    rng = np.random.default_rng(0)
+    n_users, n_items, alpha, lam = 30, 20, 40.0, 0.7
+    r = rng.poisson(0.4, size=(n_users, n_items)).astype(float)
+    r[0, r.sum(axis=0) == 0] = 1
+    r[r.sum(axis=1) == 0, 0] = 1
+    X = np.argwhere(r)
+    model = ALSFactorizer(
+        4,
+        regularization=lam,
+        weighted_regularization=False,
+        unobserved_weight=1,
+        fit_intercept=False,
+        max_iter=3,
+        tol=None,
+        clip=False,
+        random_state=0,
+    ).fit(X, np.ones(len(X)), sample_weight=1 + alpha * r[tuple(X.T)])
+
+    def solve(other, r):
+        """Equations 4 and 5 of the paper, to the letter."""
+        rows = []
+        for r_u in r:
+            C, p = np.diag(1 + alpha * r_u), (r_u > 0).astype(float)
+            A = other.T @ C @ other + lam * np.eye(other.shape[1])
+            rows.append(np.linalg.inv(A) @ other.T @ C @ p)
+        return np.array(rows)
+
+    users = first_users(model, X)
+    for _ in range(3):
+        items = solve(users, r.T)
+        users = solve(items, r)
+    assert_allclose(model.user_factors_, users, rtol=1e-9, atol=1e-12)
+    assert_allclose(model.item_factors_, items, rtol=1e-9, atol=1e-12)
+    every_pair = np.argwhere(np.ones_like(r))
+    assert_allclose(model.predict(every_pair), (users @ items.T).ravel(), atol=1e-10)
+
+
+@pytest.mark.parametrize("unobserved_weight", [0, 0.5, 1])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_repeated_rows_are_weights(variant, unobserved_weight, data):
+    X, y = data
+    times = np.random.default_rng(0).integers(1, 4, len(y))
+    model = make(variant, unobserved_weight=unobserved_weight)
+    model.fit(X, y, sample_weight=times)
+    order = np.random.default_rng(1).permutation(times.sum())
+    repeated = np.repeat(np.arange(len(y)), times)[order]
+    other = clone(model).fit(X[repeated], y[repeated])
+    assert_same_bits(other, model)
+
+
+@pytest.mark.parametrize("unobserved_weight", [0.3, 1])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_weight_of_zero_is_no_rating(variant, unobserved_weight, data, weights):
+    X, y = data
+    kept = np.random.default_rng(0).random(len(y)) < 0.8
+    assert len(np.unique(X[kept, 0])) == N_USERS
+    assert len(np.unique(X[kept, 1])) == N_ITEMS
+    model = make(variant, unobserved_weight=unobserved_weight)
+    model.fit(X, y, weights * kept)
+    other = clone(model).fit(X[kept], y[kept], weights[kept])
+    assert_same_bits(model, other)
+
+
+@pytest.mark.parametrize("weighted_regularization", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_empty_rows_and_columns_count(
+    variant, fit_intercept, weighted_regularization, data
+):
+    X, y = data
+    users, items = X[:, 0] + 1 + (X[:, 0] > 6), X[:, 1] + 1 + (X[:, 1] > 4)
+    shape = N_USERS + 3, N_ITEMS + 3  # empty: the first, the last, and one between
+    matrix = sparse.csr_array((y, (users, items)), shape=shape)
+    model = make(
+        variant,
+        unobserved_weight=0.3,
+        fit_intercept=fit_intercept,
+        weighted_regularization=weighted_regularization,
+        clip=False,
+    ).fit(matrix)
+    empty_users, empty_items = [0, 8, shape[0] - 1], [0, 6, shape[1] - 1]
+    assert_array_equal(np.flatnonzero(matrix.sum(axis=1) == 0), empty_users)
+    assert_array_equal(np.flatnonzero(matrix.sum(axis=0) == 0), empty_items)
+    pairs = np.column_stack([users, items])
+    R, W = dense(model, pairs, y, shape=shape)
+    total = len(y) + 0.3 * (W.size - len(y))
+    assert_allclose(model.global_mean_, y.sum() / total if fit_intercept else 0.0)
+    assert_allclose(model.loss_curve_[-1], objective_of(model, R, W), rtol=1e-10)
+    users, items = rows_of(model)
+    assert_allclose(items[empty_items], items[[0, 0, 0]], rtol=1e-6, atol=1e-9)
+    assert_allclose(users[empty_users], users[[0, 0, 0]], rtol=1e-6, atol=1e-9)
+    if fit_intercept and variant not in NON_NEGATIVE:
+        assert abs(users[empty_users]).max() > 1e-3  # pulled from μ towards 0
+    if variant in EXACT:
+        _, lam, weighted, lam_b = terms_of(model)
+        P, Q, _, losses = reference.als(
+            R,
+            W,
+            first_users(model, pairs, shape[0]),
+            lam=lam,
+            weighted=weighted,
+            lam_b=lam_b,
+            mu=model.global_mean_,
+            n_sweeps=4,
+        )
+        for rows, expected in zip(rows_of(model), (P, Q), strict=True):
+            assert_allclose(rows, expected, rtol=1e-8, atol=1e-12)
+        assert_allclose(model.loss_curve_, losses, rtol=1e-11)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_rating_of_unobserved_pairs_is_in_range(variant, data):
+    X, _ = data
+    every_pair = np.array(list(np.ndindex(N_USERS, N_ITEMS)))
+    options = {"fit_intercept": False, "regularization": 0.01, "max_iter": 20}
+    for y, rating_range in (
+        (np.ones(len(X)), (0, 1)),
+        (np.full(len(X), -2.0), (-2, 0)),
+    ):
+        model = make(variant, unobserved_weight=1, **options).fit(X, y)
+        assert model.rating_range_ == rating_range
+        predictions = model.predict(every_pair)
+        assert predictions.min() >= rating_range[0]
+        assert predictions.max() <= rating_range[1]
+        if y[0] == 1 or variant not in NON_NEGATIVE:
+            assert predictions.std() > 0.1
+    model = make(variant, **options).fit(X, np.ones(len(X)))
+    assert model.rating_range_ == (1, 1)
+    assert_array_equal(model.predict(every_pair), 1)
+
+
+# ---------------------------------------------------------------- the falling objective
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("with_weights", [False, True])
+@pytest.mark.parametrize("unobserved_weight", [0, 0.5, 1])
+@pytest.mark.parametrize("n_factors", [1, 7, 33])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_objective_never_rises(
+    variant, n_factors, unobserved_weight, with_weights, dtype, data, weights
+):
+    X, y = data
+    w = weights if with_weights else None
+    for regularization in (0, 1e-3, 0.1, 10):
+        model = make(
+            variant,
+            n_factors=n_factors,
+            unobserved_weight=unobserved_weight,
+            regularization=regularization,
+            weighted_regularization=with_weights,
+            max_iter=12,
+        ).fit(X, y.astype(dtype), w)
+        R, W = dense(model, X, y, w)
+        size = abs(R - model.global_mean_)
+        if dtype == np.float32 and regularization == 0 and isinstance(model, BiasedMF):
+            # Without any penalty the terms that cancel are larger than the ratings.
+            size += reference.scores(*map(abs, rows_of(model)), 0, biased=True)
+        rounding = 10 * np.finfo(dtype).eps * (W * size**2).sum()
+        loss = np.array(model.loss_curve_)
+        assert (np.diff(loss) <= rounding).all()
+        rtol = 1e-4 if dtype == np.float32 else 1e-9
+        expected = objective_of(model, R, W)
+        assert_allclose(loss[-1], expected, rtol=rtol, atol=100 * rounding)
+
+
+# --------------------------------------------------------------------------- same bits
+
+
+@pytest.fixture(scope="module")
+def more_data():
+    return make_ratings(200, 120, 6000, random_state=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("unobserved_weight", [0, 0.5, 1])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_n_jobs_does_not_change_a_bit(
+    variant, unobserved_weight, dtype, more_data, monkeypatch
+):
+    monkeypatch.setattr(_alternation, "BLOCK_WORK", 1e4)
+    monkeypatch.setattr(_alternation, "SUM_ROWS", 16)
+    X, y = more_data
+    # With no weights and 1 all rows share one matrix.
+    w = None if unobserved_weight == 1 else np.linspace(0.5, 2, len(y)).astype(dtype)
+    n_blocks = []
+
+    def spy(*args):
+        n_blocks.append(len(cut_rows(*args)))
+        return cut_rows(*args)
+
+    cut_rows = _alternation.cut_rows
+    monkeypatch.setattr(_alternation, "cut_rows", spy)
+    alone, *others = (
+        make(
+            variant,
+            n_factors=5,
+            unobserved_weight=unobserved_weight,
+            weighted_regularization=unobserved_weight != 0.5,
+            n_jobs=n_jobs,
+        ).fit(X, y.astype(dtype), w)
+        for n_jobs in (1, 2, 3)
+    )
+    assert len(n_blocks) == 3 * 4 * 2
+    assert min(n_blocks) > 4  # more blocks than threads
+    for model in others:
+        assert_same_bits(model, alone)
+        assert_array_equal(model.predict(X), alone.predict(X))
+
+
+@pytest.mark.parametrize("with_weights", [False, True])
+@pytest.mark.parametrize("unobserved_weight", [0, 0.5, 1])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_row_order_does_not_change_a_bit(
+    variant, unobserved_weight, with_weights, data, weights
+):
+    X, y = data
+    order = np.random.default_rng(0).permutation(len(y))
+    model = make(variant, unobserved_weight=unobserved_weight)
+    w = weights if with_weights else None
+    other = clone(model).fit(
+        X[order], y[order], weights[order] if with_weights else None
+    )
+    assert_same_bits(model.fit(X, y, w), other)
+
+
+@pytest.mark.parametrize("unobserved_weight", [0, 0.5, 1])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_float32_is_close_to_float64(variant, unobserved_weight, data):
+    X, y = data
+    single, double = (
+        make(variant, unobserved_weight=unobserved_weight).fit(X, y.astype(dtype))
+        for dtype in (np.float32, np.float64)
+    )
+    assert single.predict(X).dtype == np.float32
+    assert_allclose(single.predict(X), double.predict(X), rtol=1e-3, atol=1e-4)
+    assert_allclose(single.loss_curve_, double.loss_curve_, rtol=1e-5)
+
+
+# ----------------------------------------------------------------------- singular rows
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("variant", EXACT)
+def test_one_rating_an_item_without_penalty(variant, dtype):
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.permutation(60) % 20, np.arange(60)])
+    y = rng.uniform(1, 5, 60).astype(dtype)
+    model = make(variant, n_factors=4, regularization=0, max_iter=1)
+    model.fit(X, y, rng.uniform(0.5, 2, 60))
+    P = first_users(model, X).astype(dtype).astype(float)
+    items = rows_of(model)[1]
+    for u, i in X:
+        row = P[u].copy()
+        if variant == "als":
+            row[-1] = 1
+        expected = np.linalg.pinv(row[np.newaxis])[:, 0] * (y[i] - model.global_mean_)
+        rtol = 1e-5 if dtype == np.float32 else 1e-9
+        assert_allclose(items[i], expected, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("with_weights", [False, True])
+@pytest.mark.parametrize("unobserved_weight", [1, 1.0, 0.3])
+@pytest.mark.parametrize("variant", EXACT)
+def test_more_factors_than_users_without_penalty(
+    variant, unobserved_weight, with_weights, dtype, data, weights
+):
+    X, y = data[0][:, ::-1], data[1]
+    w = weights if with_weights else None
+    model = make(
+        variant,
+        n_factors=20,
+        unobserved_weight=unobserved_weight,
+        regularization=0,
+        max_iter=1,
+        init_scale=1.0,
+    ).fit(X, y.astype(dtype), w)
+    R, W = dense(model, X, y, w)
+    P = first_users(model, X).astype(dtype).astype(float)
+    mu, _, _, lam_b = terms_of(model)
+    rtol = 1e-3 if dtype == np.float32 else 1e-8
+    for i, row in enumerate(rows_of(model)[1]):
+        design, r = P.copy(), R[:, i] - mu
+        if lam_b is not None:
+            r -= P[:, -1]
+            design[:, -1] = 1
+        expected = (
+            np.linalg.pinv(design) @ r
+        )  # every rating is met, whatever its weight
+        assert_allclose(row, expected, rtol=rtol, atol=rtol)
+    assert_allclose(model.loss_curve_[-1], 0, atol=rtol * (W * R**2).sum())
+
+
+@pytest.mark.parametrize("unobserved_weight", [0, 1])
+@pytest.mark.parametrize("variant", ["cg", "als-cg", *NON_NEGATIVE])
+def test_other_rows_that_are_not_determined(variant, unobserved_weight, data):
+    X, y = data
+    model = make(
+        variant,
+        n_factors=20,
+        regularization=0,
+        unobserved_weight=unobserved_weight,
+        max_iter=50,
+    ).fit(X, y)
+    assert all(np.isfinite(rows).all() for rows in rows_of(model))
+    R, W = dense(model, X, y)
+    size = (W * R**2).sum()
+    expected = objective_of(model, R, W)
+    assert_allclose(model.loss_curve_[-1], expected, atol=1e-12 * size)
+    if variant not in NON_NEGATIVE:  # they can meet every rating
+        assert model.loss_curve_[-1] < 0.01 * model.loss_curve_[0]
+
+
+@pytest.mark.parametrize("unobserved_weight", [0, 0.3])
+@pytest.mark.parametrize("variant", ["cholesky", "cg", "als", "als-cg"])
+def test_an_item_with_a_million_ratings(variant, unobserved_weight):
+    n_users = 10**6
+    X = np.zeros((n_users + 2, 2), dtype=np.int64)
+    X[:, 0] = [*range(n_users), 0, 1]
+    X[-2:, 1] = 1
+    model = make(
+        variant,
+        n_factors=4,
+        regularization=0.1,
+        max_iter=1,
+        init_scale=1.0,
+        unobserved_weight=unobserved_weight,
+        cg_steps=10,
+    )
+    P = first_users(model, X).astype(np.float32)
+    y = np.random.default_rng(0).normal(3, 1, n_users + 2).astype(np.float32)
+    y[:-2] += P[:, :4] @ np.array([1, -0.5, 2, 0.1], np.float32)
+    model.fit(X, y)
+    assert all(np.isfinite(rows).all() for rows in rows_of(model))
+    R, W = dense(model, X, y)
+    mu, lam, weighted, lam_b = terms_of(model)
+    expected = solve_side(R.T, W.T, P.astype(float), mu, lam, weighted, lam_b)
+    users, items = rows_of(model)
+    assert_allclose(items, expected, rtol=1e-3, atol=1e-3 * abs(expected).max())
+    some = [0, 1, *range(2, n_users, 12345)]  # but two have one rating each
+    expected = solve_side(R[some], W[some], items, mu, lam, weighted, lam_b)
+    assert_allclose(users[some], expected, rtol=1e-3, atol=1e-3 * abs(expected).max())
+
+
+def solve_side(R, W, Q, mu, lam, weighted, lam_b):
+    """Solve normal equations: quicker than the reference where there are many cells."""
+    design, known = Q.copy(), mu
+    if lam_b is not None:
+        design[:, -1], known = 1, mu + Q[:, -1]
+    c = W.sum(axis=1) if weighted else np.ones(len(R))
+    penalty = reference.penalties(c, Q.shape[1], lam, lam_b)
+    return np.array(
+        [
+            np.linalg.solve(
+                (w * design.T) @ design + np.diag(own), (w * design.T) @ (r - known)
+            )
+            for r, w, own in zip(R, W, penalty, strict=True)
+        ]
+    )
+
+
+# ------------------------------------------------------------------------------ errors
+
+
+@pytest.mark.parametrize(
+    ("estimator", "params", "match"),
+    [
+        (
+            ALSFactorizer,
+            {"solver": "cg", "non_negative": True},
+            "non_negative=True needs solver='cholesky', got solver='cg'",
+        ),
+        (
+            BiasedMF,
+            {"solver": "als-cg", "non_negative": True},
+            "non_negative=True needs solver='als', got solver='als-cg'",
+        ),
+        (
+            BiasedMF,
+            {"solver": "sgd", "non_negative": True},
+            "non_negative=True needs solver='als', got solver='sgd'",
+        ),
+        (
+            BiasedMF,
+            {"solver": "sgd", "unobserved_weight": 1},
+            "unobserved_weight=1 needs solver='als' or 'als-cg', got solver='sgd'",
+        ),
+    ],
+)
+def test_what_a_solver_cannot_do_is_an_error(estimator, params, match, data):
+    model = estimator(**params)
+    with pytest.raises(ValueError, match=match):
+        model.fit(*data)
+    with pytest.raises(NotFittedError):
+        model.predict(data[0])
+    if params["solver"] == "sgd":
+        with pytest.raises(ValueError, match=match):
+            model.partial_fit(*data)
+
+
+# ----------------------------------------------------------------- state and callbacks
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("unobserved_weight", [0, 0.5])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_warm_start_goes_on(variant, unobserved_weight, dtype, data):
+    X, y = data
+    y = y.astype(dtype)
+    options = {"unobserved_weight": unobserved_weight, "n_factors": 9}
+    whole = make(variant, max_iter=6, **options).fit(X, y)
+    model = make(variant, max_iter=2, warm_start=True, **options).fit(X, y)
+    first = model.loss_curve_
+    model.set_params(max_iter=4).fit(X, y)
+    assert model.loss_curve_[0] < first[-1]
+    assert first + model.loss_curve_ == whole.loss_curve_
+    for rows, expected in zip(rows_of(model), rows_of(whole), strict=True):
+        assert_array_equal(rows, expected)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        pair
+        for pair in itertools.permutations(VARIANTS, 2)
+        if VARIANTS[pair[0]][0] is VARIANTS[pair[1]][0]
+    ],
+)
+def test_warm_start_with_another_solver(earlier, later, data):
+    X, y = data
+    model = make(earlier, max_iter=10, warm_start=True).fit(X, y)
+    options = {"unobserved_weight": 0.1, "max_iter": 3, "warm_start": True}
+    model.set_params(**make(later, **options).get_params()).fit(X, y)
+    R, W = dense(model, X, y)
+    assert_allclose(model.loss_curve_[-1], objective_of(model, R, W), rtol=1e-9)
+    assert (np.diff(model.loss_curve_) < 0).all()
+    if later in NON_NEGATIVE:
+        assert min(model.user_factors_.min(), model.item_factors_.min()) >= 0
+
+
+class Recorder:
+    """Keep the model that a callback sees after each iteration, and then act."""
+
+    def __init__(self, act=lambda k: None):
+        self.models = []
+        self.act = act
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context, *, X=None, y=None, metadata=None):
+        pass
+
+    def on_fit_task_end(
+        self, estimator, context, *, X=None, y=None, metadata=None, fitted_estimator
+    ):
+        if context.task_name == "iteration":
+            self.models.append(fitted_estimator)
+            self.act(len(self.models))
+
+    def teardown(self, estimator, context):
+        pass
+
+
+@pytest.mark.parametrize("unobserved_weight", [0, 0.5])
+@pytest.mark.parametrize("n_factors", [3, 8, 9])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_callbacks_see_the_model_of_a_shorter_fit(
+    variant, n_factors, unobserved_weight, data
+):
+    X, y = data
+    options = {"n_factors": n_factors, "unobserved_weight": unobserved_weight}
+    recorder = Recorder()
+    model = make(variant, **options).set_callbacks(recorder).fit(X, y)
+    assert len(recorder.models) == 4
+    for k, seen in enumerate(recorder.models, start=1):
+        shorter = make(variant, max_iter=k, **options).fit(X, y)
+        assert_same_bits(seen, shorter)
+        assert seen.user_factors_.shape == (N_USERS, n_factors)
+        assert seen.item_factors_.shape == (N_ITEMS, n_factors)
+        assert_array_equal(seen.predict(X), shorter.predict(X))
+        assert_array_equal(seen.transform(X), shorter.transform(X))
+        for name in LEARNT:
+            if hasattr(seen, name):
+                getattr(seen, name)[:] = 0  # which does no harm
+    assert_same_bits(model, make(variant, **options).fit(X, y))
+
+
+@pytest.mark.parametrize("fitted_before", [False, True])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_error_in_a_callback_changes_nothing(variant, fitted_before, data):
+    X, y = data
+
+    def fail(k):
+        if k == 2:
+            raise RuntimeError("the callback failed")
+
+    model = make(variant, unobserved_weight=0.5, warm_start=True)
+    if fitted_before:
+        model.fit(X, y)
+    model.set_callbacks(Recorder(fail))
+    before = dict(vars(model))
+    kept = copy.deepcopy({name: before[name] for name in LEARNT if name in before})
+    with pytest.raises(RuntimeError, match="the callback failed"):
+        model.fit(X, -y)
+    assert vars(model).keys() == before.keys()
+    for name, value in before.items():
+        assert getattr(model, name) is value
+    for name, value in kept.items():
+        assert_array_equal(getattr(model, name), value)
+    if not fitted_before:
+        expected = make(variant, unobserved_weight=0.5).fit(X, y)
+        assert_same_bits(model.set_callbacks().fit(X, y), expected)
