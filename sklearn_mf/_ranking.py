@@ -18,13 +18,17 @@ from sklearn_mf._threads import count_threads, thread_pool
 BLOCK_QUERIES = 16 * QUERIES  # worth a task of their own
 
 
-def rank(queries, factors, biases, n_best, *, candidates, seen, max_memory, n_jobs):
+def rank(
+    rows, queries, factors, biases, n_best, *, candidates, seen, max_memory, n_jobs
+):
     """Find the candidates of largest score for each query.
 
     Parameters
     ----------
-    queries : ndarray of shape (n_queries, n_factors)
-        Factors of the queries.
+    rows : int32 ndarray of shape (n_queries,)
+        Row of each query in the next argument; -1 for zeros.
+    queries : ndarray of shape (n_rows, n_factors)
+        Factors.
     factors : ndarray of shape (n_codes, n_factors)
         Factors of what is ranked.
     biases : ndarray of shape (n_codes,) or None
@@ -33,8 +37,8 @@ def rank(queries, factors, biases, n_best, *, candidates, seen, max_memory, n_jo
         How many to find.
     candidates : int32 ndarray of shape (n_candidates,)
         The codes that are ranked, ascending.
-    seen : tuple of (rows, indptr, indices)
-        Codes that are left out for each query; see `rank_candidates`.
+    seen : tuple of (excludes, indptr, indices)
+        Whether codes are left out, and which for each row; see `rank_candidates`.
     max_memory : float
         Mebibytes for copies of factors.
     n_jobs : int or None
@@ -47,7 +51,7 @@ def rank(queries, factors, biases, n_best, *, candidates, seen, max_memory, n_jo
     scores : ndarray of shape (n_queries, n_best)
         Their scores; −∞ there.
     """
-    n_queries, n_factors = queries.shape
+    n_queries, n_factors = len(rows), queries.shape[1]
     dtype = factors.dtype
     scores = np.full((n_queries, n_best), -np.inf, dtype)
     best = np.full((n_queries, n_best), -1, np.int32)
@@ -62,17 +66,18 @@ def rank(queries, factors, biases, n_best, *, candidates, seen, max_memory, n_jo
             codes = candidates[first : first + at_once]
             n_panels = -(-len(codes) // LANES)
             panels = np.zeros((n_panels, n_factors, LANES), dtype)
-            rows = np.full((n_panels, LANES), -np.inf, dtype)
+            offsets = np.full((n_panels, LANES), -np.inf, dtype)
             for panel in range(n_panels):
                 part = codes[panel * LANES : (panel + 1) * LANES]
                 panels[panel, :, : len(part)] = factors[part].T
-                rows[panel, : len(part)] = 0 if biases is None else biases[part]
+                offsets[panel, : len(part)] = 0 if biases is None else biases[part]
             run(
                 rank_candidates,
                 blocks,
+                rows,
                 queries,
                 panels.reshape(-1, LANES),
-                rows,
+                offsets,
                 codes,
                 *seen,
                 scores,
@@ -146,25 +151,21 @@ class RankingMixin:
             max_memory=max_memory,
         )
         rows = read_ids("users", users, self.users_)
-        factors, biases = self._with_unseen("user", rows)
         best, scores = rank(
-            factors,
+            rows,
+            self.user_factors_,
             self.item_factors_,
             self.item_biases_ if self._biased else None,
             n_items,
             candidates=self._candidates(candidates, exclude),
-            seen=(
-                rows if exclude_seen else np.full_like(rows, -1),
-                self.seen_indptr_,
-                self.seen_indices_,
-            ),
+            seen=(exclude_seen, self.seen_indptr_, self.seen_indices_),
             max_memory=max_memory,
             n_jobs=self.n_jobs,
         )
         intercept = to_intercept(self.global_mean_, self._logistic)
         scores += scores.dtype.type(intercept)
         if self._biased:
-            scores += biases[:, np.newaxis]
+            scores += np.where(rows < 0, 0, self.user_biases_[rows])[:, np.newaxis]
         return _mask(best, to_ratings(scores, self._logistic), self.items_)
 
     def similar_items(
@@ -247,26 +248,17 @@ class RankingMixin:
             )
         own = np.arange(len(labels) + 1)
         best, scores = rank(
-            factors[rows],
+            rows,
+            factors,
             factors,
             None,
             n_best,
             candidates=_choose("candidates", candidates, labels),
-            seen=(rows, own, own[:-1].astype(np.int32)),
+            seen=(True, own, own[:-1].astype(np.int32)),
             max_memory=max_memory,
             n_jobs=self.n_jobs,
         )
         return _mask(best, scores, labels)
-
-    def _with_unseen(self, side, rows):
-        """Give the factors and biases of the rows, zeros for -1."""
-        factors = getattr(self, f"{side}_factors_")[rows]
-        factors[rows < 0] = 0
-        if not self._biased:
-            return factors, None
-        biases = getattr(self, f"{side}_biases_")[rows]
-        biases[rows < 0] = 0
-        return factors, biases
 
     def _candidates(self, candidates, exclude):
         chosen = _choose("candidates", candidates, self.items_)

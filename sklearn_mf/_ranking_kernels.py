@@ -15,11 +15,12 @@ PANELS = 32  # that all queries of a block meet before the next: they stay in th
 def rank_candidates(
     start,
     stop,
+    rows,
     queries,
     panels,
     biases,
     codes,
-    rows,
+    excludes,
     seen_indptr,
     seen_indices,
     scores,
@@ -34,18 +35,20 @@ def rank_candidates(
     ----------
     start, stop : int
         The queries to score.
-    queries : ndarray of shape (n_queries, n_factors)
-        Their factors.
+    rows : int32 ndarray of shape (n_queries,)
+        Row of each query in the next argument; -1 for zeros.
+    queries : ndarray of shape (n_rows, n_factors)
+        Factors.
     panels : ndarray of shape (n_panels * n_factors, LANES)
         The factors of the candidates, LANES of them side by side, factor by factor.
     biases : ndarray of shape (n_panels, LANES)
         Added to the scores; −∞ where there is no candidate.
     codes : int32 ndarray of shape (n_candidates,)
         Their codes, ascending; above those of earlier calls.
-    rows : int32 ndarray of shape (n_queries,)
-        Row of each query in the pattern of what it has seen; -1 for none.
+    excludes : bool
+        Whether what a query has seen is left out.
     seen_indptr, seen_indices : int64 and int32 ndarrays
-        The pattern, compressed sparse rows of ascending codes, which are left out.
+        What each row has seen: compressed sparse rows of ascending codes.
     scores : ndarray of shape (n_queries, n_best)
         Heaps of the scores kept, −∞ where there is none yet; changed in place.
     best : int32 ndarray of shape (n_queries, n_best)
@@ -60,8 +63,9 @@ def rank_candidates(
         for first in range(start, stop, QUERIES):
             n = min(QUERIES, stop - first)
             for m in range(n):
+                row = rows[first + m]
                 for f in range(n_factors):
-                    q[f, m] = queries[first + m, f]
+                    q[f, m] = queries[row, f] if row >= 0 else 0
             for panel in range(first_panel, last_panel):
                 _score_tile(q, panels, biases, panel, tile, tops)
                 for m in range(n):
@@ -70,11 +74,15 @@ def rank_candidates(
                             if tile[m, lane] > scores[first + m, 0]:
                                 code = codes[panel * LANES + lane]
                                 row = rows[first + m]
-                                if row < 0 or not _contains(
-                                    seen_indices,
-                                    seen_indptr[row],
-                                    seen_indptr[row + 1],
-                                    code,
+                                if not (
+                                    excludes
+                                    and row >= 0
+                                    and _contains(
+                                        seen_indices,
+                                        seen_indptr[row],
+                                        seen_indptr[row + 1],
+                                        code,
+                                    )
                                 ):
                                     _replace_root(
                                         scores[first + m],

@@ -3,6 +3,7 @@
 X, y ──columns──▶ labels and codes ──merge, sort──▶ Ratings (by user, by item)
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -153,9 +154,11 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
     if not known or getattr(estimator, "n_features_in_", None):
         validate_data(estimator, X, y, reset=not known, skip_check_array=True)
     user_column, item_column = _take_columns(
-        table, estimator.user_column, estimator.item_column
+        table,
+        user_column=estimator.user_column,
+        item_column=estimator.item_column,
     )
-    y = _read_targets(y, dtype)
+    y = read_targets(y, dtype)
     check_consistent_length(table, y)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(
@@ -201,7 +204,7 @@ def _read_matrix(estimator, R, y, sample_weight, known, dtype):
         for name in ("n_features_in_", "feature_names_in_"):
             vars(estimator).pop(name, None)
     labels = np.arange(R.shape[0]), np.arange(R.shape[1])
-    y = _read_targets(R.data, dtype)
+    y = read_targets(R.data, dtype)
     return _make_ratings(("rows", "columns"), *labels, R.row, R.col, y, None, known)
 
 
@@ -297,16 +300,16 @@ def read_pairs(estimator, X, users, items):
     -------
     Pairs
     """
-    if sparse.issparse(X):
-        raise ValueError(
-            "X is a sparse matrix, but a row of X is one (user, item) pair here: "
-            "convert it first: X, y = sklearn_mf.as_pairs(X)."
-        )
+    _refuse_matrix(X)
     table = _check_table(X, estimator, min_columns=1)
     if getattr(estimator, "n_features_in_", None):  # a fit on a matrix saw no columns
         validate_data(estimator, X, reset=False, skip_check_array=True)
     codes, cold_shares = [], []
-    columns = _take_columns(table, estimator.user_column, estimator.item_column)
+    columns = _take_columns(
+        table,
+        user_column=estimator.user_column,
+        item_column=estimator.item_column,
+    )
     for (name, column), labels in zip(columns, (users, items), strict=True):
         distinct, distinct_codes = factorize(name, column)
         known = locate(name, distinct, labels)
@@ -350,7 +353,7 @@ def read_ids(name, ids, labels):
     return locate(name, distinct, labels)[codes]
 
 
-def _read_targets(y, dtype=None):
+def read_targets(y, dtype=None):
     """Validate y: one dimension, finite, float32 if it was, else float64."""
     y = column_or_1d(y, warn=True)
     return check_array(y, ensure_2d=False, dtype=dtype or FLOATS, input_name="y")
@@ -362,10 +365,14 @@ def _sort_both_ways(users, items, ratings, weights, shape):
     Sparse matrices do the sorting: a change of format is a stable counting sort.
     """
 
+    # SciPy takes indices as wide as the widest part: half the memory where int32 does.
+    index = np.int32 if len(ratings) < 2**31 else np.int64
+
     def by_user(values):
         # One row a rating: its transposition sorts the ratings by item.
+        rows = np.arange(len(values) + 1, dtype=index)
         single = sparse.csr_array(
-            (values, items, np.arange(len(values) + 1)), shape=(len(values), shape[1])
+            (values, items, rows), shape=(len(values), shape[1])
         ).tocsc()
         return sparse.csc_array(
             (single.data, users[single.indices], single.indptr), shape=shape
@@ -400,6 +407,33 @@ def _side(R, W):
 # ----------------------------------------------------------------------------- columns
 
 
+def read_columns(X, **keys):
+    """Read columns of a table of ratings.
+
+    Parameters
+    ----------
+    X : table of shape (n_ratings, n_features)
+        As in `BaseFactorizer.predict`.
+    **keys : int or str
+        See `_take_columns`.
+
+    Returns
+    -------
+    list of (str, ndarray of shape (n_ratings,))
+        See `_take_columns`.
+    """
+    _refuse_matrix(X)
+    return _take_columns(_check_table(X, min_columns=1), **keys)
+
+
+def _refuse_matrix(X):
+    if sparse.issparse(X):
+        raise ValueError(
+            "X is a sparse matrix, but a row of X is one (user, item) pair here: "
+            "convert it first: X, y = sklearn_mf.as_pairs(X)."
+        )
+
+
 def _check_table(X, estimator=None, *, min_columns=2):
     """Check the shape of a table of pairs.
 
@@ -427,22 +461,32 @@ def _check_table(X, estimator=None, *, min_columns=2):
     return check(X)
 
 
-def _take_columns(table, user_column, item_column):
-    """Take the user and the item column of a table.
+def _take_columns(table, **keys):
+    """Take columns of a table.
+
+    Parameters
+    ----------
+    table : narwhals.DataFrame or ndarray
+        From `_check_table`.
+    **keys : int or str
+        Position or name of each column, under the name of the parameter that gives
+        it, as in ``user_column=0``.
 
     Returns
     -------
-    list of two (str, ndarray of shape (n_rows,))
+    list of (str, ndarray of shape (n_rows,))
         What error messages call the column, and the column.
     """
-    if user_column == item_column:
-        raise ValueError(
-            f"user_column and item_column are both {user_column!r}, but users and "
-            "items stand in two columns of X."
-        )
+    for (one, key), (other, other_key) in itertools.combinations(keys.items(), 2):
+        if key == other_key:
+            raise ValueError(
+                f"{one} and {other} are both {key!r}, but "
+                f"{one.removesuffix('_column')}s and {other.removesuffix('_column')}s "
+                "stand in two columns of X."
+            )
     names = getattr(table, "columns", [])
     columns = []
-    for parameter, key in (("user_column", user_column), ("item_column", item_column)):
+    for parameter, key in keys.items():
         name = f"{parameter}={key!r}"
         if isinstance(key, str) and not names:
             raise ValueError(
@@ -514,7 +558,7 @@ def as_pairs(R):
         )
     R = _stored_entries(R)
     X = np.column_stack([R.row, R.col]).astype(np.int64, copy=False)
-    return X, _read_targets(R.data)
+    return X, read_targets(R.data)
 
 
 _NO_POSITIONS = (
@@ -562,8 +606,8 @@ def as_matrix(X, y, *, user_column=0, item_column=1, shape=None):
            [3., 1.]])
     """
     table = _check_table(X)
-    columns = _take_columns(table, user_column, item_column)
-    y = _read_targets(y)
+    columns = _take_columns(table, user_column=user_column, item_column=item_column)
+    y = read_targets(y)
     check_consistent_length(table, y)
     positions, limits = [], []
     for axis, (name, column) in enumerate(columns):

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sklearn_mf import (
     ColdStartWarning,
     SGDFactorizer,
     as_matrix,
+    load,
 )
 from sklearn_mf.datasets import make_ratings
 
@@ -139,7 +141,7 @@ def test_items_are_users_of_the_transposed_problem(data):
 
 
 @pytest.mark.parametrize("kind", ["number", "text"])
-def test_new_users_join(kind, data):
+def test_new_users_join(kind, data, tmp_path):
     X, y, _ = data
     as_ids = np.asarray if kind == "number" else (lambda A: np.array(A).astype(str))
     X = as_ids(X)
@@ -158,7 +160,14 @@ def test_new_users_join(kind, data):
         with pytest.warns(ColdStartWarning):
             worse = before.score(new, [5.0, 1.0, 4.0])
         assert model.score(new, [5.0, 1.0, 4.0]) > worse
-        assert copy.deepcopy(model).predict(new).tolist() == model.predict(new).tolist()
+        model.save(tmp_path / "model.npz")
+        for moved in (
+            pickle.loads(pickle.dumps(model)),
+            load(tmp_path / "model.npz"),
+        ):
+            assert_array_equal(moved.predict(new), model.predict(new))
+            assert_array_equal(moved.transform(new), model.transform(new))
+            assert_array_equal(moved.recommend(new[:1, 0], 40)[0], items)
 
 
 def test_a_known_user_is_recomputed_from_its_new_history(data):

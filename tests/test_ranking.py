@@ -206,18 +206,20 @@ def test_rank_with_ties_and_exclusions_by_hypothesis(data):
     candidates = np.flatnonzero(rng.random(n_codes) < 0.8).astype(np.int32)
     seen = rng.random((n_queries, n_codes)) < 0.3
     rows = np.where(rng.random(n_queries) < 0.9, np.arange(n_queries), -1)
+    excludes = data.draw(st.booleans())
     indptr = np.concatenate([[0], np.cumsum(seen.sum(axis=1))])
     indices = np.nonzero(seen)[1].astype(np.int32)
     best, scores = rank(
-        queries, factors, biases, n_best, candidates=candidates,
-        seen=(rows.astype(np.int32), indptr, indices),
+        rows.astype(np.int32), queries, factors, biases, n_best,
+        candidates=candidates, seen=(excludes, indptr, indices),
         max_memory=data.draw(st.sampled_from([1e-6, 1])), n_jobs=1,
     )  # fmt: skip
     for query in range(n_queries):
-        left = candidates
+        left, q = candidates, np.zeros(3)
         if rows[query] >= 0:
-            left = left[~seen[query, left]]
-        values = factors[left] @ queries[query] + biases[left]
+            q = queries[query]
+            left = left[~seen[query, left]] if excludes else left
+        values = factors[left] @ q + biases[left]
         order = np.lexsort((left, -values))[:n_best]
         n = len(order)
         assert_array_equal(best[query, :n], left[order])

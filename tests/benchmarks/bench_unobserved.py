@@ -54,13 +54,13 @@ def solve_at_once(R, Q):
     return np.linalg.solve(Q.T @ Q + PENALTY * np.eye(Q.shape[1]), Q.T @ R.T).T
 
 
-def time_sweeps(solve, R, Q, sweeps):
+def time_sweeps(solve, R, P, sweeps):
     """Give the mean squared error over all cells after each sweep, and its seconds."""
     errors, seconds = [], []
     for _ in range(sweeps):
         start = time.perf_counter()
-        P = solve(R, Q)
         Q = solve(R.T, P)
+        P = solve(R, Q)
         seconds.append(time.perf_counter() - start)
         errors.append(np.square(R - P @ Q.T).mean())
     return errors, median(seconds)
@@ -133,11 +133,10 @@ def compare_missing_as_zero(sweeps):
         als.fit(R)  # compiles
         own_seconds, ours = Seconds(), Errors(cells)
         als.set_callbacks(own_seconds, ours).fit(R)
-        rated = np.flatnonzero(R.sum(axis=0))
-        start = np.zeros((SHAPE[1], d))
-        start[rated] = np.random.RandomState(0).normal(
-            scale=als.init_scale, size=(len(rated), d)
-        )
+        items, users = (np.unique(codes) for codes in reversed(R.nonzero()))
+        rng, start = np.random.RandomState(0), np.zeros((SHAPE[0], d))
+        rng.normal(size=(len(items), d))  # the items are drawn first
+        start[users] = rng.normal(scale=als.init_scale, size=(len(users), d))
         slow = time_sweeps(solve_row_by_row, cells, start, sweeps)
         quick = time_sweeps(solve_at_once, cells, start, sweeps)
         difference = np.abs(np.divide(ours.errors, slow[0]) - 1).max()
