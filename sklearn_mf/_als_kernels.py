@@ -194,11 +194,11 @@ def solve_rows(
             continue
 
         value = unobserved.value
-        b[0] = unobserved.product
-        if not ready:
-            for i in range(width):
-                left = i // TILE * TILE
-                A[i, left:] = unobserved.gram[i, left:]
+        for i in range(width):
+            b[0, i] = unobserved.product[i]
+            if not ready:
+                for left in range(i // TILE * TILE, width, TILE):
+                    store(load(unobserved.gram, i, left, TILE), A, i, left)
         for k in range(first, last, CHUNK):
             if k > first and (k - first) % MANY == 0:
                 _move(A, kept_A)
@@ -255,8 +255,10 @@ def solve_rows(
 @njit(nogil=True, error_model="numpy", fastmath=FAST)
 def _move(source, target):
     """Add a matrix to another and make it zero."""
-    target += source
-    source[:] = 0
+    for i in range(len(source)):
+        for j in range(source.shape[1]):
+            target[i, j] += source[i, j]
+            source[i, j] = 0
 
 
 @njit(nogil=True, error_model="numpy", fastmath=FAST)
@@ -384,9 +386,11 @@ def _descend(A, b, n_columns, biased, slope, solved, row):
     One parameter after the other takes its best value, until a pass changes little.
     """
     x = solved[row]
-    slope[:] = -b[0]  # half the gradient
+    for i in range(n_columns):  # half the gradient
+        slope[i] = -b[0, i]
     for j in range(n_columns):
-        slope += x[j] * A[j]
+        for i in range(n_columns):
+            slope[i] += x[j] * A[j, i]
     for _ in range(PASSES):
         change = size = 0.0
         for j in range(n_columns):
@@ -400,7 +404,8 @@ def _descend(A, b, n_columns, biased, slope, solved, row):
             change += A[j, j] * step * step
             size += A[j, j] * value * value
             if step != 0:
-                slope += step * A[j]
+                for i in range(n_columns):
+                    slope[i] += step * A[j, i]
         if change <= np.finfo(A.dtype).eps ** 2 * size:
             break
     total = 0.0

@@ -423,7 +423,8 @@ class BaseFactorizer(
             warnings.warn(
                 f"{pairs.cold_share:.0%} of the users of X were not seen in fit and "
                 "are predicted without factors of their own. If these are folds of a "
-                "file that is sorted by user, shuffle: cv=KFold(5, shuffle=True).",
+                "file that is sorted by user, shuffle: cv=RatingKFold(5) of "
+                "sklearn_mf.model_selection, or cv=KFold(5, shuffle=True).",
                 ColdStartWarning,
                 stacklevel=2,
             )

@@ -364,7 +364,6 @@ def _sort_both_ways(users, items, ratings, weights, shape):
 
     Sparse matrices do the sorting: a change of format is a stable counting sort.
     """
-
     # SciPy takes indices as wide as the widest part: half the memory where int32 does.
     index = np.int32 if len(ratings) < 2**31 else np.int64
 

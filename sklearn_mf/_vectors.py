@@ -12,7 +12,7 @@ import operator
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
@@ -33,64 +33,14 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, kind, ir.VectorType(scalar, kind.lanes))
 
 
-def pick(A, row, column):
-    """Give a number of A. Indices are not negative, here and below."""
-    return A[row, column]
+def _instruction(interpreted):
+    """Make an instruction of LLVM of the function that types and emits it.
 
-
-def load(A, row, column, lanes):
-    """Give the vector of the `lanes` numbers of A from (row, column) on."""
-    return A[row, column : column + lanes].copy()
-
-
-def zeros(A, lanes):
-    """Give a vector of zeros, of the kind that `load` takes from A."""
-    return np.zeros(lanes, A.dtype)
-
-
-def store(vector, A, row, column):
-    """Write a vector to A from (row, column) on."""
-    A[row, column : column + len(vector)] = vector
-
-
-def add_up(vector):
-    """Give the sum of the numbers of a vector."""
-    return vector.sum()
-
-
-def largest(vector):
-    """Give the largest of the numbers of a vector, none of which is NaN."""
-    return vector.max()
-
-
-@overload(pick)
-def _compile_pick(A, row, column):
-    return lambda A, row, column: _pick(A, row, column)
-
-
-@overload(load, prefer_literal=True)
-def _compile_load(A, row, column, lanes):
-    return lambda A, row, column, lanes: _load(A, row, column, lanes)
-
-
-@overload(zeros, prefer_literal=True)
-def _compile_zeros(A, lanes):
-    return lambda A, lanes: _zeros(A, lanes)
-
-
-@overload(store)
-def _compile_store(vector, A, row, column):
-    return lambda vector, A, row, column: _store(vector, A, row, column)
-
-
-@overload(add_up)
-def _compile_add_up(vector):
-    return lambda vector: _add_up(vector)
-
-
-@overload(largest)
-def _compile_largest(vector):
-    return lambda vector: _largest(vector)
+    `interpreted` takes its place where nothing is compiled.
+    """
+    if config.DISABLE_JIT:
+        return lambda typed: interpreted
+    return intrinsic(prefer_literal=True)
 
 
 @overload(operator.add)
@@ -114,16 +64,19 @@ def _address(context, builder, array_type, array, row, column):
     return builder.gep(array.data, [builder.add(builder.mul(row, width), column)])
 
 
-@intrinsic
-def _pick(typing_context, A, row, column):
+@_instruction(lambda A, row, column: A[row, column])
+def pick(typing_context, A, row, column):
+    """Give a number of A. Indices are not negative, here and below."""
+
     def generate(context, builder, signature, args):
         return builder.load(_address(context, builder, A, *args))
 
     return A.dtype(A, types.intp, types.intp), generate
 
 
-@intrinsic(prefer_literal=True)
-def _load(typing_context, A, row, column, lanes):
+@_instruction(lambda A, row, column, lanes: A[row, column : column + lanes].copy())
+def load(typing_context, A, row, column, lanes):
+    """Give the vector of the `lanes` numbers of A from (row, column) on."""
     if not isinstance(lanes, types.IntegerLiteral):
         return None
     kind = Vector(A.dtype, lanes.literal_value)
@@ -136,8 +89,9 @@ def _load(typing_context, A, row, column, lanes):
     return kind(A, types.intp, types.intp, lanes), generate
 
 
-@intrinsic(prefer_literal=True)
-def _zeros(typing_context, A, lanes):
+@_instruction(lambda A, lanes: np.zeros(lanes, A.dtype))
+def zeros(typing_context, A, lanes):
+    """Give a vector of zeros, of the kind that `load` takes from A."""
     if not isinstance(lanes, types.IntegerLiteral):
         return None
     kind = Vector(A.dtype, lanes.literal_value)
@@ -148,8 +102,14 @@ def _zeros(typing_context, A, lanes):
     return kind(A, lanes), generate
 
 
-@intrinsic
-def _store(typing_context, vector, A, row, column):
+def _store_interpreted(vector, A, row, column):
+    A[row, column : column + len(vector)] = vector
+
+
+@_instruction(_store_interpreted)
+def store(typing_context, vector, A, row, column):
+    """Write a vector to A from (row, column) on."""
+
     def generate(context, builder, signature, args):
         place = _address(context, builder, A, *args[1:])
         place = builder.bitcast(place, args[0].type.as_pointer())
@@ -182,8 +142,8 @@ def _multiply(typing_context, factor, vector):
     return vector(kind, vector), generate
 
 
-def _reduction(name, *initial, flags):
-    """Make the instruction that reduces a vector to a number, as LLVM names it."""
+def _reduce(name, *initial, flags):
+    """Type and emit the instruction that reduces a vector to a number."""
 
     def reduce(typing_context, vector):
         def generate(context, builder, signature, args):
@@ -196,8 +156,9 @@ def _reduction(name, *initial, flags):
 
         return vector.dtype(vector), generate
 
-    return intrinsic(reduce)
+    return reduce
 
 
-_add_up = _reduction("fadd", -0.0, flags=("reassoc",))
-_largest = _reduction("fmax", flags=("nnan",))
+# The sum of the numbers of a vector; the largest of them, none of which is NaN.
+add_up = _instruction(np.sum)(_reduce("fadd", -0.0, flags=("reassoc",)))
+largest = _instruction(np.max)(_reduce("fmax", flags=("nnan",)))

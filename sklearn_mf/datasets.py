@@ -1,4 +1,4 @@
-"""Synthetic ratings with planted biases and factors."""
+"""Ratings: made ones with known truth, MovieLens, and text files."""
 
 from numbers import Integral, Real
 
@@ -7,7 +7,9 @@ from numba import njit
 from sklearn.utils import Bunch, check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, validate_params
 
-__all__ = ["make_ratings"]
+from sklearn_mf._fetch import fetch_movielens, load_ratings
+
+__all__ = ["fetch_movielens", "load_ratings", "make_ratings"]
 
 # Shape of the log-normal activity of the users: the standard deviation of its log.
 _ACTIVITY_SIGMA = 1.0

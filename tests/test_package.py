@@ -49,7 +49,13 @@ def test_public_names():
     for name in sklearn_mf.__all__:
         assert hasattr(sklearn_mf, name)
     public = {name for name in dir(sklearn_mf) if not name.startswith("_")}
-    assert public - set(sklearn_mf.__all__) <= {"datasets", "onnx"}
+    assert public - set(sklearn_mf.__all__) <= {
+        "datasets",
+        "inspection",
+        "metrics",
+        "model_selection",
+        "onnx",
+    }
 
 
 def test_readme_example_runs(capsys):

@@ -1,0 +1,420 @@
+"""Scorers of rankings, to be passed as ``scoring`` to scikit-learn's tools.
+
+RMSE and MAE are scikit-learn's own: ``scoring="neg_root_mean_squared_error"`` and
+``"neg_mean_absolute_error"``.
+"""
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_consistent_length
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+
+from sklearn_mf._labels import factorize
+from sklearn_mf._ranking import RankingMixin
+from sklearn_mf._ratings import read_columns, read_ids, read_targets
+from sklearn_mf._threads import count_threads, thread_pool
+
+__all__ = ["make_ranking_scorer", "mean_reciprocal_rank_of_all"]
+
+BLOCK_CELLS = 2**20  # places in rankings that are worked on at a time
+
+
+# --------------------------------------------------------------------------- formulas
+
+# Each gives a value per user from the gains of the k items found (0 for an item that is
+# not relevant), the number of relevant items, and the DCG of the best ranking.
+
+
+def _precision(gains, n_relevant, ideal):
+    return (gains > 0).mean(axis=1)
+
+
+def _recall(gains, n_relevant, ideal):
+    return (gains > 0).sum(axis=1) / n_relevant
+
+
+def _hit_rate(gains, n_relevant, ideal):
+    return (gains > 0).any(axis=1).astype(np.float64)
+
+
+def _reciprocal_rank(gains, n_relevant, ideal):
+    return ((gains > 0) / _ranks(gains)).max(axis=1)
+
+
+def _average_precision(gains, n_relevant, ideal):
+    hits = gains > 0
+    precisions = hits.cumsum(axis=1) / _ranks(gains)
+    return (hits * precisions).sum(axis=1) / n_relevant
+
+
+def _ndcg(gains, n_relevant, ideal):
+    return (gains / np.log2(1 + _ranks(gains))).sum(axis=1) / ideal
+
+
+def _ranks(gains):
+    return np.arange(1, gains.shape[1] + 1)
+
+
+_AT_K = {
+    "precision": _precision,
+    "recall": _recall,
+    "ndcg": _ndcg,
+    "map": _average_precision,
+    "hit_rate": _hit_rate,
+    "reciprocal_rank": _reciprocal_rank,
+}
+_PARAMETERS = {
+    "metric": [StrOptions({*_AT_K, "reciprocal_rank_of_all"})],
+    "k": [Interval(Integral, 1, None, closed="left")],
+    "threshold": [Interval(Real, None, None, closed="neither"), None],
+    "gain": [StrOptions({"binary", "rating"})],
+}
+
+
+# ---------------------------------------------------------------------------- scorers
+
+
+def make_ranking_scorer(metric, *, k=10, threshold=None, gain="binary"):
+    """Make a scorer of rankings.
+
+    The items that a user has not rated in fit are ranked by prediction, as
+    `recommend` does, and compared with those that the user rated in the test set. The
+    score is the mean over users of the metric:
+
+    "precision"
+        Relevant items among the first k, divided by k.
+    "recall"
+        Relevant items among the first k, divided by n, the number of the user's
+        relevant items.
+    "hit_rate"
+        1 if there is a relevant item among the first k, else 0.
+    "reciprocal_rank"
+        1 / rank of the first relevant item; 0 if it is not among the first k [1]_.
+    "map"
+        Σ precision at r over the ranks r ≤ k of relevant items, divided by n [2]_.
+    "ndcg"
+        DCG = Σ gain_r / log2(1 + r) over the ranks r ≤ k of relevant items, divided by
+        that of the best ranking there is [3]_.
+    "reciprocal_rank_of_all"
+        Mean of 1 / rank over all n relevant items, however far down; items of equal
+        prediction share the mean of their ranks [4]_.
+
+    Parameters
+    ----------
+    metric : str
+        One of the names above.
+    k : int, default=10
+        How many items are looked at. Not used by ``"reciprocal_rank_of_all"``.
+    threshold : float or None, default=None
+        Items that the user rated this high or higher in the test set are relevant.
+        None: all that the user rated there.
+    gain : {"binary", "rating"}, default="binary"
+        Gain of a relevant item in ``"ndcg"``: 1, or its rating, which must not be
+        negative, and items rated 0 are not relevant.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y)`` gives a float from 0 to 1, higher is better. X, y
+        are the test ratings. The estimator is one of sklearn_mf, or a pipeline or
+        search that ends in one. It takes no sample_weight.
+
+    Raises
+    ------
+    InvalidParameterError
+        A ValueError, if a parameter is out of range. The scorer raises a ValueError if
+        no test rating is relevant.
+    TypeError
+        By the scorer, if the estimator makes no rankings.
+
+    Notes
+    -----
+    Users without a relevant item are left out of the mean. Users unknown to the model
+    are not: they get what `recommend` gives them. A relevant item that cannot be
+    found, since the model does not know it or the user rated it in fit already, counts
+    among the relevant ones all the same, with 1 / rank = 0. The ratings of a pair that
+    occurs twice are averaged.
+
+    Ratings that are missing are taken for irrelevant, though the user may never have
+    seen the item: the scores are lower than the truth, and favour popular items.
+
+    References
+    ----------
+    .. [1] E. M. Voorhees, "The TREC-8 question answering track report", TREC-8, 1999.
+    .. [2] C. D. Manning, P. Raghavan and H. Schütze, "Introduction to information
+       retrieval", Cambridge University Press, 2008, chapter 8. Cut off at k as in
+       trec_eval.
+    .. [3] K. Järvelin and J. Kekäläinen, "Cumulated gain-based evaluation of IR
+       techniques", ACM Transactions on Information Systems 20(4), 2002, with the
+       discount log2(1 + r), as in trec_eval, in which no two ranks are alike.
+    .. [4] M. Kula, "Spotlight", 2017, https://github.com/maciejkula/spotlight,
+       ``spotlight.evaluation.mrr_score``.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import cross_validate
+    >>> from sklearn_mf import BiasedMF
+    >>> from sklearn_mf.datasets import make_ratings
+    >>> from sklearn_mf.metrics import make_ranking_scorer
+    >>> from sklearn_mf.model_selection import RatingKFold
+    >>> X, y = make_ratings(random_state=0)
+    >>> scoring = {
+    ...     "rmse": "neg_root_mean_squared_error",
+    ...     "ndcg": make_ranking_scorer("ndcg", threshold=4),
+    ... }
+    >>> results = cross_validate(
+    ...     BiasedMF(random_state=0), X, y, cv=RatingKFold(), scoring=scoring
+    ... )
+    >>> results["test_ndcg"].shape
+    (5,)
+    """
+    scorer = _RankingScorer(metric, k, threshold, gain)
+    validate_parameter_constraints(
+        _PARAMETERS, vars(scorer), caller_name="make_ranking_scorer"
+    )
+    return scorer
+
+
+@dataclass(frozen=True, repr=False)
+class _RankingScorer:
+    """A scorer; see `make_ranking_scorer`."""
+
+    metric: str
+    k: int = 10
+    threshold: float | None = None
+    gain: str = "binary"
+
+    def __call__(self, estimator, X, y):
+        """Give the mean over users.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted estimator of sklearn_mf, or a pipeline or search that ends in one.
+        X : table of shape (n_ratings, n_features)
+            The test ratings, one a row; see `predict`.
+        y : array-like of shape (n_ratings,)
+            The ratings.
+
+        Returns
+        -------
+        float
+        """
+        estimator, X = _find_factorizer(estimator, X)
+        relevant = self._read_relevant(estimator, X, y)
+        if self.metric == "reciprocal_rank_of_all":
+            return float(_mean_of_all(estimator, relevant).mean())
+        gains = _find_gains(estimator, relevant, self.k)
+        n_relevant = np.bincount(relevant.users)
+        values = _AT_K[self.metric](gains, n_relevant, _ideal(relevant, self.k))
+        return float(values.mean())
+
+    def _read_relevant(self, estimator, X, y):
+        """Read the relevant items of each user who has some."""
+        pairs = estimator._read_pairs(X)
+        users, items = read_columns(
+            X, user_column=estimator.user_column, item_column=estimator.item_column
+        )
+        y = read_targets(y)
+        check_consistent_length(X, y)
+        # Codes among the ids of X, which keep unknown ids apart.
+        labels, users = factorize(*users)
+        item_labels, items = factorize(*items)
+        _, rows, inverse = np.unique(
+            users * np.int64(len(item_labels)) + items,
+            return_index=True,
+            return_inverse=True,
+        )
+        ratings = np.bincount(inverse, y) / np.bincount(inverse)
+        relevant = np.ones(len(rows), dtype=bool)
+        if self.threshold is not None:
+            relevant = ratings >= self.threshold
+        if self.metric == "ndcg" and self.gain == "rating":
+            if ratings.min() < 0:
+                raise ValueError(
+                    f"gain='rating' wants ratings of 0 or more, got {ratings.min()}: "
+                    "shift y, or pass gain='binary'."
+                )
+            relevant &= ratings > 0
+            gains = ratings[relevant]
+        else:
+            gains = np.ones(np.count_nonzero(relevant))
+        if not len(gains):
+            raise ValueError(
+                f"threshold={self.threshold}: no rating of X is relevant, the highest "
+                f"is {ratings.max()}: lower the threshold."
+            )
+        rows = rows[relevant]
+        present, users = np.unique(users[rows], return_inverse=True)
+        return _Relevant(labels[present], users, pairs.items[rows], gains)
+
+    def __repr__(self):
+        words = [repr(self.metric)]
+        for name, field in self.__dataclass_fields__.items():
+            value = getattr(self, name)
+            if name != "metric" and value != field.default:
+                words.append(f"{name}={value!r}")
+        return f"make_ranking_scorer({', '.join(words)})"
+
+    def _accept_sample_weight(self):
+        """Tell scikit-learn's searches that the scorer takes no weights."""
+        return False
+
+
+mean_reciprocal_rank_of_all = make_ranking_scorer("reciprocal_rank_of_all")
+
+
+def _find_factorizer(estimator, X):
+    """Give the estimator at the end of searches and pipelines, and X as it meets it."""
+    last = estimator
+    while not isinstance(last, RankingMixin):
+        if hasattr(last, "best_estimator_"):
+            last = last.best_estimator_
+        elif isinstance(last, Pipeline):
+            if len(last.steps) > 1:
+                X = last[:-1].transform(X)
+            last = last.steps[-1][1]
+        else:
+            raise TypeError(
+                f"{estimator!r} makes no rankings: pass an estimator of sklearn_mf, "
+                "or a fitted pipeline or search that ends in one."
+            )
+    return last, X
+
+
+# --------------------------------------------------------------------------- rankings
+
+
+class _Relevant(NamedTuple):
+    """The relevant items of each user who has some.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n_users,)
+        The users' ids.
+    users : int64 ndarray of shape (n_relevant,)
+        User of each relevant item, as position in `labels`; ascending.
+    items : int32 ndarray of shape (n_relevant,)
+        Code of the item in the model; -1 for one that it does not know.
+    gains : float64 ndarray of shape (n_relevant,)
+        Above 0.
+    """
+
+    labels: np.ndarray
+    users: np.ndarray
+    items: np.ndarray
+    gains: np.ndarray
+
+
+def _blocks(n_users, n_places):
+    """Cut users into blocks, for each of which there are so many places."""
+    size = max(1, BLOCK_CELLS // n_places)
+    return [(start, min(start + size, n_users)) for start in range(0, n_users, size)]
+
+
+def _find_gains(estimator, relevant, k):
+    """Give the gains of the k items recommended to each user, the best first.
+
+    Returns
+    -------
+    float64 ndarray of shape (n_users, k)
+        0 for an item that is not relevant, and where no item is left.
+    """
+    n_users, n_items = len(relevant.labels), np.int64(len(estimator.items_))
+    known = np.flatnonzero(relevant.items >= 0)
+    pairs = relevant.users[known] * n_items + relevant.items[known]
+    known, pairs = known[np.argsort(pairs)], np.sort(pairs)
+    gains = np.zeros((n_users, k))
+    for start, stop in _blocks(n_users, k):
+        items, _ = estimator.recommend(relevant.labels[start:stop], k)
+        codes = read_ids("items", items.data.ravel(), estimator.items_)
+        found = np.repeat(np.arange(start, stop), k) * n_items + codes
+        found[items.mask.ravel()] = -1
+        places = np.searchsorted(pairs, found)
+        hits = np.flatnonzero(places < len(pairs))
+        hits = hits[pairs[places[hits]] == found[hits]]
+        gains[start:stop].ravel()[hits] = relevant.gains[known[places[hits]]]
+    return gains
+
+
+def _ideal(relevant, k):
+    """Give the largest DCG that there is for each user."""
+    order = np.lexsort((-relevant.gains, relevant.users))
+    users = relevant.users[order]
+    ends = np.cumsum(np.bincount(users))
+    ranks = np.arange(len(users)) - np.concatenate([[0], ends])[users] + 1
+    gains = np.where(ranks <= k, relevant.gains[order] / np.log2(1 + ranks), 0)
+    return np.bincount(users, gains)
+
+
+def _mean_of_all(estimator, relevant):
+    """Give the mean reciprocal rank of all relevant items of each user."""
+    rows = read_ids("users", relevant.labels, estimator.users_)
+    reciprocals = np.zeros(len(relevant.users))
+    bounds = np.searchsorted(relevant.users, np.arange(len(rows) + 1))
+    blocks = _blocks(len(rows), len(estimator.items_))
+    with thread_pool(count_threads(estimator.n_jobs)) as run:
+        run(_rank_all, blocks, estimator, rows, relevant.items, bounds, reciprocals)
+    return np.bincount(relevant.users, reciprocals) / np.diff(bounds)
+
+
+def _rank_all(start, stop, estimator, rows, items, bounds, reciprocals):
+    """Give 1 / rank of the items of users start to stop, in place."""
+    rows = rows[start:stop]
+    factors = np.where(rows[:, np.newaxis] < 0, 0, estimator.user_factors_[rows])
+    scores = factors @ estimator.item_factors_.T
+    if estimator._biased:
+        scores += estimator.item_biases_
+    _count_ranks(
+        scores,
+        rows,
+        estimator.seen_indptr_,
+        estimator.seen_indices_,
+        items,
+        bounds[start : stop + 1],
+        reciprocals,
+    )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _count_ranks(scores, rows, seen_indptr, seen_indices, items, bounds, reciprocals):
+    """Give 1 / rank of each item among the scores of its user, in place.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_users, n_items)
+        Overwritten with −∞ for items that were seen.
+    rows : int32 ndarray of shape (n_users,)
+        Row of each user in the pattern of what was seen; -1 for none.
+    seen_indptr, seen_indices : int64 and int32 ndarrays
+        The pattern, compressed sparse rows.
+    items : int32 ndarray of shape (n_ranked,)
+        Codes of the items to be ranked; -1 for one without a score.
+    bounds : int64 ndarray of shape (n_users + 1,)
+        The items of user u stand at ``bounds[u]`` to ``bounds[u + 1]``.
+    reciprocals : float64 ndarray of shape (n_ranked,)
+        Left as they are where an item has no score, or was seen.
+    """
+    for user in range(len(rows)):
+        row = rows[user]
+        if row >= 0:
+            for place in range(seen_indptr[row], seen_indptr[row + 1]):
+                scores[user, seen_indices[place]] = -np.inf
+        for place in range(bounds[user], bounds[user + 1]):
+            item = items[place]
+            if item >= 0 and scores[user, item] > -np.inf:
+                own = scores[user, item]
+                n_above, n_equal = 0, 0
+                for other in range(scores.shape[1]):
+                    n_above += scores[user, other] > own
+                    n_equal += scores[user, other] == own
+                reciprocals[place] = 1 / (n_above + (n_equal + 1) / 2)
