@@ -170,3 +170,38 @@ def sort_heaps(start, stop, scores, best):
             score, code = scores[row, size], best[row, size]
             scores[row, size], best[row, size] = scores[row, 0], best[row, 0]
             _replace_root(scores[row], best[row], size, score, code)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def count_ranks(scores, rows, seen_indptr, seen_indices, items, bounds, reciprocals):
+    """Give 1 / rank of each item among the scores of its user, in place.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_users, n_items)
+        Overwritten with −∞ for items that were seen.
+    rows : int32 ndarray of shape (n_users,)
+        Row of each user in the pattern of what was seen; -1 for none.
+    seen_indptr, seen_indices : int64 and int32 ndarrays
+        The pattern, compressed sparse rows.
+    items : int32 ndarray of shape (n_ranked,)
+        Codes of the items to be ranked; -1 for one without a score.
+    bounds : int64 ndarray of shape (n_users + 1,)
+        The items of user u stand at ``bounds[u]`` to ``bounds[u + 1]``.
+    reciprocals : float64 ndarray of shape (n_ranked,)
+        Left as they are where an item has no score, or was seen.
+    """
+    for user in range(len(rows)):
+        row = rows[user]
+        if row >= 0:
+            for place in range(seen_indptr[row], seen_indptr[row + 1]):
+                scores[user, seen_indices[place]] = -np.inf
+        for place in range(bounds[user], bounds[user + 1]):
+            item = items[place]
+            if item >= 0 and scores[user, item] > -np.inf:
+                own = scores[user, item]
+                n_above, n_equal = 0, 0
+                for other in range(scores.shape[1]):
+                    n_above += scores[user, other] > own
+                    n_equal += scores[user, other] == own
+                reciprocals[place] = 1 / (n_above + (n_equal + 1) / 2)

@@ -7,7 +7,8 @@ from numba import njit
 from sklearn.utils import Bunch, check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, validate_params
 
-from sklearn_mf._fetch import fetch_movielens, load_ratings
+from sklearn_mf._movielens import fetch_movielens
+from sklearn_mf._text import load_ratings
 
 __all__ = ["fetch_movielens", "load_ratings", "make_ratings"]
 

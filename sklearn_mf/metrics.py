@@ -9,7 +9,6 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import (
@@ -20,6 +19,7 @@ from sklearn.utils._param_validation import (
 
 from sklearn_mf._labels import factorize
 from sklearn_mf._ranking import RankingMixin
+from sklearn_mf._ranking_kernels import count_ranks
 from sklearn_mf._ratings import read_columns, read_ids, read_targets
 from sklearn_mf._threads import count_threads, thread_pool
 
@@ -374,7 +374,7 @@ def _rank_all(start, stop, estimator, rows, items, bounds, reciprocals):
     scores = factors @ estimator.item_factors_.T
     if estimator._biased:
         scores += estimator.item_biases_
-    _count_ranks(
+    count_ranks(
         scores,
         rows,
         estimator.seen_indptr_,
@@ -383,38 +383,3 @@ def _rank_all(start, stop, estimator, rows, items, bounds, reciprocals):
         bounds[start : stop + 1],
         reciprocals,
     )
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _count_ranks(scores, rows, seen_indptr, seen_indices, items, bounds, reciprocals):
-    """Give 1 / rank of each item among the scores of its user, in place.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_users, n_items)
-        Overwritten with −∞ for items that were seen.
-    rows : int32 ndarray of shape (n_users,)
-        Row of each user in the pattern of what was seen; -1 for none.
-    seen_indptr, seen_indices : int64 and int32 ndarrays
-        The pattern, compressed sparse rows.
-    items : int32 ndarray of shape (n_ranked,)
-        Codes of the items to be ranked; -1 for one without a score.
-    bounds : int64 ndarray of shape (n_users + 1,)
-        The items of user u stand at ``bounds[u]`` to ``bounds[u + 1]``.
-    reciprocals : float64 ndarray of shape (n_ranked,)
-        Left as they are where an item has no score, or was seen.
-    """
-    for user in range(len(rows)):
-        row = rows[user]
-        if row >= 0:
-            for place in range(seen_indptr[row], seen_indptr[row + 1]):
-                scores[user, seen_indices[place]] = -np.inf
-        for place in range(bounds[user], bounds[user + 1]):
-            item = items[place]
-            if item >= 0 and scores[user, item] > -np.inf:
-                own = scores[user, item]
-                n_above, n_equal = 0, 0
-                for other in range(scores.shape[1]):
-                    n_above += scores[user, other] > own
-                    n_equal += scores[user, other] == own
-                reciprocals[place] = 1 / (n_above + (n_equal + 1) / 2)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from sklearn_mf import ALSFactorizer, _fetch
+from sklearn_mf import ALSFactorizer, _movielens, _text
 from sklearn_mf.datasets import fetch_movielens, load_ratings
 
 # ------------------------------------------------------------------------ load_ratings
@@ -129,7 +129,7 @@ def test_ids_that_are_no_utf8(write):
 
 
 def test_blocks_of_all_kinds(write, monkeypatch):
-    monkeypatch.setattr(_fetch, "BLOCK_SIZE", 64)
+    monkeypatch.setattr(_text, "BLOCK_SIZE", 64)
     rng = np.random.default_rng(0)
     users, items = rng.integers(0, 10**6, (2, 500))
     y = rng.integers(1, 11, 500) / 2
@@ -162,9 +162,9 @@ numbers = st.one_of(
 @given(st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1))
 def test_plain_lines_are_parsed_as_any_others(rows):
     block = "".join(",".join(row) + "\n" for row in rows).encode()
-    layout = _fetch._Layout("text", ",", "utf-8", 4, (0, 1, 2, 3))
-    plain = _fetch._parse_plain(block, layout)
-    general = _fetch._parse_rows(block, layout, 0, ({}, {}))
+    layout = _text._Layout("text", ",", "utf-8", 4, (0, 1, 2, 3))
+    plain = _text._parse_plain(block, layout)
+    general = _text._parse_rows(block, layout, 0, ({}, {}))
     assert_array_equal(general[2], [float(row[2]) for row in rows])
     if plain is not None:
         for column, expected in zip(plain, general, strict=True):
@@ -222,12 +222,12 @@ def test_errors_of_parameters(write, tmp_path):
 # --------------------------------------------------------------------- fetch_movielens
 
 TITLES = {10: "Misérables, Les (1995)", 30: 'A "B" | C', 40: "Never rated (2000)"}
-VARIANTS = sorted(_fetch._VARIANTS)
+VARIANTS = sorted(_movielens._VARIANTS)
 
 
 def make_archive(name):
     """Make an archive as GroupLens does, with the ratings above."""
-    variant = _fetch._VARIANTS[name]
+    variant = _movielens._VARIANTS[name]
     header = "userId,movieId,rating,timestamp" if variant.sep == "," else None
     rows = []
     for item, title in TITLES.items():
@@ -290,10 +290,10 @@ def server(monkeypatch):
         server.requests, server.n_breaks, server.has_ranges = [], 0, True
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.setattr(
-            _fetch, "MOVIELENS_URL", f"http://127.0.0.1:{server.server_port}/"
+            _movielens, "MOVIELENS_URL", f"http://127.0.0.1:{server.server_port}/"
         )
-        variants = {k: v._replace(sha256=None) for k, v in _fetch._VARIANTS.items()}
-        monkeypatch.setattr(_fetch, "_VARIANTS", variants)
+        variants = {k: v._replace(sha256=None) for k, v in _movielens._VARIANTS.items()}
+        monkeypatch.setattr(_movielens, "_VARIANTS", variants)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
@@ -359,7 +359,7 @@ def test_frames(server, fetch, monkeypatch):
     assert isinstance(data, pd.DataFrame)
     assert isinstance(target, pd.Series)
     check(fetch(return_X_y=True))
-    monkeypatch.setattr(_fetch.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(_movielens.importlib.util, "find_spec", lambda name: None)
     check(fetch(as_frame="auto", return_X_y=True))
 
 
@@ -430,20 +430,20 @@ def test_archive_without_its_files(server, fetch):
 
 def test_checksum(server, fetch):
     sha256 = hashlib.sha256(server.files["ml-1m.zip"]).hexdigest()
-    variant = _fetch._VARIANTS["1m"]
-    _fetch._VARIANTS["1m"] = variant._replace(sha256=sha256)
+    variant = _movielens._VARIANTS["1m"]
+    _movielens._VARIANTS["1m"] = variant._replace(sha256=sha256)
     fetch("1m")
-    _fetch._VARIANTS["1m"] = variant._replace(sha256="0" * 64)
+    _movielens._VARIANTS["1m"] = variant._replace(sha256="0" * 64)
     with pytest.raises(OSError, match=f"its SHA256 is {sha256}, not 0000"):
         fetch("1m")
     assert list(fetch.folder.iterdir()) == []
 
 
 def test_checksums_are_those_of_sha256():
-    assert [k for k, v in _fetch._VARIANTS.items() if v.sha256 is None] == [
+    assert [k for k, v in _movielens._VARIANTS.items() if v.sha256 is None] == [
         "latest-small"
     ]
-    for variant in _fetch._VARIANTS.values():
+    for variant in _movielens._VARIANTS.values():
         assert variant.sha256 is None or re.fullmatch("[0-9a-f]{64}", variant.sha256)
 
 
@@ -452,7 +452,7 @@ def test_no_network(fetch, monkeypatch):
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(_fetch, "MOVIELENS_URL", url)
+    monkeypatch.setattr(_movielens, "MOVIELENS_URL", url)
     with pytest.raises(OSError, match=r"not be downloaded: .*save it as") as error:
         fetch("1m")
     assert url in str(error.value)

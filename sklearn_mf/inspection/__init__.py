@@ -1,0 +1,22 @@
+"""Pictures of fits, searches and fitted models, as Displays in scikit-learn's manner.
+
+A Display holds the data of one picture. Its class methods compute them and draw, and
+`plot` draws them again. matplotlib (extra ``plot``) is imported only then.
+
+Legends stand above the axes: for an axes of your own, make the figure with
+``layout="constrained"``, which leaves them room.
+"""
+
+from sklearn_mf.inspection._cold_start import ColdStartDisplay
+from sklearn_mf.inspection._convergence import ConvergenceDisplay
+from sklearn_mf.inspection._factor_map import FactorMapDisplay
+from sklearn_mf.inspection._landscape import LossLandscapeDisplay
+from sklearn_mf.inspection._search import SearchDisplay
+
+__all__ = [
+    "ColdStartDisplay",
+    "ConvergenceDisplay",
+    "FactorMapDisplay",
+    "LossLandscapeDisplay",
+    "SearchDisplay",
+]

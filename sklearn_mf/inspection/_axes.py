@@ -1,0 +1,66 @@
+"""What the displays share: the models they take, and axes and legends."""
+
+import numpy as np
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_mf._base import BaseFactorizer
+
+OBJECTIVES = {
+    "squared_error": "objective (units of y²)",
+    "log_loss": "objective (nats)",
+}
+SIDE = {"side": [StrOptions({"user", "item"})]}
+
+
+def check_model(model, name="estimator"):
+    if not isinstance(model, BaseFactorizer):
+        raise TypeError(
+            f"{name} must be an ALSFactorizer, SGDFactorizer or BiasedMF, got "
+            f"{type(model).__name__}: of a search pass best_estimator_, of a pipeline "
+            "its last step."
+        )
+    check_is_fitted(model)
+
+
+def loss_of(model):
+    return "log_loss" if model._logistic else "squared_error"
+
+
+def count_ratings(model, side):
+    """Give the number of training ratings of each id of a side."""
+    if side == "user":
+        return np.diff(model.seen_indptr_)
+    return np.bincount(model.seen_indices_, minlength=len(model.items_))
+
+
+def set_axes(display, ax):
+    """Give the axes to draw on, in place of None a new one; the display notes it."""
+    check_matplotlib_support(f"{type(display).__name__}.plot")
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        _, ax = plt.subplots(layout="constrained")
+    display.ax_, display.figure_ = ax, ax.figure
+    return ax
+
+
+def add_twin(ax):
+    """Add a second y axis; the axes that pyplot draws on stays what it is."""
+    current = ax.figure.gca()
+    twin = ax.twinx()
+    ax.figure.sca(current)
+    return twin
+
+
+def add_legend(ax, handles, title=None):
+    """Add a legend above the axes, where it hides nothing."""
+    return ax.legend(
+        handles=handles,
+        title=title,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1),
+        ncols=min(len(handles), 3),
+        frameon=False,
+    )

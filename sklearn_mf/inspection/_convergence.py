@@ -1,0 +1,233 @@
+"""The objective over the iterations."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils._plotting import _validate_style_kwargs
+
+from sklearn_mf.inspection._axes import (
+    OBJECTIVES,
+    add_legend,
+    add_twin,
+    check_model,
+    loss_of,
+    set_axes,
+)
+
+VALIDATION_ERRORS = {
+    "squared_error": "validation RMSE (units of y)",
+    "log_loss": "validation log loss (nats)",
+}
+
+
+class ConvergenceDisplay:
+    """The objective, and the validation error where there is one, of each iteration.
+
+    Use `from_estimator` or `from_estimators` to make one.
+
+    Parameters
+    ----------
+    objectives : dict of str to array-like of shape (n_iter,)
+        The objective after each iteration, by the name of the estimator.
+    validation_errors : dict of str to array-like of shape (n_iter,), or None
+        The error of held-out ratings, of the estimators that have one.
+    best_iters : dict of str to int, or None
+        The iteration, counted from 1, that was kept, of the same estimators.
+    loss : {"squared_error", "log_loss"}, default="squared_error"
+        What was minimised; it names the units.
+
+    Attributes
+    ----------
+    ax_, figure_ : matplotlib Axes and Figure
+        Where it is drawn.
+    validation_ax_ : matplotlib Axes or None
+        The axis of the validation errors, on the right.
+    lines_, validation_lines_, best_markers_ : dicts of str to matplotlib Line2D
+        Objectives, validation errors (dashed), and stars at the iterations kept.
+
+    Examples
+    --------
+    >>> from sklearn_mf import ALSFactorizer, SGDFactorizer
+    >>> from sklearn_mf.datasets import make_ratings
+    >>> from sklearn_mf.inspection import ConvergenceDisplay
+    >>> X, y = make_ratings(100, 50, 1000, random_state=0)
+    >>> als = ALSFactorizer(2, random_state=0).fit(X, y)
+    >>> sgd = SGDFactorizer(2, early_stopping=True, random_state=0).fit(X, y)
+    >>> display = ConvergenceDisplay.from_estimators({"ALS": als, "SGD": sgd})
+    >>> list(display.lines_), list(display.validation_lines_)
+    (['ALS', 'SGD'], ['SGD'])
+    """
+
+    def __init__(
+        self,
+        *,
+        objectives,
+        validation_errors=None,
+        best_iters=None,
+        loss="squared_error",
+    ):
+        self.objectives = objectives
+        self.validation_errors = validation_errors
+        self.best_iters = best_iters
+        self.loss = loss
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, *, name=None, ax=None, log_scale=False, **line_kwargs
+    ):
+        """Draw the convergence of one estimator.
+
+        Parameters
+        ----------
+        estimator : ALSFactorizer, SGDFactorizer or BiasedMF
+            A fitted estimator.
+        name : str or None, default=None
+            What the legend calls it. None: its class.
+        ax : matplotlib Axes or None, default=None
+            Where to draw. None: a new figure.
+        log_scale : bool, default=False
+            Whether the values have a logarithmic axis.
+        **line_kwargs : dict
+            For matplotlib's `plot`, of all lines.
+
+        Returns
+        -------
+        ConvergenceDisplay
+        """
+        name = type(estimator).__name__ if name is None else name
+        return cls._from_models(
+            "from_estimator", {name: estimator}, ax, log_scale, line_kwargs
+        )
+
+    @classmethod
+    def from_estimators(cls, estimators, *, ax=None, log_scale=False, **line_kwargs):
+        """Draw the convergence of several estimators on one axes.
+
+        Parameters
+        ----------
+        estimators : dict of str to estimator
+            Fitted estimators by the names that the legend gives them.
+        ax, log_scale, **line_kwargs
+            See `from_estimator`.
+
+        Returns
+        -------
+        ConvergenceDisplay
+
+        Raises
+        ------
+        ValueError
+            If some of them minimise the squared error and some the log loss.
+        """
+        if not isinstance(estimators, Mapping) or not estimators:
+            raise ValueError(
+                'estimators must be a dict such as {"ALS": als, "SGD": sgd}, got '
+                f"{estimators!r}."
+            )
+        return cls._from_models(
+            "from_estimators", estimators, ax, log_scale, line_kwargs
+        )
+
+    @classmethod
+    def _from_models(cls, caller, models, ax, log_scale, line_kwargs):
+        check_matplotlib_support(f"{cls.__name__}.{caller}")
+        for name, model in models.items():
+            check_model(model, f"estimator {name!r}")
+        losses = {name: loss_of(model) for name, model in models.items()}
+        if len(set(losses.values())) > 1:
+            raise ValueError(
+                f"estimators have no unit in common, since their losses are {losses}: "
+                "draw each loss on an axes of its own."
+            )
+        watched = {
+            name: model
+            for name, model in models.items()
+            if getattr(model, "validation_scores_", None) is not None
+        }
+        display = cls(
+            objectives={
+                name: np.array(model.loss_curve_) for name, model in models.items()
+            },
+            validation_errors={
+                name: -np.array(model.validation_scores_)
+                for name, model in watched.items()
+            },
+            best_iters={name: model.best_iter_ for name, model in watched.items()},
+            loss=next(iter(losses.values())),
+        )
+        return display.plot(ax, log_scale=log_scale, **line_kwargs)
+
+    def plot(self, ax=None, *, log_scale=False, **line_kwargs):
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax, log_scale, **line_kwargs
+            See `from_estimator`.
+
+        Returns
+        -------
+        self : ConvergenceDisplay
+        """
+        ax = set_axes(self, ax)
+        from matplotlib.lines import Line2D
+
+        errors, best_iters = self.validation_errors or {}, self.best_iters or {}
+        self.validation_ax_ = add_twin(ax) if errors else None
+        self.lines_, self.validation_lines_, self.best_markers_ = {}, {}, {}
+        star = {"linestyle": "none", "marker": "*", "markersize": 12}
+
+        def draw(ax, values, default):
+            if len(values) == 1:  # a line of one point shows nothing
+                default["marker"] = "."
+            style = _validate_style_kwargs(default, line_kwargs)
+            (line,) = ax.plot(np.arange(1, len(values) + 1), values, **style)
+            return line
+
+        for k, (name, values) in enumerate(self.objectives.items()):
+            default = {"color": f"C{k}", "label": name}
+            self.lines_[name] = draw(ax, values, default)
+            if name not in errors:
+                continue
+            default["linestyle"] = "--"
+            line = draw(self.validation_ax_, errors[name], default)
+            self.validation_lines_[name] = line
+            if name in best_iters:
+                (self.best_markers_[name],) = self.validation_ax_.plot(
+                    best_iters[name],
+                    errors[name][best_iters[name] - 1],
+                    color=line.get_color(),
+                    label=name,
+                    **star,
+                )
+        ax.set(xlabel="iteration", ylabel=OBJECTIVES[self.loss])
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        if errors:
+            self.validation_ax_.set_ylabel(VALIDATION_ERRORS[self.loss])
+        if log_scale:
+            for axes in filter(None, (ax, self.validation_ax_)):
+                axes.set_yscale("log")
+                _tick_within_a_decade(axes.yaxis)
+        handles = list(self.lines_.values())
+        if errors:
+            handles += [
+                Line2D([], [], color="0.4", label="objective"),
+                Line2D([], [], color="0.4", label="validation", linestyle="--"),
+            ]
+        if self.best_markers_:
+            handles.append(Line2D([], [], color="0.4", label="best iteration", **star))
+        if len(handles) > 1:
+            add_legend(ax, handles)
+        return self
+
+
+def _tick_within_a_decade(axis):
+    """Put round numbers on a logarithmic axis that shows less than a decade."""
+    from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+
+    low, high = axis.get_view_interval()
+    if high < 10 * low:
+        axis.set_major_locator(MaxNLocator(7))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(ScalarFormatter())
