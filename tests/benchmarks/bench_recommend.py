@@ -14,8 +14,6 @@ Then 10,000 new users with 100 ratings each are folded into a model of as many i
 """
 
 import argparse
-import ctypes
-import gc
 import json
 import os
 import subprocess
@@ -26,6 +24,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from bench_als import begin_peak, memory
 
 N_USERS, N_ITEMS, N_FACTORS, N_SEEN, N_BEST = 100_000, 60_000, 64, 100, 10
 ROUNDS = 3
@@ -33,23 +32,6 @@ BATCH = 1000  # users that implicit is asked for at a time
 
 
 # ----------------------------------------------------------------- in a worker process
-
-
-def memory(field):
-    """Give the bytes that are resident (VmRSS), or were at the peak (VmHWM)."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split(f"{field}:")[1].split()[0])
-
-
-def begin_peak():
-    """Let the peak of memory begin anew; give what is in use, None where unknown."""
-    gc.collect()
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        return memory("VmRSS")
-    except (AttributeError, OSError, TypeError):
-        return None
 
 
 def make_ours(P, Q, seen, threads):

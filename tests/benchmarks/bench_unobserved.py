@@ -21,6 +21,7 @@ import time
 from statistics import median
 
 import numpy as np
+from bench_sgd import Stamps
 
 SHAPE, N_RATINGS, PENALTY = (943, 1682), 90_570, 0.01
 N_FACTORS = (2, 15, 100)
@@ -64,27 +65,6 @@ def time_sweeps(solve, R, P, sweeps):
         seconds.append(time.perf_counter() - start)
         errors.append(np.square(R - P @ Q.T).mean())
     return errors, median(seconds)
-
-
-class Seconds:
-    """A callback that takes the seconds of each sweep."""
-
-    def __init__(self):
-        self.seconds = []
-
-    def setup(self, estimator, context):
-        """Do nothing."""
-
-    teardown = setup
-
-    def on_fit_task_begin(self, estimator, context):
-        """Note the time."""
-        self.begin = time.perf_counter()
-
-    def on_fit_task_end(self, estimator, context):
-        """Take the time since then."""
-        if context.task_name == "iteration":
-            self.seconds.append(time.perf_counter() - self.begin)
 
 
 class Errors:
@@ -131,8 +111,8 @@ def compare_missing_as_zero(sweeps):
             random_state=0,
         )
         als.fit(R)  # compiles
-        own_seconds, ours = Seconds(), Errors(cells)
-        als.set_callbacks(own_seconds, ours).fit(R)
+        stamps, ours = Stamps(), Errors(cells)
+        als.set_callbacks(stamps, ours).fit(R)
         items, users = (np.unique(codes) for codes in reversed(R.nonzero()))
         rng, start = np.random.RandomState(0), np.zeros((SHAPE[0], d))
         rng.normal(size=(len(items), d))  # the items are drawn first
@@ -140,7 +120,7 @@ def compare_missing_as_zero(sweeps):
         slow = time_sweeps(solve_row_by_row, cells, start, sweeps)
         quick = time_sweeps(solve_at_once, cells, start, sweeps)
         difference = np.abs(np.divide(ours.errors, slow[0]) - 1).max()
-        own = median(own_seconds.seconds)
+        own = median(np.subtract(stamps.ends, stamps.begins))
         print(
             f"|{d:3}|{1e3 * own:11.2f}|{1e3 * slow[1]:11.1f}|{slow[1] / own:7.0f}"
             f"|{1e3 * quick[1]:8.1f}|{quick[1] / own:7.1f}|{ours.errors[-1]:19.6f}"
