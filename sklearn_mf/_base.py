@@ -281,6 +281,12 @@ class BaseFactorizer(
             "global_mean_": problem.mean,
             "n_iter_": len(iterations.loss_curve),
             "loss_curve_": list(iterations.loss_curve),
+            **self._learnt(problem),
+        }
+
+    def _learnt(self, problem):
+        """Give the fitted attributes that a prediction needs, but for μ."""
+        return {
             **self._name_rows("user", problem.ratings.users, problem.users),
             **self._name_rows("item", problem.ratings.items, problem.items),
         }
@@ -495,16 +501,20 @@ class BaseFactorizer(
         return read_pairs(self, X, self.users_, self.items_)
 
     def _predict(self, pairs):
-        predictions = predict_codes(
-            pairs,
-            to_intercept(self.global_mean_, self._logistic),
-            self._logistic,
-            tuple(vars(self).get(name) for name in PARAMETERS),
-            self.n_jobs,
-        )
+        predictions = self._predict_from(vars(self), pairs, self.n_jobs)
         if self.clip:
             predictions.clip(*self.rating_range_, out=predictions)
         return predictions
+
+    def _predict_from(self, learnt, pairs, n_jobs):
+        """Predict the ratings of pairs from fitted attributes, a dict."""
+        return predict_codes(
+            pairs,
+            to_intercept(learnt["global_mean_"], self._logistic),
+            self._logistic,
+            tuple(map(learnt.get, PARAMETERS)),
+            n_jobs,
+        )
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "user_factors_")

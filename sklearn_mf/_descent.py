@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sklearn_mf import _sgd_kernels as kernels
+from sklearn_mf._steps import OPTIMIZERS
 
 MAX_GRID = 32  # blocks on a side of the grid
 BLOCK_RATINGS = 2**12  # the fewest ratings that a block should have
@@ -20,7 +21,7 @@ class Descent:
     Attributes
     ----------
     optimizer : str
-        One of `kernels.OPTIMIZERS`.
+        One of `OPTIMIZERS`.
     constants : tuple of 3 floats
         Momentum or β₁, β₂ and ε.
     rates, penalties : tuples of 2 floats
@@ -287,7 +288,7 @@ def fit_sgd(
     epsilon = max(epsilon, np.finfo(dtype).tiny)  # what divides the padding's 0
     constants = (beta_1, 1 - beta_1, beta_2, 1 - beta_2, epsilon)
     loss = np.empty(grid.n_sides**2)
-    optimizer = kernels.OPTIMIZERS[descent.optimizer]
+    optimizer = OPTIMIZERS[descent.optimizer]
     if batch_size == 1:
         kernel, batches = kernels.PASS_OVER_BLOCKS[optimizer, biased], ()
     else:

@@ -28,7 +28,7 @@ from sklearn_mf._als import ALSFactorizer
 from sklearn_mf._base import HEADER
 from sklearn_mf._biased import BiasedMF
 from sklearn_mf._sgd import SGDFactorizer, StochasticFactorizer
-from sklearn_mf._sgd_kernels import OPTIMIZERS
+from sklearn_mf._steps import OPTIMIZERS
 from sklearn_mf._version import __version__
 
 FORMAT = "sklearn_mf"

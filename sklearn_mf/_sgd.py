@@ -1,7 +1,6 @@
 """Estimators fitted by stochastic gradient descent."""
 
 import copy
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -10,15 +9,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from sklearn_mf._base import PARAMETERS, BaseFactorizer, predict_codes
+from sklearn_mf._base import BaseFactorizer
 from sklearn_mf._descent import Descent, fit_sgd
+from sklearn_mf._early_stopping import EarlyStoppingMixin
 from sklearn_mf._iterations import OnePass
 from sklearn_mf._objective import to_intercept
-from sklearn_mf._ratings import hold_out, read_ratings
+from sklearn_mf._ratings import read_ratings
 from sklearn_mf._threads import count_threads, thread_pool
 
 
-class StochasticFactorizer(BaseFactorizer):
+class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
     """A factorisation that can be fitted by stochastic gradient descent.
 
     A subclass has the parameters of `SGDFactorizer`.
@@ -26,6 +26,7 @@ class StochasticFactorizer(BaseFactorizer):
 
     _parameter_constraints: dict = {
         **BaseFactorizer._parameter_constraints,
+        **EarlyStoppingMixin._parameter_constraints,
         "regularization": [Interval(Real, 0, None, closed="left")],
         "weighted_regularization": ["boolean"],
         "loss": [StrOptions({"squared_error", "log_loss"})],
@@ -43,9 +44,6 @@ class StochasticFactorizer(BaseFactorizer):
         "epsilon": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
     }
 
     @property
@@ -53,20 +51,7 @@ class StochasticFactorizer(BaseFactorizer):
         return self.loss == "log_loss"
 
     def _pose(self, ratings, rng, goes_on):
-        problem = super()._pose(self._check_range(ratings), rng, goes_on)
-        if self.early_stopping:
-            problem.ratings, problem.held_out = hold_out(
-                ratings, self.validation_fraction, problem.rng
-            )
-            problem.mean = self._mean(problem.ratings)
-            if problem.held_out is None:
-                warnings.warn(
-                    "early_stopping=True finds no rating to hold out: each is the only "
-                    "one of its user or its item. The fit ends by the objective.",
-                    UserWarning,
-                    stacklevel=2,
-                )
-        return problem
+        return super()._pose(self._check_range(ratings), rng, goes_on)
 
     def _check_range(self, ratings):
         low, high = ratings.range()
@@ -85,29 +70,15 @@ class StochasticFactorizer(BaseFactorizer):
     def _solve(self, problem, run, iterations):
         if problem.descent is None:
             problem.descent = self._descent()
-        intercept = to_intercept(problem.mean, self._logistic)
-
-        def validate():
-            named = self._name_rows("user", None, problem.users)
-            named |= self._name_rows("item", None, problem.items)
-            predictions = predict_codes(
-                problem.held_out,
-                intercept,
-                self._logistic,
-                tuple(map(named.get, PARAMETERS)),
-                run.n_threads,
-            )
-            return -float(_error(problem.held_out, predictions, self._logistic))
-
         fit_sgd(
             problem,
             problem.descent,
             logistic=self._logistic,
             biased=self._biased,
-            intercept=intercept,
+            intercept=to_intercept(problem.mean, self._logistic),
             run=run,
             iterations=iterations,
-            validate=validate if problem.held_out is not None else None,
+            validate=self._validation(problem, run.n_threads),
         )
 
     @available_if(lambda self: getattr(self, "solver", "sgd") == "sgd")
@@ -146,8 +117,8 @@ class StochasticFactorizer(BaseFactorizer):
             if isinstance(rng, Integral):
                 rng = np.random.RandomState([rng, self.n_iter_])  # else all calls alike
         ratings = read_ratings(header, X, y, sample_weight, known=known, dtype=dtype)
-        problem = super()._pose(
-            self._check_range(ratings), check_random_state(rng), goes_on
+        problem = BaseFactorizer._pose(  # which holds nothing out
+            self, self._check_range(ratings), check_random_state(rng), goes_on
         )
         problem.descent = self._descent()
         if goes_on:
@@ -216,17 +187,8 @@ class StochasticFactorizer(BaseFactorizer):
     def _penalties(self):
         return self.regularization, 0.0
 
-    @property
-    def _patience(self):
-        return self.n_iter_no_change
-
     def _attributes(self, problem, iterations):
         attributes = super()._attributes(problem, iterations)
-        watched = problem.held_out is not None
-        attributes["validation_scores_"] = (
-            list(iterations.validation_scores) if watched else None
-        )
-        attributes["best_iter_"] = iterations.best_iter
         attributes["weight_sum_"] = float(problem.ratings.by_user.strengths().sum())
         if problem.descent is not None:
             attributes["optimizer_"] = problem.descent.optimizer
@@ -239,16 +201,6 @@ class StochasticFactorizer(BaseFactorizer):
             f"learning_rate_schedule that lowers it; a smaller init_scale="
             f"{self.init_scale} and y scaled down help too."
         )
-
-
-def _error(held_out, predictions, logistic):
-    """Give the error of predictions: mean log loss, or root mean squared error."""
-    r, predictions = held_out.ratings, predictions.astype(np.float64)
-    if not logistic:
-        return np.average((predictions - r) ** 2, weights=held_out.weights) ** 0.5
-    p = predictions.clip(1e-15, 1 - 1e-15)
-    losses = -(r * np.log(p) + (1 - r) * np.log1p(-p))
-    return np.average(losses, weights=held_out.weights)
 
 
 class SGDFactorizer(StochasticFactorizer):

@@ -13,82 +13,9 @@ Blocks that are passed over side by side share no user and no item. Arrays are i
 as ``P[u, f]``, never through a row ``P[u]``: that compiles to loops twice as fast.
 """
 
-import math
-
 import numpy as np
-from numba import njit
 
-# Reordering of sums is allowed; NaN and infinity keep their meaning, so that divergence
-# stays visible.
-FAST = {"reassoc", "contract", "nsz", "arcp"}
-jit = njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-
-SGD, MOMENTUM, NESTEROV, ADAGRAD, ADAM = range(5)
-OPTIMIZERS = {
-    "sgd": SGD,
-    "momentum": MOMENTUM,
-    "nesterov": NESTEROV,
-    "adagrad": ADAGRAD,
-    "adam": ADAM,
-}
-
-
-@jit
-def residual(logistic, z, r):
-    """Give r̂ − r and the loss of a rating: squared error, or twice the log loss."""
-    if logistic:
-        small = math.exp(-abs(z))
-        probability = 1 / (1 + small) if z >= 0 else small / (1 + small)
-        return probability - r, 2 * (max(z, 0) - r * z + math.log1p(small))
-    return z - r, (z - r) ** 2
-
-
-@jit
-def step(optimizer, theta, g, rate, first, second, row, f, constants, c1, c2):
-    """Give θ after one step against its gradient g; update its state in place.
-
-    Parameters
-    ----------
-    optimizer : int
-        One of the constants above.
-    theta, g, rate : float
-        The parameter, its gradient, the learning rate.
-    first, second : ndarrays of shape (n_rows, n_columns)
-        State of the optimizer: velocity or mean gradient, and sum or mean of its
-        squares.
-    row, f : int
-        Where the parameter's state stands.
-    constants : tuple of 5 floats
-        Momentum or β₁, 1 − β₁, β₂, 1 − β₂, ε.
-    c1, c2 : float
-        Adam's corrections 1 − β₁ᵗ and 1 − β₂ᵗ.
-    """
-    if optimizer == SGD:
-        return theta - rate * g
-    if optimizer == MOMENTUM:
-        first[row, f] = constants[0] * first[row, f] - rate * g
-        return theta + first[row, f]
-    if optimizer == NESTEROV:
-        first[row, f] = constants[0] * first[row, f] - rate * g
-        return theta + constants[0] * first[row, f] - rate * g
-    if optimizer == ADAGRAD:
-        second[row, f] += g * g
-        return theta - rate * g / (math.sqrt(second[row, f]) + constants[4])
-    first[row, f] = constants[0] * first[row, f] + constants[1] * g
-    second[row, f] = constants[2] * second[row, f] + constants[3] * g * g
-    root = math.sqrt(second[row, f] / c2) + constants[4]
-    return theta - rate * (first[row, f] / c1) / root
-
-
-@jit
-def correct(optimizer, powers, row, constants):
-    """Count a step of Adam in a row; give its corrections 1 − β₁ᵗ and 1 − β₂ᵗ."""
-    one = powers.dtype.type(1)
-    if optimizer != ADAM:
-        return one, one
-    powers[row, 0] *= constants[0]
-    powers[row, 1] *= constants[2]
-    return one - powers[row, 0], one - powers[row, 1]
+from sklearn_mf._steps import OPTIMIZERS, correct, jit, residual, step
 
 
 def make_pass_over_blocks(optimizer, biased):
