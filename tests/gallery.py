@@ -32,13 +32,18 @@ class Run:
 
 def run_script(name, folder, *arguments):
     """Run examples/`name`.py with its results in `folder`; no figure is shown."""
+    import matplotlib as mpl
     import matplotlib.pyplot as plt
 
     script = EXAMPLES / f"{name}.py"
     argv = [str(script), "--output-dir", str(folder), *map(str, arguments)]
     printed = io.StringIO()
     plt.switch_backend("Agg")
-    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(printed):
+    with (
+        mpl.rc_context(),
+        mock.patch.object(sys, "argv", argv),
+        contextlib.redirect_stdout(printed),
+    ):
         names = runpy.run_path(str(script), run_name="__main__")
     plt.close("all")
     return Run(names, printed.getvalue(), Path(folder))
