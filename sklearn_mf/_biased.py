@@ -111,8 +111,9 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         and all items.
     tol : float or None, default=1e-3
         Progress is a fall of the objective, or of the validation error with
-        `early_stopping`, by more than this share of its value. None: the fit runs
-        all of `max_iter`, or with `early_stopping` until the error rises.
+        `early_stopping`, by more than this share of its value, or by more than in any
+        epoch before. None: the fit runs all of `max_iter`, or with `early_stopping`
+        until the error rises.
     n_iter_no_change : int, default=3
         The fit ends after so many epochs in a row without progress.
     early_stopping : bool, default=False
@@ -181,7 +182,7 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         Its state, from which `partial_fit` goes on. Only set by "sgd".
     n_features_in_ : int
         Number of columns of X. Not set by a fit on a sparse matrix.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X, where X was a DataFrame with string names.
 
     See Also

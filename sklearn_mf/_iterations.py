@@ -48,6 +48,7 @@ class Iterations:
         self.validation_scores = []
         self.best_iter = 0
         self._best = None
+        self._largest_gain = np.inf  # until there is one
         self._without_progress = 0
 
     def __iter__(self):
@@ -108,7 +109,14 @@ class Iterations:
         if self.estimator.verbose:
             print(f"{name}: iteration {n_iter}, objective {loss:.6g}{note}")
         best, tol = self._best, self.estimator.tol or 0
-        if best is None or best - error > tol * abs(best):
+        progress = best is None
+        if best is not None:
+            # Beside the saddle point at 0 small steps gain little at first, and ever
+            # more: no fit ends gathering speed.
+            gain, largest = best - error, self._largest_gain
+            progress = gain > tol * abs(best) or gain > largest
+            self._largest_gain = max(gain, 0 if largest == np.inf else largest)
+        if progress:
             self._without_progress = 0
         elif tol or validate is not None:
             self._without_progress += 1

@@ -763,7 +763,11 @@ def expected_n_iter(curve, tol, n_iter_no_change):
         without = 0
         for k in range(1, n):
             best = min(curve[:k])
-            without = 0 if best - curve[k] > tol * abs(best) else without + 1
+            gain = best - curve[k]
+            gains = [min(curve[:j]) - curve[j] for j in range(1, k)]
+            record = gains and gain > max(0, *gains)
+            progress = gain > tol * abs(best) or record
+            without = 0 if progress else without + 1
         if without >= n_iter_no_change:
             return n
     return None
@@ -1666,3 +1670,13 @@ def test_planted_low_rank_is_recovered(options):
         init_scale=0.5,
     ).fit(X[:2800], y[:2800])
     assert rmse(model, X[2800:], y[2800:]) < 0.05 * y[2800:].std()
+
+
+def test_a_fit_does_not_end_on_the_plateau_around_zero():
+    X, y = make_ratings(random_state=0)
+    sgd = SGDFactorizer(
+        4, optimizer="sgd", fit_intercept=False, learning_rate=0.002, random_state=0
+    ).fit(X, y)
+    gains = -np.diff(sgd.loss_curve_)
+    assert gains[0] < sgd.tol * sgd.loss_curve_[0]  # a plateau it is
+    assert -sgd.score(X, y) < y.std()
