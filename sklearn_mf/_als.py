@@ -128,7 +128,7 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
         Value of the objective after each iteration; to rounding, it never rises.
     n_features_in_ : int
         Number of columns of X in fit. Not set by a fit on a sparse matrix.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X in fit, where X was a DataFrame with string names.
 
     See Also

@@ -60,6 +60,10 @@ class Problem:
         Ratings that are kept from the solver, to be scored.
     descent : Descent or None
         Where stochastic gradient descent stands.
+    network : Network or None
+        The network that makes factors or ratings.
+    losses : dict of lists of float, or None
+        The parts of the objective after each iteration.
     seen_indptr, seen_indices : ndarrays
         Which items each user rated, held-out ones too, as compressed sparse rows.
     publish : callable or None
@@ -76,6 +80,8 @@ class Problem:
     seen_indices: np.ndarray
     held_out: HeldOut | None = None
     descent: object = None
+    network: object = None
+    losses: dict | None = None
     publish: Callable | None = None
 
 
@@ -99,21 +105,22 @@ def predict_codes(pairs, intercept, logistic, parameters, n_jobs):
     -------
     ndarray of shape (n_pairs,), of the dtype of the factors
     """
-    n_pairs, dtype = len(pairs.users), parameters[0].dtype
+    dtype = parameters[0].dtype
+    args = dtype.type(intercept), *parameters
+    return to_ratings(
+        score_in_blocks(score_pairs, pairs, dtype, n_jobs, *args), logistic
+    )
+
+
+def score_in_blocks(kernel, pairs, dtype, n_jobs, *args):
+    """Give what a kernel, such as `score_pairs`, writes for each of the pairs."""
+    n_pairs = len(pairs.users)
     scores = np.empty(n_pairs, dtype)
     starts = range(0, n_pairs, BLOCK_PAIRS)
     blocks = [(start, min(start + BLOCK_PAIRS, n_pairs)) for start in starts]
     with thread_pool(count_threads(n_jobs)) as run:
-        run(
-            score_pairs,
-            blocks,
-            pairs.users,
-            pairs.items,
-            dtype.type(intercept),
-            *parameters,
-            scores,
-        )
-    return to_ratings(scores, logistic)
+        run(kernel, blocks, pairs.users, pairs.items, *args, scores)
+    return scores
 
 
 class BaseFactorizer(
@@ -515,6 +522,11 @@ class BaseFactorizer(
             tuple(map(learnt.get, PARAMETERS)),
             n_jobs,
         )
+
+    @property
+    def _ranking_link(self):
+        """What rankings add to p_u · q_i and biases; whether they are probabilities."""
+        return to_intercept(self.global_mean_, self._logistic), self._logistic
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "user_factors_")

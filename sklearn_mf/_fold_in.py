@@ -31,7 +31,7 @@ class FoldInMixin:
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight : table or sparse matrix, array-like, array-like
             Ratings, as in `fit`; of items that the model knows.
 
         Returns
@@ -55,7 +55,7 @@ class FoldInMixin:
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight : table or sparse matrix, array-like, array-like
             Ratings, as in `fit`; of users that the model knows.
 
         Returns

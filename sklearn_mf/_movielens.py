@@ -218,6 +218,8 @@ def fetch_movielens(
     Returns
     -------
     dataset : :class:`~sklearn.utils.Bunch`
+        The ratings, and what is known of the films.
+
         data : ndarray of shape (n_ratings, 2), int64, or DataFrame
             User and film of each rating, in the order of the file.
         target : ndarray of shape (n_ratings,), float64, or Series

@@ -25,8 +25,11 @@ from numpy.lib import format as npy
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mf._als import ALSFactorizer
+from sklearn_mf._autorec import AutoRec
 from sklearn_mf._base import HEADER
 from sklearn_mf._biased import BiasedMF
+from sklearn_mf._early_stopping import EarlyStoppingMixin
+from sklearn_mf._multitask import MultiTaskMF
 from sklearn_mf._sgd import SGDFactorizer, StochasticFactorizer
 from sklearn_mf._steps import OPTIMIZERS
 from sklearn_mf._version import __version__
@@ -34,7 +37,10 @@ from sklearn_mf._version import __version__
 FORMAT = "sklearn_mf"
 FORMAT_VERSION = 1  # to be raised when an older `load` would misread the file
 MODEL_ENTRY = "model"  # the array of the file that holds the JSON
-MODELS = {model.__name__: model for model in (ALSFactorizer, BiasedMF, SGDFactorizer)}
+MODELS = {
+    model.__name__: model
+    for model in (ALSFactorizer, AutoRec, BiasedMF, MultiTaskMF, SGDFactorizer)
+}
 ARRAY_KINDS = "biufUM"  # of NumPy's dtypes, those that a file can hold
 
 
@@ -171,7 +177,7 @@ def load(path):
 
     Returns
     -------
-    ALSFactorizer, SGDFactorizer or BiasedMF
+    ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or MultiTaskMF
         A model with the parameters and the fitted attributes of the one saved, to the
         bit: it predicts the same, and `partial_fit` and `warm_start` go on from where
         it stood.
@@ -315,13 +321,17 @@ def _check(model):
     """
     fitted = {key: value for key, value in vars(model).items() if _names_fitted(key)}
     stochastic = isinstance(model, StochasticFactorizer)
-    _check_numbers(fitted, stochastic)
+    _check_numbers(model, fitted)
     dtype, n_factors = _check_factors(model, fitted)
     if "optimizer_" in fitted or "optimizer_state_" in fitted:
         _demand(stochastic, "optimizer_", "is not of this class")
         _check_state(model, fitted, dtype, n_factors)
     shape = len(fitted["users_"]), len(fitted["items_"])
     _check_pattern(_get(fitted, "seen_indptr_"), _get(fitted, "seen_indices_"), shape)
+    if isinstance(model, AutoRec):
+        _check_network(fitted, dtype, n_factors)
+    if isinstance(model, MultiTaskMF):
+        _check_layers(fitted, dtype, n_factors)
     if any(name in fitted for name in HEADER):
         _check_header(fitted)
 
@@ -346,7 +356,7 @@ def _are_numbers(values):
     return isinstance(values, list) and all(map(_is_number, values))
 
 
-def _check_numbers(fitted, stochastic):
+def _check_numbers(model, fitted):
     """Check what is not an array."""
     ends = _get(fitted, "rating_range_")
     _demand(
@@ -358,18 +368,28 @@ def _check_numbers(fitted, stochastic):
         "is not a range",
     )
     _demand(_is_number(_get(fitted, "global_mean_")), "global_mean_", "is not a number")
-    counts, curves = ["n_iter_"], ["loss_curve_"]
-    if stochastic:
+    counts, curves = ["n_iter_"], {"loss_curve_": _get(fitted, "loss_curve_")}
+    if isinstance(model, MultiTaskMF):
+        losses = curves.pop("loss_curve_")
+        _demand(
+            isinstance(losses, dict)
+            and list(losses) == ["joint", "factorization", "regression"],
+            "loss_curve_",
+            "is not a dict of joint, factorization and regression",
+        )
+        curves = {f"loss_curve_[{name!r}]": curve for name, curve in losses.items()}
+    if isinstance(model, EarlyStoppingMixin):
         counts.append("best_iter_")
         if _get(fitted, "validation_scores_") is not None:
-            curves.append("validation_scores_")
+            curves["validation_scores_"] = fitted["validation_scores_"]
+    if isinstance(model, StochasticFactorizer):
         weight = _get(fitted, "weight_sum_")
         _demand(_is_number(weight) and weight > 0, "weight_sum_", "is not above 0")
     for name in counts:
         count = _get(fitted, name)
         _demand(_is_number(count, Integral) and 0 <= count < 2**32, name, "is no count")
-    for name in curves:
-        _demand(_are_numbers(_get(fitted, name)), name, "is not a list of numbers")
+    for name, curve in curves.items():
+        _demand(_are_numbers(curve), name, "is not a list of numbers")
 
 
 def _check_factors(model, fitted):
@@ -447,6 +467,46 @@ def _check_state(model, fitted, dtype, n_factors):
     )
     for key, array in descent.state.items():
         _check_array(f"optimizer_state_[{key!r}]", state[key], dtype, array.shape)
+
+
+def _check_network(fitted, dtype, n_factors):
+    """Check what an autoencoder has beside its factors."""
+    axis = _get(fitted, "axis_")
+    _demand(axis in ("user", "item"), "axis_", f"is {axis!r}")
+    n_columns = len(fitted["items_" if axis == "user" else "users_"])
+    for name, shape in (
+        ("encoder_weights_", (n_columns, n_factors)),
+        ("encoder_biases_", (n_factors,)),
+        ("seen_ratings_", fitted["seen_indices_"].shape),
+    ):
+        _check_array(name, _get(fitted, name), dtype, shape)
+        _demand(np.isfinite(fitted[name]).all(), name, "holds NaN or infinity")
+
+
+def _check_layers(fitted, dtype, n_factors):
+    """Check what two tasks have beside the factors of the first."""
+    arrays = {}
+    for side in ("user", "item"):
+        name = f"{side}_rating_factors_"
+        arrays[name] = _get(fitted, name), fitted[f"{side}_factors_"].shape
+    layers = _get(fitted, "coefs_"), _get(fitted, "intercepts_")
+    _demand(
+        all(isinstance(part, list) for part in layers)
+        and 0 < len(layers[0]) == len(layers[1]),
+        "coefs_",
+        "does not have a layer for each of intercepts_, which are one or more",
+    )
+    n_inputs = 3 * n_factors
+    for at, (weights, biases) in enumerate(zip(*layers, strict=True)):
+        n_outputs = np.size(biases)
+        _demand(n_outputs > 0, f"intercepts_[{at}]", "is empty")
+        arrays[f"coefs_[{at}]"] = weights, (n_inputs, n_outputs)
+        arrays[f"intercepts_[{at}]"] = biases, (n_outputs,)
+        n_inputs = n_outputs
+    _demand(n_inputs == 1, "coefs_", "has more than one output")
+    for name, (array, shape) in arrays.items():
+        _check_array(name, array, dtype, shape)
+        _demand(np.isfinite(array).all(), name, "holds NaN or infinity")
 
 
 def _check_pattern(indptr, indices, shape):

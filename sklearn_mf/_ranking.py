@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mf._objective import to_intercept, to_ratings
+from sklearn_mf._objective import to_ratings
 from sklearn_mf._ranking_kernels import LANES, QUERIES, rank_candidates, sort_heaps
 from sklearn_mf._ratings import read_ids
 from sklearn_mf._threads import count_threads, thread_pool
@@ -162,11 +162,11 @@ class RankingMixin:
             max_memory=max_memory,
             n_jobs=self.n_jobs,
         )
-        intercept = to_intercept(self.global_mean_, self._logistic)
+        intercept, logistic = self._ranking_link
         scores += scores.dtype.type(intercept)
         if self._biased:
             scores += np.where(rows < 0, 0, self.user_biases_[rows])[:, np.newaxis]
-        return _mask(best, to_ratings(scores, self._logistic), self.items_)
+        return _mask(best, to_ratings(scores, logistic), self.items_)
 
     def similar_items(
         self, items, n_items=10, *, metric="cosine", candidates=None, max_memory=64
@@ -211,7 +211,7 @@ class RankingMixin:
             Ids of users seen in fit.
         n_users : int, default=10
             How many to find for each. A user is not found for itself.
-        metric, candidates, max_memory
+        metric, candidates, max_memory : str, array-like or None, float
             As in `similar_items`, of users.
 
         Returns

@@ -111,6 +111,33 @@ class Ratings:
         """Give the smallest and the largest rating, two floats."""
         return float(self.by_user.ratings.min()), float(self.by_user.ratings.max())
 
+    def join(self, users, items, ratings):
+        """Give these ratings and others, but for the others of the same pairs.
+
+        Parameters
+        ----------
+        users, items : int ndarrays of shape (n_others,)
+            Codes of the others, each pair once.
+        ratings : ndarray of shape (n_others,)
+            The others. All come without weights.
+
+        Returns
+        -------
+        Ratings
+        """
+        shape, side = (len(self.users), len(self.items)), self.by_user
+        own = np.repeat(np.arange(shape[0]), side.counts()), side.indices
+        pairs = (np.ravel_multi_index(codes, shape) for codes in ((users, items), own))
+        kept = np.isin(*pairs, invert=True)
+        by_user, by_item = _sort_both_ways(
+            np.append(users[kept], own[0]),
+            np.append(items[kept], own[1]),
+            np.append(ratings[kept], side.ratings),
+            None,
+            shape,
+        )
+        return Ratings(self.users, self.items, by_user, by_item)
+
 
 @dataclass(frozen=True)
 class Pairs:

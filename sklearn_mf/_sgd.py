@@ -93,7 +93,7 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight : table or sparse matrix, array-like, array-like
             Ratings; see `fit`. μ becomes the mean of all ratings seen so far. Without
             `weighted_regularization`, each call carries the whole penalty of the rows
             that it touches.

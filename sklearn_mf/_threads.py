@@ -73,6 +73,8 @@ def cut_rows(work, block_work):
     """
     end = np.cumsum(work, dtype=np.float64)
     n_blocks = int(np.clip(end[-1] // block_work, 1, MAX_BLOCKS))
+    if n_blocks == 1:
+        return [(0, len(end))]
     targets = end[-1] * np.arange(1, n_blocks) / n_blocks
     middle = end - np.asarray(work) / 2
     cuts = np.unique([0, *np.searchsorted(middle, targets), len(end)]).tolist()

@@ -18,7 +18,7 @@ from numba.extending import intrinsic, models, overload, register_model
 
 
 class Vector(types.Type):
-    """Numba's type of a vector of numbers. It has + and *, and * with a number."""
+    """Numba's type of a vector of numbers. It has +, * and /, and v + x and x * v."""
 
     def __init__(self, dtype, lanes):
         self.dtype = dtype
@@ -44,9 +44,9 @@ def _instruction(interpreted):
 
 
 @overload(operator.add)
-def _compile_add(left, right):
-    if isinstance(left, Vector):
-        return lambda left, right: _add(left, right)
+def _compile_add(vector, other):
+    if isinstance(vector, Vector):
+        return lambda vector, other: _add(vector, other)
     return None
 
 
@@ -54,6 +54,13 @@ def _compile_add(left, right):
 def _compile_multiply(factor, vector):
     if isinstance(vector, Vector):
         return lambda factor, vector: _multiply(factor, vector)
+    return None
+
+
+@overload(operator.truediv)
+def _compile_divide(left, right):
+    if isinstance(left, Vector):
+        return lambda left, right: _divide(left, right)
     return None
 
 
@@ -118,12 +125,28 @@ def store(typing_context, vector, A, row, column):
     return types.void(vector, A, types.intp, types.intp), generate
 
 
-@intrinsic
-def _add(typing_context, left, right):
-    def generate(context, builder, signature, args):
-        return builder.fadd(*args, flags=("reassoc", "contract"))
+def _spread(builder, number, kind):
+    """Emit a vector of which all numbers are the same."""
+    empty, first = (
+        ir.VectorType(number.type, kind.lanes)(ir.Undefined),
+        ir.IntType(32)(0),
+    )
+    everywhere = ir.VectorType(first.type, kind.lanes)(None)
+    vector = builder.insert_element(empty, number, first)
+    return builder.shuffle_vector(vector, empty, everywhere)
 
-    return left(left, left), generate
+
+@intrinsic
+def _add(typing_context, vector, other):
+    kind = other if isinstance(other, Vector) else vector.dtype
+
+    def generate(context, builder, signature, args):
+        vector_value, value = args
+        if kind != vector:
+            value = _spread(builder, value, vector)
+        return builder.fadd(vector_value, value, flags=("reassoc", "contract"))
+
+    return vector(vector, kind), generate
 
 
 @intrinsic
@@ -131,15 +154,20 @@ def _multiply(typing_context, factor, vector):
     kind = factor if isinstance(factor, Vector) else vector.dtype
 
     def generate(context, builder, signature, args):
-        factor, lanes = args
+        value, vector_value = args
         if kind != vector:
-            empty, first = lanes.type(ir.Undefined), ir.IntType(32)(0)
-            everywhere = ir.VectorType(first.type, vector.lanes)(None)
-            factor = builder.insert_element(empty, factor, first)
-            factor = builder.shuffle_vector(factor, empty, everywhere)
-        return builder.fmul(factor, lanes, flags=("reassoc", "contract"))
+            value = _spread(builder, value, vector)
+        return builder.fmul(value, vector_value, flags=("reassoc", "contract"))
 
     return vector(kind, vector), generate
+
+
+@intrinsic
+def _divide(typing_context, left, right):
+    def generate(context, builder, signature, args):
+        return builder.fdiv(*args)
+
+    return left(left, right), generate
 
 
 def _reduce(name, *initial, flags):
@@ -162,3 +190,16 @@ def _reduce(name, *initial, flags):
 # The sum of the numbers of a vector; the largest of them, none of which is NaN.
 add_up = _instruction(np.sum)(_reduce("fadd", -0.0, flags=("reassoc",)))
 largest = _instruction(np.max)(_reduce("fmax", flags=("nnan",)))
+
+
+@_instruction(np.sqrt)
+def root(typing_context, vector):
+    """Give the square roots of the numbers of a vector."""
+
+    def generate(context, builder, signature, args):
+        kind = ir.FunctionType(args[0].type, [args[0].type])
+        full = f"llvm.sqrt.v{vector.lanes}f{vector.dtype.bitwidth}"
+        function = cgutils.get_or_insert_function(builder.module, kind, full)
+        return builder.call(function, args)
+
+    return vector(vector), generate

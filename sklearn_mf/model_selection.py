@@ -80,6 +80,7 @@ class _RatingSplitter(BaseCrossValidator):
         Returns
         -------
         int
+            The number.
         """
         return self.n_splits
 
@@ -213,6 +214,7 @@ class LeaveLastOut(_RatingSplitter):
         Returns
         -------
         int
+            The number.
         """
         return 1
 
@@ -323,10 +325,10 @@ def _read_times(name, column):
 class ColdShare(NamedTuple):
     """Shares of ratings whose user, and whose item, is unknown.
 
-    Attributes
+    Parameters
     ----------
     users, items : float
-        From 0 to 1.
+        From 0 to 1; also attributes.
     """
 
     users: float

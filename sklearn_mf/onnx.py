@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mf._labels import cast_exactly, kind_of
+from sklearn_mf._multitask import MultiTaskMF
 from sklearn_mf._objective import to_intercept
 from sklearn_mf._version import __version__
 
@@ -20,7 +21,7 @@ def to_onnx(model, *, target_opset=None):
 
     Parameters
     ----------
-    model : ALSFactorizer, SGDFactorizer or BiasedMF
+    model : ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or MultiTaskMF
         A fitted model. Its ids are integers, strings, or floats that are whole numbers.
     target_opset : int or None, default=None
         Version of ONNX's operators. None: 13, the oldest that will do, which all
@@ -129,8 +130,6 @@ class Graph:
 def _add_model(graph, model):
     """Add what a model predicts. An unseen id has a last row of its own, of zeros."""
     dtype = model.user_factors_.dtype
-    intercept = to_intercept(model.global_mean_, model._logistic)
-    rating = graph.constant("intercept", dtype.type(intercept))
     rows = {side: _add_ids(graph, model, side) for side in ("user", "item")}
 
     def gather(name):
@@ -139,16 +138,9 @@ def _add_model(graph, model):
         table = graph.constant(f"{name}_table", np.concatenate([parameters, unseen]))
         return graph.add("Gather", table, rows[name.split("_")[0]], output=name)
 
-    if model._biased:
-        for side in ("user", "item"):
-            bias = gather(f"{side}_biases")
-            rating = graph.add("Add", rating, bias, output=f"with_{bias}")
-    if model.user_factors_.shape[1]:
-        factors = gather("user_factors"), gather("item_factors")
-        products = graph.add("Mul", *factors, output="products")
-        axes = graph.constant("axes", np.array([1]))
-        dots = graph.add("ReduceSum", products, axes, output="dots", keepdims=0)
-        rating = graph.add("Add", rating, dots, output="score")
+    intercept = dtype.type(to_intercept(model.global_mean_, model._logistic))
+    add_scores = _add_network if isinstance(model, MultiTaskMF) else _add_factors
+    rating = add_scores(graph, model, gather, graph.constant("intercept", intercept))
     if model._logistic:
         rating = graph.add("Sigmoid", rating, output="probability")
     if model.clip:
@@ -157,6 +149,38 @@ def _add_model(graph, model):
         rating = graph.add("Clip", rating, *ends, output="clipped")
     graph.add("Identity", rating, output="rating")
     graph.outputs.append(graph.tensor("rating", dtype))
+
+
+def _add_factors(graph, model, gather, score):
+    """Add the products of factors, and the biases, to a score."""
+    if model._biased:
+        for side in ("user", "item"):
+            bias = gather(f"{side}_biases")
+            score = graph.add("Add", score, bias, output=f"with_{bias}")
+    if model.user_factors_.shape[1]:
+        factors = gather("user_factors"), gather("item_factors")
+        products = graph.add("Mul", *factors, output="products")
+        axes = graph.constant("axes", np.array([1]))
+        dots = graph.add("ReduceSum", products, axes, output="dots", keepdims=0)
+        score = graph.add("Add", score, dots, output="score")
+    return score
+
+
+def _add_network(graph, model, gather, score):
+    """Add what a network makes of the factors to a score."""
+    factors = gather("user_rating_factors"), gather("item_rating_factors")
+    products = graph.add("Mul", *factors, output="products")
+    values = graph.add("Concat", *factors, products, output="inputs", axis=1)
+    layers = zip(model.coefs_, model.intercepts_, strict=True)
+    for at, (weights, biases) in enumerate(layers):
+        if at:
+            values = graph.add("Relu", values, output=f"rectified_{at}")
+        weights = graph.constant(f"weights_{at}", weights)
+        biases = graph.constant(f"biases_{at}", biases)
+        values = graph.add("Gemm", values, weights, biases, output=f"layer_{at}")
+    axes = graph.constant("axes", np.array([1]))
+    values = graph.add("Squeeze", values, axes, output="deviation")
+    return graph.add("Add", score, values, output="score")
 
 
 def _add_ids(graph, model, side):

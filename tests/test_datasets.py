@@ -1,12 +1,13 @@
-"""Tests of the synthetic ratings."""
+"""Tests of the synthetic ratings and answers."""
 
 import re
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import expit
 
-from sklearn_mf.datasets import _draw_users, make_ratings
+from sklearn_mf.datasets import _draw_users, make_answers, make_ratings
 
 
 def planted_ratings(X, coef):
@@ -339,3 +340,117 @@ def test_error_rating_range(rating_range):
 def test_error_parameter_out_of_range(name, value):
     with pytest.raises(ValueError, match=f"The '{name}' parameter of make_ratings"):
         make_ratings(**{name: value})
+
+
+# ----------------------------------------------------------------------------- answers
+
+
+def planted_probabilities(X, coef):
+    """Evaluate the planted model of answers."""
+    students, questions = X.T
+    steps = coef.abilities[students] - coef.difficulties[questions]
+    return expit(coef.discriminations[questions] * steps)
+
+
+@pytest.mark.parametrize("sizes", [(542, 1774, 56_688), (9, 1, 4), (1, 1, 1)])
+def test_shapes_dtypes_and_ids_of_answers(sizes):
+    n_students, n_questions, n_answers = sizes
+    X, y, coef = make_answers(*sizes, coef=True, random_state=0)
+    assert X.shape == (n_answers, 2)
+    assert X.dtype == np.int64
+    assert y.dtype == np.float64
+    assert set(y) <= {0.0, 1.0}
+    assert X.min() >= 0
+    assert X[:, 0].max() < n_students
+    assert X[:, 1].max() < n_questions
+    assert n_distinct(X) == n_answers
+    assert coef.abilities.shape == (n_students,)
+    assert coef.difficulties.shape == coef.discriminations.shape == (n_questions,)
+
+
+def test_answers_follow_from_the_seed():
+    X, y, coef = make_answers(coef=True, random_state=3)
+    for random_state in (3, np.random.RandomState(3)):
+        X_again, y_again = make_answers(random_state=random_state)
+        assert_array_equal(X, X_again)
+        assert_array_equal(y, y_again)
+    X_other, y_other, coef_other = make_answers(coef=True, random_state=4)
+    assert (X_other != X).any()
+    assert (y != y_other).any()
+    _, _, fewer = make_answers(n_answers=9, popularity=2, coef=True, random_state=3)
+    for name in coef:
+        assert (coef[name] != coef_other[name]).any()
+        assert_array_equal(coef[name], fewer[name])
+
+
+def test_scales_of_answers():
+    _, _, coef = make_answers(
+        5000,
+        5000,
+        1,
+        ability_scale=2.0,
+        mean_difficulty=1.5,
+        difficulty_scale=0.5,
+        discrimination_scale=0.7,
+        coef=True,
+        random_state=0,
+    )
+    assert coef.abilities.mean() == pytest.approx(0, abs=0.1)
+    assert coef.abilities.std() == pytest.approx(2, rel=0.05)
+    assert coef.difficulties.mean() == pytest.approx(1.5, rel=0.05)
+    assert coef.difficulties.std() == pytest.approx(0.5, rel=0.05)
+    assert np.log(coef.discriminations).std() == pytest.approx(0.7, rel=0.05)
+    assert np.log(coef.discriminations).mean() == pytest.approx(0, abs=0.04)
+    _, _, plain = make_answers(discrimination_scale=0, coef=True, random_state=0)
+    assert_array_equal(plain.discriminations, 1)
+
+
+def test_answers_are_right_with_the_planted_probability():
+    X, y, coef = make_answers(coef=True, random_state=0)
+    p = planted_probabilities(X, coef)
+    for low in np.arange(0, 1, 0.1):
+        at = (p >= low) & (p < low + 0.1)
+        assert y[at].mean() == pytest.approx(
+            p[at].mean(), abs=4 * np.sqrt(0.25 / at.sum())
+        )
+
+
+@pytest.mark.parametrize("random_state", range(3))
+def test_defaults_resemble_the_answers_of_a_class(random_state):
+    X, y, coef = make_answers(coef=True, random_state=random_state)
+    p = planted_probabilities(X, coef)
+    assert y.mean() == pytest.approx(0.59, abs=0.05)
+    assert np.maximum(p, 1 - p).mean() == pytest.approx(0.73, abs=0.02)
+    assert ((p > 0.5) == y).mean() == pytest.approx(0.73, abs=0.02)
+    slope = popularity_slope(X, 542, 1774)
+    assert slope == pytest.approx(-0.5, abs=0.15)
+
+
+def test_error_more_answers_than_pairs():
+    message = (
+        "n_answers=21 exceeds the n_students * n_questions = 4 * 5 = 20 distinct "
+        "pairs, each of which is answered at most once: lower n_answers, or raise "
+        "n_students or n_questions."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make_answers(4, 5, 21)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_students", 0),
+        ("n_questions", 2.5),
+        ("n_answers", 0),
+        ("ability_scale", -1),
+        ("mean_difficulty", np.inf),
+        ("difficulty_scale", -1),
+        ("discrimination_scale", 11),
+        ("popularity", -0.5),
+        ("coef", "yes"),
+        ("random_state", "seed"),
+    ],
+)
+def test_error_parameter_of_answers_out_of_range(name, value):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of make_answers"):
+        make_answers(**{name: value})

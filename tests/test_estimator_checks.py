@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
-from sklearn_mf import ALSFactorizer, BiasedMF, SGDFactorizer
+from sklearn_mf import ALSFactorizer, AutoRec, BiasedMF, MultiTaskMF, SGDFactorizer
 
 N_CHECKS = 65
 
@@ -25,6 +25,10 @@ class LogLossSGD(Squashed, SGDFactorizer):
 
 
 class LogLossBiased(Squashed, BiasedMF):
+    pass
+
+
+class LogLossAutoRec(Squashed, AutoRec):
     pass
 
 
@@ -106,6 +110,21 @@ ESTIMATORS = [
     BiasedMF(solver="als-cg", n_factors=0),
     BiasedMF(solver="als-cg", cg_steps=10, weighted_regularization=False),
     BiasedMF(solver="als-cg", unobserved_weight=1, fit_intercept=False),
+    AutoRec(),
+    AutoRec(axis="user", n_factors=1),
+    AutoRec(activation="identity", fit_intercept=False),
+    AutoRec(optimizer="sgd", learning_rate=1e-5, weighted_regularization=False),
+    AutoRec(batch_size=3, early_stopping=True),
+    AutoRec(user_column=1, item_column=0, clip=False, regularization=0, n_jobs=2),
+    LogLossAutoRec(loss="log_loss"),
+    LogLossAutoRec(output_activation="sigmoid", axis="user"),
+    MultiTaskMF(8, max_iter=50),
+    MultiTaskMF(1, hidden_layer_sizes=(), regression_weight=1, max_iter=20),
+    MultiTaskMF(4, hidden_layer_sizes=(8, 3), batch_size=8, max_iter=20, n_jobs=2),
+    MultiTaskMF(4, shared_embeddings=False, fit_intercept=False, max_iter=20),
+    MultiTaskMF(4, interaction_loss="logistic", early_stopping=True, max_iter=20),
+    MultiTaskMF(4, user_column=1, item_column=0, factorization_weight=0, max_iter=20),
+    MultiTaskMF(4, regularization=0, clip=False, tol=None, max_iter=2, verbose=True),
 ]
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import stat
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from sklearn.callback import ProgressBar
 from sklearn.exceptions import NotFittedError
 
 import sklearn_mf
-from sklearn_mf import ALSFactorizer, BiasedMF, SGDFactorizer
+from sklearn_mf import ALSFactorizer, AutoRec, BiasedMF, MultiTaskMF, SGDFactorizer
 from sklearn_mf import _persistence as persistence
 from sklearn_mf._persistence import load, save_model
 from sklearn_mf.datasets import make_ratings
@@ -49,6 +50,14 @@ def biased(**params):
     return BiasedMF(**{**QUICK, **params})
 
 
+def autorec(**params):
+    return AutoRec(**{**QUICK, **params})
+
+
+def multitask(**params):
+    return MultiTaskMF(**{**QUICK, **params})
+
+
 MODELS = [
     als(),
     als(solver="cg", unobserved_weight=0.5, fit_intercept=False),
@@ -66,11 +75,25 @@ MODELS = [
     biased(optimizer="sgd", learning_rate=0.01, momentum=0.5),
     biased(solver="als", regularization=0.5),
     biased(solver="als-cg", unobserved_weight=0.1),
+    autorec(),
+    autorec(axis="user", loss="log_loss", early_stopping=True),
+    multitask(),
+    multitask(shared_embeddings=False, hidden_layer_sizes=[6, 5], clip=False),
+    multitask(n_factors=16, hidden_layer_sizes=(), early_stopping=True),
 ]
 
 
 def ratings_for(model, y=Y):
     return y / 5 if model.get_params().get("loss") == "log_loss" else y
+
+
+def more_for(model):
+    """Give more ratings that a fitted model can take in, with new ids if it can."""
+    taken = np.ones(len(MORE), dtype=bool)
+    if isinstance(model, AutoRec):
+        column = 0 if model.axis == "item" else 1
+        taken = np.isin(MORE[:, column], X[:, column])
+    return MORE[taken], ratings_for(model, MORE_Y)[taken]
 
 
 def objects(values):
@@ -159,11 +182,11 @@ def test_loaded_model_goes_on(model, dtype, path):
     if hasattr(model, "partial_fit"):
         for _ in range(2):
             for each in (model, loaded):
-                each.partial_fit(MORE, ratings_for(model, MORE_Y))
+                each.partial_fit(*more_for(model))
             assert_same_model(model, loaded)
         loaded = saved(model, path)
         assert_same_model(model, loaded)
-        assert loaded.validation_scores_ is None
+        assert loaded.validation_scores_ is None or isinstance(model, AutoRec)
     for each in (model, loaded):
         each.set_params(warm_start=True).fit(MORE, ratings_for(model, MORE_Y))
     assert_same_model(model, loaded)
@@ -874,6 +897,89 @@ def test_state_of_an_optimizer_that_the_class_has_not(path):
     assert_refused(path, "optimizer_")
 
 
+NETWORK = autorec().fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        *[
+            (drop(name), f"{name} is missing")
+            for name in ("axis_", "seen_ratings_", "encoder_weights_", "best_iter_")
+        ],
+        (attribute("axis_", "rows"), "axis_ is 'rows'"),
+        (attribute("axis_", "user"), "encoder_weights_"),
+        (attribute("validation_scores_", 1.0), "validation_scores_"),
+        *[
+            (change(name, edit), name)
+            for name in ("seen_ratings_", "encoder_weights_", "encoder_biases_")
+            for edit in (
+                lambda values: values[1:],
+                lambda values: values[np.newaxis],
+                lambda values: values.astype("f4"),
+                lambda values: np.full_like(values, np.nan),
+            )
+        ],
+        (change("encoder_weights_", lambda rows: rows[:, :1]), "encoder_weights_"),
+        (change("user_biases_", lambda row: row[1:]), "user_biases_"),
+    ],
+)
+def test_tampered_network(edit, reason, path):
+    content, arrays = read(NETWORK, path)
+    edit(content, arrays)
+    write(path, content, arrays)
+    assert_refused(path, reason)
+
+
+TASKS = multitask(hidden_layer_sizes=(6, 5)).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        *[
+            (drop(name), f"{name} is missing")
+            for name in ("coefs_", "intercepts_", "item_rating_factors_", "best_iter_")
+        ],
+        (attribute("loss_curve_", [1.0]), "loss_curve_ is not a dict of joint"),
+        (attribute("loss_curve_", {"dict": {"joint": [1.0]}}), "loss_curve_"),
+        (put("attributes", "loss_curve_", "dict", "joint", value=1), "'joint'"),
+        (attribute("coefs_", {"array": "coefs_/0"}), "coefs_ does not have"),
+        (attribute("coefs_", []), "coefs_ does not have"),
+        (attribute("coefs_", [{"array": f"coefs_/{k}"} for k in (0, 1)]), "coefs_"),
+        (
+            attribute("coefs_", [{"array": f"coefs_/{k}"} for k in (1, 0, 2)]),
+            "coefs_[0] is not an array of float64 of shape (9, 6)",
+        ),
+        (put("attributes", "coefs_", 1, value=[]), "coefs_[1]"),
+        (put("attributes", "intercepts_", 1, value=[0.0] * 5), "intercepts_[1]"),
+        (put("attributes", "intercepts_", 1, value=None), "coefs_[1]"),
+        *[
+            (change(name, edit), name.replace("/0", "[0]"))
+            for name in ("user_rating_factors_", "coefs_/0")
+            for edit in (
+                lambda values: values[1:],
+                lambda values: values[:, 1:],
+                lambda values: values[np.newaxis],
+                lambda values: values.astype("f4"),
+                lambda values: np.full_like(values, np.nan),
+            )
+        ],
+        (change("intercepts_/2", lambda values: np.repeat(values, 2)), "coefs_ has"),
+        (change("intercepts_/0", lambda values: values[:0]), "intercepts_[0] is empty"),
+        (change("intercepts_/0", lambda values: values[:3]), "coefs_[0]"),
+        (change("intercepts_/0", lambda values: values[:, np.newaxis]), "intercepts_"),
+        (change("intercepts_/0", lambda values: values.astype(int)), "intercepts_[0]"),
+        (set_item("intercepts_/0", 0, np.inf), "intercepts_[0] holds NaN"),
+    ],
+)
+def test_tampered_layers(edit, reason, path):
+    content, arrays = read(TASKS, path)
+    edit(content, arrays)
+    write(path, content, arrays)
+    assert_refused(path, re.escape(reason))
+
+
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
@@ -1106,10 +1212,10 @@ def test_skops_trusts_the_estimator_alone(model, make, path):
     assert skops.get_untrusted_types(data=data) == [own]
     loaded = skops.loads(data, trusted=[own])
     assert_same_model(model, loaded)
-    pairs = with_ids(MORE, make)
+    more, y = more_for(model)
+    pairs = with_ids(more, make)
     assert_array_equal(loaded.predict(pairs), model.predict(pairs))
     if hasattr(model, "partial_fit"):
-        y = ratings_for(model, MORE_Y)
         assert_same_model(
             copy.copy(model).partial_fit(pairs, y), loaded.partial_fit(pairs, y)
         )

@@ -6,10 +6,12 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mf._base import BaseFactorizer
+from sklearn_mf._multitask import MultiTaskMF
 
 OBJECTIVES = {
     "squared_error": "objective (units of y²)",
     "log_loss": "objective (nats)",
+    "joint_loss": "joint loss",
 }
 SIDE = {"side": [StrOptions({"user", "item"})]}
 
@@ -17,15 +19,17 @@ SIDE = {"side": [StrOptions({"user", "item"})]}
 def check_model(model, name="estimator"):
     if not isinstance(model, BaseFactorizer):
         raise TypeError(
-            f"{name} must be an ALSFactorizer, SGDFactorizer or BiasedMF, got "
-            f"{type(model).__name__}: of a search pass best_estimator_, of a pipeline "
-            "its last step."
+            f"{name} must be an ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or "
+            f"MultiTaskMF, got {type(model).__name__}: of a search pass "
+            "best_estimator_, of a pipeline its last step."
         )
     check_is_fitted(model)
 
 
 def loss_of(model):
-    return "log_loss" if model._logistic else "squared_error"
+    if isinstance(model, MultiTaskMF):
+        return "joint_loss"
+    return getattr(model, "loss", "squared_error")
 
 
 def count_ratings(model, side):

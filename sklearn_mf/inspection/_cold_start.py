@@ -79,7 +79,7 @@ class ColdStartDisplay:
 
         Parameters
         ----------
-        estimator : ALSFactorizer, SGDFactorizer or BiasedMF
+        estimator : ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or MultiTaskMF
             A fitted estimator.
         X : table of shape (n_pairs, n_features)
             Test pairs; see its `predict`. Unseen ids have 0 training ratings.
@@ -124,7 +124,7 @@ class ColdStartDisplay:
             Test ratings and their predictions.
         counts : array-like of shape (n_pairs,)
             How many training ratings the user, or the item, of each pair has.
-        side, bins, ax, **line_kwargs
+        side, bins, ax, **line_kwargs : str, int, Axes or None, dict
             See `from_estimator`.
 
         Returns
@@ -157,12 +157,13 @@ class ColdStartDisplay:
 
         Parameters
         ----------
-        ax, **line_kwargs
+        ax, **line_kwargs : Axes or None, dict
             See `from_estimator`.
 
         Returns
         -------
         self : ColdStartDisplay
+            Itself, drawn.
         """
         ax = set_axes(self, ax)
         self.count_ax_ = add_twin(ax)

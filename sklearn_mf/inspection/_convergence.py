@@ -18,6 +18,7 @@ from sklearn_mf.inspection._axes import (
 VALIDATION_ERRORS = {
     "squared_error": "validation RMSE (units of y)",
     "log_loss": "validation log loss (nats)",
+    "joint_loss": "validation RMSE (units of y)",
 }
 
 
@@ -34,7 +35,7 @@ class ConvergenceDisplay:
         The error of held-out ratings, of the estimators that have one.
     best_iters : dict of str to int, or None
         The iteration, counted from 1, that was kept, of the same estimators.
-    loss : {"squared_error", "log_loss"}, default="squared_error"
+    loss : {"squared_error", "log_loss", "joint_loss"}, default="squared_error"
         What was minimised; it names the units.
 
     Attributes
@@ -80,7 +81,7 @@ class ConvergenceDisplay:
 
         Parameters
         ----------
-        estimator : ALSFactorizer, SGDFactorizer or BiasedMF
+        estimator : ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or MultiTaskMF
             A fitted estimator.
         name : str or None, default=None
             What the legend calls it. None: its class.
@@ -108,7 +109,7 @@ class ConvergenceDisplay:
         ----------
         estimators : dict of str to estimator
             Fitted estimators by the names that the legend gives them.
-        ax, log_scale, **line_kwargs
+        ax, log_scale, **line_kwargs : Axes or None, bool, dict
             See `from_estimator`.
 
         Returns
@@ -118,7 +119,8 @@ class ConvergenceDisplay:
         Raises
         ------
         ValueError
-            If some of them minimise the squared error and some the log loss.
+            If they do not all minimise the same: the squared error, the log loss, or
+            the joint loss of two tasks.
         """
         if not isinstance(estimators, Mapping) or not estimators:
             raise ValueError(
@@ -146,9 +148,7 @@ class ConvergenceDisplay:
             if getattr(model, "validation_scores_", None) is not None
         }
         display = cls(
-            objectives={
-                name: np.array(model.loss_curve_) for name, model in models.items()
-            },
+            objectives={name: _objective_of(model) for name, model in models.items()},
             validation_errors={
                 name: -np.array(model.validation_scores_)
                 for name, model in watched.items()
@@ -163,12 +163,13 @@ class ConvergenceDisplay:
 
         Parameters
         ----------
-        ax, log_scale, **line_kwargs
+        ax, log_scale, **line_kwargs : Axes or None, bool, dict
             See `from_estimator`.
 
         Returns
         -------
         self : ConvergenceDisplay
+            Itself, drawn.
         """
         ax = set_axes(self, ax)
         from matplotlib.lines import Line2D
@@ -220,6 +221,11 @@ class ConvergenceDisplay:
         if len(handles) > 1:
             add_legend(ax, handles)
         return self
+
+
+def _objective_of(model):
+    curve = model.loss_curve_
+    return np.array(curve["joint"] if isinstance(curve, dict) else curve)
 
 
 def _tick_within_a_decade(axis):

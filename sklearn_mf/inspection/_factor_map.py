@@ -88,7 +88,7 @@ class FactorMapDisplay:
 
         Parameters
         ----------
-        estimator : ALSFactorizer, SGDFactorizer or BiasedMF
+        estimator : ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or MultiTaskMF
             A fitted estimator with a factor or more.
         side : {"item", "user"}, default="item"
             Whose factors to draw.
@@ -152,12 +152,13 @@ class FactorMapDisplay:
 
         Parameters
         ----------
-        ax, n_labels, **scatter_kwargs
+        ax, n_labels, **scatter_kwargs : Axes or None, int, dict
             See `from_estimator`.
 
         Returns
         -------
         self : FactorMapDisplay
+            Itself, drawn.
         """
         ax = set_axes(self, ax)
         points, counts = np.asarray(self.coordinates), np.asarray(self.counts)

@@ -9,6 +9,8 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils._plotting import _validate_style_kwargs
 
+from sklearn_mf._autorec import AutoRec
+from sklearn_mf._multitask import MultiTaskMF
 from sklearn_mf._objective import Objective, to_intercept
 from sklearn_mf._ratings import read_ratings
 from sklearn_mf.inspection._axes import (
@@ -97,7 +99,7 @@ class LossLandscapeDisplay:
         ----------
         estimator : ALSFactorizer, SGDFactorizer or BiasedMF
             A fitted estimator.
-        X, y, sample_weight
+        X, y, sample_weight : table or sparse matrix, array-like, array-like
             The ratings that it was fitted to; see its `fit`. For other ratings of the
             same ids it is their objective.
         span : float, default=1.0
@@ -117,11 +119,19 @@ class LossLandscapeDisplay:
 
         Raises
         ------
+        TypeError
+            If the estimator is an AutoRec, a MultiTaskMF, or none of sklearn_mf.
         ValueError
             If X has ids that were not seen in fit.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_model(estimator)
+        if isinstance(estimator, AutoRec | MultiTaskMF):
+            raise TypeError(
+                "estimator must be an ALSFactorizer, SGDFactorizer or BiasedMF, got "
+                f"{type(estimator).__name__}, whose objective is not one of factors "
+                "and biases alone, but of a network too."
+            )
         known = estimator.users_, estimator.items_
         ratings = read_ratings(
             copy.copy(estimator), X, y, sample_weight, known=known, dtype=np.float64
@@ -144,12 +154,13 @@ class LossLandscapeDisplay:
 
         Parameters
         ----------
-        ax, **contour_kwargs
+        ax, **contour_kwargs : Axes or None, dict
             See `from_estimator`.
 
         Returns
         -------
         self : LossLandscapeDisplay
+            Itself, drawn.
         """
         ax = set_axes(self, ax)
         from matplotlib.ticker import StrMethodFormatter

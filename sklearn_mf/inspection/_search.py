@@ -206,12 +206,13 @@ class SearchDisplay:
 
         Parameters
         ----------
-        ax, std_display_style, **line_kwargs
+        ax, std_display_style, **line_kwargs : Axes or None, str, dict
             See `from_search`.
 
         Returns
         -------
         self : SearchDisplay
+            Itself, drawn.
         """
         if std_display_style not in ("errorbar", "fill_between", None):
             raise ValueError(

@@ -1,0 +1,653 @@
+"""Two tasks on one embedding: which items users meet, and how they rate them."""
+
+from itertools import pairwise
+from numbers import Integral, Real
+from time import perf_counter
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from sklearn_mf._barrier import abandon_on_error, make_barrier
+from sklearn_mf._base import PARAMETERS, BaseFactorizer, predict_codes, score_in_blocks
+from sklearn_mf._early_stopping import EarlyStoppingMixin
+from sklearn_mf._multitask_kernels import (
+    CHUNK,
+    LANES,
+    Batch,
+    Network,
+    Pairs,
+    Table,
+    Task,
+    predict_pairs,
+    train_batches,
+)
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # of Adam
+TURN = 256  # batches that pass before an interrupt is seen
+RETRIED = 64  # turns after which the slower number of threads gets another chance
+
+
+# ------------------------------------------------------------------------- the network
+
+
+def draw_layers(sizes, rng, dtype):
+    """Draw the weights and biases of a network uniformly within ±1/√n_inputs.
+
+    Parameters
+    ----------
+    sizes : list of int
+        Width of its input, of each hidden layer, and of its output.
+    rng : RandomState
+        Source of the draws.
+    dtype : dtype
+        Float type.
+
+    Returns
+    -------
+    list of (ndarray of shape (n_inputs, n_outputs), ndarray of shape (n_outputs,))
+    """
+    return [
+        tuple(
+            rng.uniform(-(n_inputs**-0.5), n_inputs**-0.5, shape).astype(dtype)
+            for shape in ((n_inputs, n_outputs), n_outputs)
+        )
+        for n_inputs, n_outputs in pairwise(sizes)
+    ]
+
+
+def lay_out(layers, n_factors, width):
+    """Lay a network out as the kernels want it.
+
+    Parameters
+    ----------
+    layers : list of (ndarray, ndarray)
+        Weights and biases; see `draw_layers`.
+    n_factors, width : int
+        Length of each of the three parts of the input, and what it is padded to.
+
+    Returns
+    -------
+    Network
+    """
+    (weights, biases), *others = layers
+    parts = weights.reshape(3, n_factors, -1)
+    parts = np.pad(parts, ((0, 0), (0, width - n_factors), (0, 0)))
+    layers = [(parts.reshape(3 * width, -1), biases), *others]
+    widths = np.array([-(-len(weights) // LANES) * LANES for weights, _ in layers])
+    heights = np.append(widths[:-1] + 1, 2)
+    values = np.zeros((heights.sum(), widths.max()), weights.dtype)
+    network = Network(
+        widths=widths,
+        tops=np.cumsum(heights) - heights,
+        values=values,
+        first=np.zeros_like(values),
+        second=np.zeros_like(values),
+        powers=np.ones((len(values), 2), values.dtype),
+        transposed=np.zeros((widths[1:].sum(), widths.max()), values.dtype),
+        bottoms=np.cumsum(widths[1:]) - widths[1:],
+    )
+    for at, (weights, biases) in enumerate(layers):
+        own_weights, own_biases = view_layer(network, at, weights.shape)
+        own_weights[:], own_biases[:] = weights, biases
+        if at < len(network.bottoms):
+            n_inputs, n_outputs = weights.shape
+            bottom = network.bottoms[at]
+            network.transposed[bottom : bottom + n_outputs, :n_inputs] = weights.T
+    return network
+
+
+def view_layer(network, at, shape):
+    """Give views of the weights and biases of a layer of the given shape."""
+    (n_inputs, n_outputs), top = shape, network.tops[at]
+    if at == len(network.bottoms):
+        return network.values[top, :n_inputs, np.newaxis], network.values[top + 1, :1]
+    rows = network.values[:, :n_outputs]
+    return rows[top : top + n_inputs], rows[top + network.widths[at]]
+
+
+def read_layers(network, sizes, n_factors, width):
+    """Give copies of the weights and of the biases of each layer, two lists."""
+    shapes = pairwise([3 * width, *sizes[1:]])
+    layers = [view_layer(network, at, shape) for at, shape in enumerate(shapes)]
+    coefs, intercepts = (
+        [array.copy() for array in part] for part in zip(*layers, strict=True)
+    )
+    parts = coefs[0].reshape(3, width, -1)[:, :n_factors]
+    coefs[0] = parts.reshape(3 * n_factors, -1)
+    return coefs, intercepts
+
+
+# -------------------------------------------------------------------------- the solver
+
+
+def make_table(values):
+    """Give the parameters of a side with the state of an optimizer that begins."""
+    return Table(
+        values,
+        np.zeros_like(values),
+        np.zeros_like(values),
+        np.ones((len(values), 2), values.dtype),
+        np.full(len(values), -1, np.int32),
+    )
+
+
+def make_batch(size, users, network):
+    """Give room for the gradients of a batch of `size` pairs."""
+    n_chunks, width = -(-size // CHUNK), users.values.shape[1]
+    layers = n_chunks, len(network.tops) * CHUNK, network.widths.max()
+    dtype = users.values.dtype
+    return Batch(
+        users=np.zeros(size, np.int64),
+        items=np.zeros(2 * size, np.int64),
+        user_gradients=np.zeros((size, width), dtype),
+        item_gradients=np.zeros((2 * size, width), dtype),
+        gradients=np.zeros((n_chunks, *network.values.shape), dtype),
+        activations=np.zeros(layers, dtype),
+        errors=np.zeros(layers, dtype),
+        losses=np.zeros((n_chunks, 2)),
+    )
+
+
+class Pace:
+    """Finds out whether threads that wait for one another are faster than one alone.
+
+    They are where each has a core, and they are far from it where other work has taken
+    the cores. The result does not depend on it.
+    """
+
+    def __init__(self, n_threads):
+        self.seconds = dict.fromkeys((1, n_threads), 0.0)
+        self.n_turns = 0
+
+    def choose(self):
+        """Give the number of threads for the next turn."""
+        self.n_turns += 1
+        choice = min if self.n_turns % RETRIED else max
+        return choice(self.seconds, key=self.seconds.get)
+
+    def note(self, n_threads, seconds):
+        """Take the time that a batch took in a turn."""
+        self.seconds[n_threads] = seconds
+
+
+def fit_multitask(
+    problem, task, *, batch_size, learning_rate, run, iterations, validate
+):
+    """Minimise the joint loss by Adam.
+
+    Parameters
+    ----------
+    problem : Problem
+        The ratings and the start: its users, items and network are changed in place,
+        and its losses grow.
+    task : Task
+        What is minimised.
+    batch_size : int
+        Ratings of a batch.
+    learning_rate : float
+        Length of a step.
+    run : callable
+        From `thread_pool`.
+    iterations : Iterations
+        Ends the loop; takes the joint loss after each epoch.
+    validate : callable or None
+        Gives the score of the held-out ratings after an epoch; the epoch with the best
+        one is restored.
+    """
+    side, network, rng = problem.ratings.by_user, problem.network, problem.rng
+    n_pairs, dtype = len(side.ratings), problem.users.dtype.type
+    users, items = make_table(problem.users), make_table(problem.items)
+    weights = np.ones_like(side.ratings) if side.weights is None else side.weights
+    pairs = Pairs(
+        order=np.arange(n_pairs),
+        draws=np.empty(n_pairs),
+        users=np.repeat(np.arange(len(users.values), dtype=np.int32), side.counts()),
+        items=side.indices,
+        ratings=side.ratings - dtype(problem.mean),
+        weights=weights,
+        indptr=problem.seen_indptr,
+        indices=problem.seen_indices,
+    )
+    batch_size = min(batch_size, n_pairs)
+    n_batches = -(-n_pairs // batch_size)
+    batch = make_batch(batch_size, users, network)
+    pace = Pace(min(run.n_threads, len(batch.gradients)))
+    constants = BETA_1, 1 - BETA_1, BETA_2, 1 - BETA_2, EPSILON
+    parameters = users.values, items.values, network.values
+    strengths = side.strengths(), problem.ratings.by_item.strengths()
+    total = strengths[0].sum()
+
+    def penalty():
+        return sum(
+            counts @ np.square(rows[:, :-1], dtype=np.float64).sum(axis=1)
+            for counts, rows in zip(strengths, parameters, strict=False)
+        )
+
+    best = None
+    for _ in iterations:
+        pairs.order[:] = rng.permutation(n_pairs)
+        pairs.draws[:] = rng.uniform(size=n_pairs)
+        batch.losses[:] = 0
+        for first in range(0, n_batches, TURN):
+            last = min(first + TURN, n_batches)
+            n_threads, barrier, begin = pace.choose(), make_barrier(), perf_counter()
+            with abandon_on_error(barrier):
+                run(
+                    abandon_on_error(barrier)(train_batches),
+                    [(thread, n_threads) for thread in range(n_threads)],
+                    first,
+                    last,
+                    batch_size,
+                    barrier,
+                    pairs,
+                    users,
+                    items,
+                    network,
+                    batch,
+                    task,
+                    dtype(learning_rate),
+                    tuple(map(dtype, constants)),
+                )
+            pace.note(n_threads, (perf_counter() - begin) / (last - first))
+        factorization, regression = batch.losses.sum(axis=0) / total
+        joint = task.factorization * factorization + task.regression * regression
+        joint += task.regularization * penalty() / total
+        losses = joint, factorization, regression
+        for curve, loss in zip(problem.losses.values(), losses, strict=True):
+            curve.append(float(loss))
+        if iterations.record(float(joint), validate):
+            best = [array.copy() for array in parameters]
+    if best is not None:
+        for array, copy in zip(parameters, best, strict=True):
+            array[:] = copy
+
+
+# ----------------------------------------------------------------------- the estimator
+
+
+class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
+    """Which items a user meets, and how the user rates them: two tasks, one embedding.
+
+    The probability that user u meets item i, and the rating if so, are
+
+        p(u,i) = σ(s(u,i)),  s(u,i) = p_u · q_i + b_u + b_i
+        r̂(u,i) = μ + f(p'_u, q'_i, p'_u ∘ q'_i)
+
+    with factors p and q of length `n_factors`, biases b, and a multi-layer perceptron f
+    with rectified hidden units that reads the same factors, p' = p and q' = q, or with
+    ``shared_embeddings=False`` factors of its own. They minimise the mean over the
+    ratings, with weights w (one each by default), of
+
+        λ_F ℓ_F(u,i,j) + λ_R (r_ui − r̂_ui)² + λ (‖p_u‖² + ‖q_i‖² + ‖p'_u‖² + ‖q'_i‖²)
+
+    where r are the ratings y, λ_F is `factorization_weight`, λ_R is
+    `regression_weight`, λ is `regularization` (shared factors are counted once), μ is
+    the weighted mean of the ratings (0 without `fit_intercept`), and j is an item that
+    the user has not rated, drawn anew in each epoch, all as likely. ℓ_F is
+    −log σ(s(u,i) − s(u,j)) with ``interaction_loss="bpr"`` [1]_, and with "logistic"
+    −log σ(s(u,i)) − log σ(−s(u,j)). Batches step along the gradient by Adam [2]_.
+
+    Parameters
+    ----------
+    n_factors : int, default=32
+        Length d of the factors.
+    hidden_layer_sizes : tuple of int, default=(64,)
+        Width of each hidden layer of f; () makes f linear. With h the width of the
+        first, an epoch costs about 9 · n_ratings · d · h multiplications.
+    shared_embeddings : bool, default=True
+        Whether f reads the factors of the interactions. False: it has its own, and the
+        two tasks learn nothing from each other.
+    interaction_loss : {"bpr", "logistic"}, default="bpr"
+        "bpr" learns to put what a user met before what the user did not, and leaves
+        b_u at 0; "logistic" also learns how likely it is, beside one drawn item for
+        each that was met.
+    factorization_weight : float, default=0.99
+        The weight λ_F ≥ 0 of the interactions.
+    regression_weight : float, default=0.01
+        The weight λ_R ≥ 0 of the ratings. Small weights let the interactions, of which
+        there is more to learn, shape shared factors; λ_R counts in units of 1/y².
+    regularization : float, default=0.01
+        The penalty λ ≥ 0. Typical: 0.001 to 0.1. Larger values predict ratings better,
+        and rank worse.
+    fit_intercept : bool, default=True
+        Whether μ comes from the mean of the ratings. False: μ = 0.
+    learning_rate : float, default=0.001
+        Length γ > 0 of a step of Adam. Typical: 0.0003 to 0.01.
+    batch_size : int, default=256
+        Number of ratings whose gradient is averaged for one step.
+    max_iter : int, default=200
+        The most epochs: passes over all ratings.
+    tol : float or None, default=1e-3
+        Progress is a fall of the joint loss, or of the validation error with
+        `early_stopping`, by more than this share of its value, or by more than in any
+        epoch before. None: the fit runs all of `max_iter`, or with `early_stopping`
+        until the error rises.
+    n_iter_no_change : int, default=3
+        The fit ends after so many epochs in a row without progress.
+    early_stopping : bool, default=False
+        Whether to hold ratings out, score their predictions after each epoch, and
+        restore the best epoch. f fits the ratings ever closer: turn this on, or choose
+        `max_iter`, for good predictions.
+    validation_fraction : float, default=0.1
+        Share of the ratings to hold out, in (0, 1). No user or item loses its last
+        rating.
+    init_scale : float, default=0.05
+        Standard deviation of the entries of the random factors that the fit begins
+        with. f begins uniformly within ±1/√n of each layer with n inputs.
+    clip : bool, default=True
+        Whether predicted ratings are clipped to the range of the ratings seen in fit.
+    warm_start : bool, default=False
+        Whether fit goes on from the parameters of the previous fit, for the ids that
+        it knew, instead of beginning anew.
+    user_column, item_column : int or str, default=0 and 1
+        Position, or name in a DataFrame, of the columns of X that hold the user and
+        the item. Other columns are not read.
+    n_jobs : int or None, default=None
+        Number of threads. None: all cores that the process may use, or `n_jobs` of an
+        enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
+        Dask. -1: all cores. The result does not depend on it, to the bit.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the start, of the orders, of the drawn items and of what is held out.
+        An int gives the same result at each fit.
+    verbose : bool or int, default=False
+        Whether to print the joint loss after each epoch. For progress bars, pass
+        `sklearn.callback.ProgressBar` to `set_callbacks`.
+
+    Attributes
+    ----------
+    user_factors_ : ndarray of shape (n_users, n_factors)
+        Factors p, a row for each of `users_`: float32 if y was, else float64.
+    item_factors_ : ndarray of shape (n_items, n_factors)
+        Factors q, a row for each of `items_`.
+    user_biases_, item_biases_ : ndarrays of shape (n_users,) and (n_items,)
+        Biases b of the interactions.
+    user_rating_factors_ : ndarray of shape (n_users, n_factors)
+        Factors p' that f reads; `user_factors_` if they are shared.
+    item_rating_factors_ : ndarray of shape (n_items, n_factors)
+        Factors q' that f reads; `item_factors_` if they are shared.
+    coefs_ : list of ndarrays of shape (n_inputs, n_outputs)
+        Weights of each layer of f, as in `sklearn.neural_network.MLPRegressor`.
+    intercepts_ : list of ndarrays of shape (n_outputs,)
+        Biases of each layer of f.
+    global_mean_ : float
+        The constant μ.
+    users_, items_ : ndarrays of shape (n_users,) and (n_items,)
+        The ids seen, sorted. For a sparse matrix, all its rows and columns.
+    seen_indptr_, seen_indices_ : int64 and int32 ndarrays
+        Which items each user rated, as compressed sparse rows: those of ``users_[u]``
+        are ``items_[seen_indices_[seen_indptr_[u]:seen_indptr_[u + 1]]]``.
+    rating_range_ : (float, float)
+        The smallest and the largest rating seen.
+    n_iter_ : int
+        Number of epochs run.
+    best_iter_ : int
+        The epoch, counted from 1, whose parameters these are.
+    loss_curve_ : dict of lists of float
+        "joint", "factorization" and "regression": what is minimised, the mean of ℓ_F
+        and the mean squared error, for each epoch, with the loss of each rating as it
+        was met.
+    validation_scores_ : list of float or None
+        After each epoch −RMSE of the held-out ratings. None without `early_stopping`.
+    n_features_in_ : int
+        Number of columns of X. Not set by a fit on a sparse matrix.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of X, where X was a DataFrame with string names.
+
+    See Also
+    --------
+    BiasedMF : Predicts ratings alone, usually more accurately.
+    ALSFactorizer : With `unobserved_weight`, learns from interactions alone.
+
+    Notes
+    -----
+    `recommend`, `similar_items`, `similar_users` and `transform` go by the
+    interactions, `predict` and `score` by the ratings. An unseen id has factors and
+    biases of zero.
+
+    All threads pass over the same batches side by side: they share out the gradients of
+    64 ratings each, which are added up in order, and then the rows of the parameters.
+    The state of Adam exists for each row of a user or an item; a batch changes the rows
+    that it touches, and the others neither move nor age.
+
+    References
+    ----------
+    .. [1] S. Rendle, C. Freudenthaler, Z. Gantner and L. Schmidt-Thieme (2009). "BPR:
+       Bayesian Personalized Ranking from Implicit Feedback". UAI 2009, section 4.1.
+    .. [2] D. Kingma and J. Ba (2015). "Adam: A Method for Stochastic Optimization".
+       ICLR 2015, algorithm 1.
+    .. [3] X. He, L. Liao, H. Zhang, L. Nie, X. Hu and T.-S. Chua (2017). "Neural
+       Collaborative Filtering". WWW 2017, sections 3.2 and 3.3.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_mf import MultiTaskMF
+    >>> from sklearn_mf.datasets import make_ratings
+    >>> X, y = make_ratings(random_state=0)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> model = MultiTaskMF(early_stopping=True, random_state=0)
+    >>> model.fit(X_train, y_train)
+    MultiTaskMF(early_stopping=True, random_state=0)
+    >>> round(-model.score(X_test, y_test), 1)  # root mean squared error, in stars
+    0.8
+    >>> items, probabilities = model.recommend([7, 8], n_items=3)
+    >>> items.shape
+    (2, 3)
+    """
+
+    _biased = True
+
+    _parameter_constraints: dict = {
+        **BaseFactorizer._parameter_constraints,
+        **EarlyStoppingMixin._parameter_constraints,
+        "hidden_layer_sizes": ["array-like"],
+        "shared_embeddings": ["boolean"],
+        "interaction_loss": [StrOptions({"bpr", "logistic"})],
+        "factorization_weight": [Interval(Real, 0, None, closed="left")],
+        "regression_weight": [Interval(Real, 0, None, closed="left")],
+        "regularization": [Interval(Real, 0, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_factors=32,
+        *,
+        hidden_layer_sizes=(64,),
+        shared_embeddings=True,
+        interaction_loss="bpr",
+        factorization_weight=0.99,
+        regression_weight=0.01,
+        regularization=0.01,
+        fit_intercept=True,
+        learning_rate=0.001,
+        batch_size=256,
+        max_iter=200,
+        tol=1e-3,
+        n_iter_no_change=3,
+        early_stopping=False,
+        validation_fraction=0.1,
+        init_scale=0.05,
+        clip=True,
+        warm_start=False,
+        user_column=0,
+        item_column=1,
+        n_jobs=None,
+        random_state=None,
+        verbose=False,
+    ):
+        self.n_factors = n_factors
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.shared_embeddings = shared_embeddings
+        self.interaction_loss = interaction_loss
+        self.factorization_weight = factorization_weight
+        self.regression_weight = regression_weight
+        self.regularization = regularization
+        self.fit_intercept = fit_intercept
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.init_scale = init_scale
+        self.clip = clip
+        self.warm_start = warm_start
+        self.user_column = user_column
+        self.item_column = item_column
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def predict_interaction(self, X):
+        """Predict the probability that a user meets an item.
+
+        Parameters
+        ----------
+        X : table of shape (n_pairs, n_features)
+            One pair a row; see `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,)
+            Of the dtype of the factors. With ``interaction_loss="logistic"`` they are
+            probabilities beside one drawn item for each that was met; with "bpr" only
+            the order of a user's items means something. An unseen id has factors and a
+            bias of zero.
+
+        Raises
+        ------
+        ValueError
+            See `predict`.
+        """
+        pairs = self._read_pairs(X)
+        parameters = tuple(getattr(self, name) for name in PARAMETERS)
+        return predict_codes(pairs, *self._ranking_link, parameters, self.n_jobs)
+
+    _ranking_link = 0.0, True
+
+    def _check_options(self):
+        sizes = self.hidden_layer_sizes
+        if not all(
+            isinstance(size, Integral) and not isinstance(size, bool) and size > 0
+            for size in sizes
+        ):
+            raise ValueError(
+                f"hidden_layer_sizes={sizes!r} must be widths of layers, ints above 0: "
+                "(64,) for one layer."
+            )
+        if not (self.factorization_weight or self.regression_weight):
+            raise ValueError(
+                "factorization_weight and regression_weight are both 0, which leaves "
+                "nothing to learn: raise one of them."
+            )
+
+    def _layout(self):
+        """Give the padded length of the factors, and the column where p' begins."""
+        width = -(-self.n_factors // LANES) * LANES
+        return width, 0 if self.shared_embeddings else width
+
+    def _draw(self, side, rng, dtype):
+        width, at = self._layout()
+        rows = np.zeros((len(side.indptr) - 1, at + width + 1), dtype)
+        rated = np.flatnonzero(side.counts())
+        for column in {0, at}:
+            rows[rated, column : column + self.n_factors] = rng.normal(
+                scale=self.init_scale, size=(len(rated), self.n_factors)
+            )
+        return rows
+
+    def _rows(self, side):
+        width, at = self._layout()
+        factors = getattr(self, f"{side}_factors_")
+        rows = np.zeros((len(factors), at + width + 1), factors.dtype)
+        rows[:, at : at + self.n_factors] = getattr(self, f"{side}_rating_factors_")
+        rows[:, : self.n_factors] = factors
+        rows[:, -1] = getattr(self, f"{side}_biases_")
+        return rows
+
+    def _name_rows(self, side, labels, rows):
+        _, at = self._layout()
+        factors = rows[:, : self.n_factors].copy()
+        own = rows[:, at : at + self.n_factors].copy() if at else factors
+        return {
+            f"{side}s_": labels,
+            f"{side}_factors_": factors,
+            f"{side}_biases_": rows[:, -1].copy(),
+            f"{side}_rating_factors_": own,
+        }
+
+    def _pose(self, ratings, rng, goes_on):
+        problem = super()._pose(ratings, rng, goes_on)
+        sizes = [3 * self.n_factors, *self.hidden_layer_sizes, 1]
+        layers = draw_layers(sizes, problem.rng, ratings.dtype)
+        if goes_on:
+            fitted = [len(weights) for weights in self.coefs_]
+            if fitted != sizes[:-1]:
+                raise ValueError(
+                    f"hidden_layer_sizes={self.hidden_layer_sizes!r}, but the fit to "
+                    f"go on from has {tuple(fitted[1:])}: set it back, or begin anew "
+                    "with warm_start=False."
+                )
+            layers = [
+                tuple(part.astype(ratings.dtype) for part in layer)
+                for layer in zip(self.coefs_, self.intercepts_, strict=True)
+            ]
+        width, _ = self._layout()
+        problem.network = lay_out(layers, self.n_factors, width)
+        problem.losses = {"joint": [], "factorization": [], "regression": []}
+        return problem
+
+    def _solve(self, problem, run, iterations):
+        width, at = self._layout()
+        dtype = problem.ratings.dtype.type
+        task = Task(
+            width,
+            at,
+            self.interaction_loss == "bpr",
+            dtype(self.factorization_weight),
+            dtype(self.regression_weight),
+            dtype(self.regularization),
+        )
+        fit_multitask(
+            problem,
+            task,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            run=run,
+            iterations=iterations,
+            validate=self._validation(problem, run.n_threads),
+        )
+
+    def _learnt(self, problem):
+        width, _ = self._layout()
+        sizes = [3 * self.n_factors, *self.hidden_layer_sizes, 1]
+        coefs, intercepts = read_layers(problem.network, sizes, self.n_factors, width)
+        return {
+            **super()._learnt(problem),
+            "coefs_": coefs,
+            "intercepts_": intercepts,
+        }
+
+    def _attributes(self, problem, iterations):
+        attributes = super()._attributes(problem, iterations)
+        curves = {name: list(curve) for name, curve in problem.losses.items()}
+        return attributes | {"loss_curve_": curves}
+
+    def _predict_from(self, learnt, pairs, n_jobs):
+        users, items = learnt["user_rating_factors_"], learnt["item_rating_factors_"]
+        n_factors, dtype = users.shape[1], users.dtype
+        layers = list(zip(learnt["coefs_"], learnt["intercepts_"], strict=True))
+        network = lay_out(layers, n_factors, -(-n_factors // LANES) * LANES)
+        mean = dtype.type(learnt["global_mean_"])
+        return score_in_blocks(
+            predict_pairs, pairs, dtype, n_jobs, users, items, network, mean
+        )
+
+    def _remedy(self):
+        return (
+            f"Lower learning_rate={self.learning_rate} or init_scale="
+            f"{self.init_scale}, or scale y down."
+        )

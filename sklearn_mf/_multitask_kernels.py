@@ -1,0 +1,673 @@
+"""Kernels of two tasks on one embedding: which items a user meets, and how they rate.
+
+A pair (u, i) of weight w, with an item j that the user has not rated, has the losses
+
+    ℓ_F = −log σ(s_ui − s_uj)  or  −log σ(s_ui) − log σ(−s_uj)
+    s_ui = u·q_i + a_u + b_i
+    ℓ_R = (r_ui − r̂_ui)²,  r̂_ui = μ + f(u, q_i, u ∘ q_i)
+
+where f is a multi-layer perceptron with rectified units. A batch of m pairs steps along
+the gradient of Σ w (λ_F ℓ_F + λ_R ℓ_R + λ (‖u‖² + ‖q_i‖²)) / m.
+
+A row of parameters of a user or an item holds the factors of s, unless they are shared
+the factors of f, and the bias of s. Factors are padded with zeros, which remain zero.
+
+The threads of a fit pass over the same batches side by side. In the first half of a
+batch they share out its chunks, of CHUNK pairs each, whose gradients they write down;
+in the second half the rows of the parameters, each of which sums up its gradients in
+order of the chunks. So the result does not depend on how many they are.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from sklearn_mf._barrier import wait
+from sklearn_mf._steps import ADAM, FAST, correct, jit, step
+from sklearn_mf._vectors import add_up, load, pick, root, store, zeros
+
+CHUNK = 64  # pairs that pass through the network together
+LANES = 16  # numbers of a vector; widths of layers are multiples of it
+TILE = 8  # rows of a tile
+OWNED = 16  # rows of a table that a thread owns before the next one's begin
+helper = njit(nogil=True, error_model="numpy", fastmath=FAST)
+
+
+class Table(NamedTuple):
+    """Parameters of the ids of a side.
+
+    Attributes
+    ----------
+    values, first, second : ndarrays of shape (n_rows, width)
+        The parameters, and the state of their optimizer.
+    powers : ndarray of shape (n_rows, 2)
+        β₁ᵗ and β₂ᵗ, where t counts the steps of each row.
+    places : int32 ndarray of shape (n_rows,)
+        All -1 outside of a batch: where in it a row comes first.
+    """
+
+    values: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    powers: np.ndarray
+    places: np.ndarray
+
+
+class Network(NamedTuple):
+    """A multi-layer perceptron with one number as its output.
+
+    Layer l has ``widths[l]`` inputs, as many as layer l - 1 has outputs, and its rows
+    of the table begin at ``tops[l]``: a row of weights for each input, then the biases.
+    The output is a layer of its own: a row of weights, and a row that its bias begins.
+
+    Attributes
+    ----------
+    widths, tops : int64 ndarrays of shape (n_layers + 1,)
+        Multiples of LANES; the last layer is the output.
+    values, first, second, powers : ndarrays of shape (n_rows, …)
+        The parameters, and the state of their optimizer, as in `Table`.
+    transposed : ndarray of shape (n_outputs, n_inputs)
+        The weights of layer l once more, its outputs from row ``bottoms[l]`` on.
+    bottoms : int64 ndarray of shape (n_layers,)
+        See above.
+    """
+
+    widths: np.ndarray
+    tops: np.ndarray
+    values: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    powers: np.ndarray
+    transposed: np.ndarray
+    bottoms: np.ndarray
+
+
+class Pairs(NamedTuple):
+    """What is learnt from.
+
+    Attributes
+    ----------
+    order : int64 ndarray of shape (n_pairs,)
+        The order in which the pairs are met.
+    draws : float64 ndarray of shape (n_pairs,)
+        Numbers in [0, 1) that choose the items that were not rated.
+    users, items : int32 ndarrays of shape (n_pairs,)
+        Rows of the tables.
+    ratings, weights : ndarrays of shape (n_pairs,)
+        Ratings less μ, and their weights.
+    indptr, indices : int64 and int32 ndarrays
+        Which items each user rated: compressed sparse rows, ascending.
+    """
+
+    order: np.ndarray
+    draws: np.ndarray
+    users: np.ndarray
+    items: np.ndarray
+    ratings: np.ndarray
+    weights: np.ndarray
+    indptr: np.ndarray
+    indices: np.ndarray
+
+
+class Task(NamedTuple):
+    """What is minimised.
+
+    Attributes
+    ----------
+    width, at : int
+        Length of the factors, padded to a multiple of LANES, and the column where those
+        that the network reads begin.
+    bpr : bool
+        Whether ℓ_F is the first of the two.
+    factorization, regression, regularization : float
+        λ_F, λ_R and λ, of the dtype of the parameters.
+    """
+
+    width: int
+    at: int
+    bpr: bool
+    factorization: float
+    regression: float
+    regularization: float
+
+
+class Batch(NamedTuple):
+    """Where the two halves of a batch meet.
+
+    Of its m-th pair, the item stands at 2 m, and the one that was not rated after it.
+
+    Attributes
+    ----------
+    users, items : int64 ndarrays of shape (size,) and (2 * size,)
+        Rows of the tables; -1 where there is none.
+    user_gradients, item_gradients : ndarrays of shape (size, …) and (2 * size, …)
+        Their gradients.
+    gradients : ndarray of shape (n_chunks, n_rows, width)
+        Gradients of the network.
+    activations, errors : ndarrays of shape (n_chunks, n_layers * CHUNK, widest)
+        Inputs of each layer and of the output, and their gradients.
+    losses : float64 ndarray of shape (n_chunks, 2)
+        Sums of w ℓ_F and w ℓ_R, over all batches.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    user_gradients: np.ndarray
+    item_gradients: np.ndarray
+    gradients: np.ndarray
+    activations: np.ndarray
+    errors: np.ndarray
+    losses: np.ndarray
+
+
+# ------------------------------------------------------------------------------- tiles
+
+
+def _tile_multiplier(transposed):
+    """Make the function that sets a tile of C to that of AB, or of AᵀB."""
+
+    @helper
+    def multiply_tile(C, row, left, A, a, top, B, b, n):
+        none = zeros(C, LANES)
+        c0, c1, c2, c3, c4, c5, c6, c7 = none, none, none, none, none, none, none, none
+        for k in range(n):
+            right = load(B, b + k, left, LANES)
+            if transposed:
+                c0 = c0 + pick(A, a + k, top) * right
+                c1 = c1 + pick(A, a + k, top + 1) * right
+                c2 = c2 + pick(A, a + k, top + 2) * right
+                c3 = c3 + pick(A, a + k, top + 3) * right
+                c4 = c4 + pick(A, a + k, top + 4) * right
+                c5 = c5 + pick(A, a + k, top + 5) * right
+                c6 = c6 + pick(A, a + k, top + 6) * right
+                c7 = c7 + pick(A, a + k, top + 7) * right
+            else:
+                c0 = c0 + pick(A, a + top, k) * right
+                c1 = c1 + pick(A, a + top + 1, k) * right
+                c2 = c2 + pick(A, a + top + 2, k) * right
+                c3 = c3 + pick(A, a + top + 3, k) * right
+                c4 = c4 + pick(A, a + top + 4, k) * right
+                c5 = c5 + pick(A, a + top + 5, k) * right
+                c6 = c6 + pick(A, a + top + 6, k) * right
+                c7 = c7 + pick(A, a + top + 7, k) * right
+        store(c0, C, row, left)
+        store(c1, C, row + 1, left)
+        store(c2, C, row + 2, left)
+        store(c3, C, row + 3, left)
+        store(c4, C, row + 4, left)
+        store(c5, C, row + 5, left)
+        store(c6, C, row + 6, left)
+        store(c7, C, row + 7, left)
+
+    return multiply_tile
+
+
+_multiply_tile = _tile_multiplier(transposed=False)
+_multiply_transposed_tile = _tile_multiplier(transposed=True)
+
+
+@helper
+def _multiply(C, c, A, a, B, b, n_rows, n_columns, n):
+    """Set rows c, … of C to AB: `n_rows` of A from a on, `n` rows of B from b on."""
+    for top in range(0, n_rows, TILE):
+        for left in range(0, n_columns, LANES):
+            _multiply_tile(C, c + top, left, A, a, top, B, b, n)
+
+
+@helper
+def _multiply_transposed(C, c, A, a, B, b, n_rows, n_columns, n):
+    """Set rows c, … of C to AᵀB: `n` rows of A from a on and of B from b on."""
+    for top in range(0, n_rows, TILE):
+        for left in range(0, n_columns, LANES):
+            _multiply_transposed_tile(C, c + top, left, A, a, top, B, b, n)
+
+
+# ------------------------------------------------------------------------- the network
+
+
+@helper
+def _feed(network, activations):
+    """Pass a chunk through the network, whose inputs are its first CHUNK rows."""
+    n_layers = len(network.bottoms)
+    for layer in range(n_layers):
+        n_inputs, n_outputs = network.widths[layer], network.widths[layer + 1]
+        top, below, above = network.tops[layer], layer * CHUNK, (layer + 1) * CHUNK
+        _multiply(
+            activations,
+            above,
+            activations,
+            below,
+            network.values,
+            top,
+            CHUNK,
+            n_outputs,
+            n_inputs,
+        )
+        zero = activations.dtype.type(0)
+        for k in range(CHUNK):
+            for f in range(n_outputs):
+                z = activations[above + k, f] + network.values[top + n_inputs, f]
+                activations[above + k, f] = zero if z < zero else z
+
+
+@helper
+def _read_out(network, activations, k):
+    """Give the output for the k-th pair of a chunk that has passed through."""
+    layer = len(network.bottoms)
+    top, row = network.tops[layer], layer * CHUNK + k
+    products = zeros(activations, LANES)
+    for f in range(0, network.widths[layer], LANES):
+        weights = load(network.values, top, f, LANES)
+        products = products + weights * load(activations, row, f, LANES)
+    return network.values[top + 1, 0] + add_up(products)
+
+
+@helper
+def _propagate_back(network, activations, errors, gradients):
+    """Find the gradients of a chunk, from those of what goes into the output.
+
+    Parameters
+    ----------
+    network : Network
+    activations : ndarray of shape ((n_layers + 1) * CHUNK, widest)
+        From `_feed`.
+    errors : ndarray of the same shape
+        Gradients of the activations; those of the output's inputs are given, and the
+        others are overwritten.
+    gradients : ndarray of shape (n_rows, width)
+        Overwritten but for the output's: gradients of the network.
+    """
+    for reverse in range(len(network.bottoms)):
+        layer = len(network.bottoms) - 1 - reverse
+        n_inputs, n_outputs = network.widths[layer], network.widths[layer + 1]
+        top, below, above = network.tops[layer], layer * CHUNK, (layer + 1) * CHUNK
+        zero = activations.dtype.type(0)
+        for f in range(n_outputs):
+            gradients[top + n_inputs, f] = 0
+        for k in range(CHUNK):
+            for f in range(n_outputs):
+                off = activations[above + k, f] <= zero
+                error = zero if off else errors[above + k, f]
+                errors[above + k, f] = error
+                gradients[top + n_inputs, f] += error
+        _multiply_transposed(
+            gradients,
+            top,
+            activations,
+            below,
+            errors,
+            above,
+            n_inputs,
+            n_outputs,
+            CHUNK,
+        )
+        _multiply(
+            errors,
+            below,
+            errors,
+            above,
+            network.transposed,
+            network.bottoms[layer],
+            CHUNK,
+            n_inputs,
+            n_outputs,
+        )
+
+
+@helper
+def _step_vector(table, row, f, gradient, rate, constants, c1, c2):
+    """Step by Adam in the LANES columns from f on, as `step` does in one."""
+    one = table.values.dtype.type(1)
+    first = constants[0] * load(table.first, row, f, LANES) + constants[1] * gradient
+    second = load(table.second, row, f, LANES)
+    second = constants[2] * second + constants[3] * gradient * gradient
+    store(first, table.first, row, f)
+    store(second, table.second, row, f)
+    change = (-rate / c1) * first / (root((one / c2) * second) + constants[4])
+    store(load(table.values, row, f, LANES) + change, table.values, row, f)
+
+
+@helper
+def _step_network(thread, n_threads, network, gradients, n_chunks, rate, constants):
+    """Step along the gradients of the chunks, added up in order."""
+    for layer in range(len(network.tops)):
+        is_output = layer == len(network.bottoms)
+        n_inputs = 1 if is_output else network.widths[layer]
+        n_outputs = network.widths[layer if is_output else layer + 1]
+        for k in range(thread, n_inputs + 1, n_threads):
+            row = network.tops[layer] + k
+            c1, c2 = correct(ADAM, network.powers, row, constants)
+            for f in range(0, n_outputs, LANES):
+                total = zeros(network.values, LANES)
+                for chunk in range(n_chunks):
+                    total = total + load(gradients[chunk], row, f, LANES)
+                _step_vector(network, row, f, total, rate, constants, c1, c2)
+            if not is_output and k < n_inputs:
+                bottom = network.bottoms[layer]
+                for f in range(n_outputs):
+                    network.transposed[bottom + f, k] = network.values[row, f]
+
+
+# --------------------------------------------------------------------------- the batch
+
+
+@helper
+def _find_unrated(indptr, indices, user, n_items, draw):
+    """Give an item that the user has not rated, all as likely; -1 if there is none."""
+    begin, end = indptr[user], indptr[user + 1]
+    n_unrated = n_items - (end - begin)
+    if n_unrated == 0:
+        return -1
+    place = min(int(draw * n_unrated), n_unrated - 1)
+    # Before indices[k] come indices[k] - k items that are not rated.
+    low, high = begin, end
+    while low < high:
+        middle = (low + high) // 2
+        if indices[middle] - (middle - begin) <= place:
+            low = middle + 1
+        else:
+            high = middle
+    return place + (low - begin)
+
+
+@helper
+def _log_loss(z):
+    """Give −log σ(z) and its derivative −σ(−z)."""
+    small = math.exp(-abs(z))
+    if z >= 0:
+        return math.log1p(small), -small / (1 + small)
+    return math.log1p(small) - z, -1 / (1 + small)
+
+
+@helper
+def _learn_ratings(chunk, start, size, pairs, users, items, network, batch, task):
+    """Write down the gradients of λ_R ℓ_R and of the penalty for a chunk of a batch.
+
+    Parameters
+    ----------
+    chunk, start, size : int
+        The chunk, and the batch: pairs `start` to `start + size` in the order.
+    pairs, users, items, network, batch, task
+        See `train_batches`.
+
+    Returns
+    -------
+    float
+        Sum of w ℓ_R.
+    """
+    width, at = task.width, task.at
+    U, Q = users.values, items.values
+    activations, errors = batch.activations[chunk], batch.errors[chunk]
+    gradients = batch.gradients[chunk]
+    begin = chunk * CHUNK
+    n = min(CHUNK, size - begin)
+    for k in range(n):
+        pair = pairs.order[start + begin + k]
+        u, i = np.int64(pairs.users[pair]), np.int64(pairs.items[pair])
+        for f in range(0, width, LANES):
+            p, q = load(U, u, at + f, LANES), load(Q, i, at + f, LANES)
+            store(p, activations, k, f)
+            store(q, activations, k, width + f)
+            store(p * q, activations, k, 2 * width + f)
+    _feed(network, activations)
+
+    layer = len(network.bottoms)
+    top, last = network.tops[layer], layer * CHUNK
+    zero = U.dtype.type(0)
+    loss = 0.0
+    for f in range(network.widths[layer]):
+        gradients[top, f] = 0
+    gradients[top + 1, 0] = 0
+    for k in range(CHUNK):
+        error = zero  # where a chunk has fewer pairs
+        if k < n:
+            pair = pairs.order[start + begin + k]
+            weight = pairs.weights[pair]
+            residual = _read_out(network, activations, k) - pairs.ratings[pair]
+            loss += weight * residual * residual
+            share = task.regression * weight / U.dtype.type(size)
+            error = share * (residual + residual)
+        gradients[top + 1, 0] += error
+        for f in range(0, network.widths[layer], LANES):
+            total = load(gradients, top, f, LANES)
+            store(
+                total + error * load(activations, last + k, f, LANES), gradients, top, f
+            )
+            store(error * load(network.values, top, f, LANES), errors, last + k, f)
+    _propagate_back(network, activations, errors, gradients)
+
+    user_gradients, item_gradients = batch.user_gradients, batch.item_gradients
+    for k in range(n):
+        pair = pairs.order[start + begin + k]
+        u, i = np.int64(pairs.users[pair]), np.int64(pairs.items[pair])
+        m = begin + k
+        penalty = task.regularization * pairs.weights[pair] / U.dtype.type(size)
+        penalty += penalty
+        for f in range(0, U.shape[1] - 1, LANES):
+            store(penalty * load(U, u, f, LANES), user_gradients, m, f)
+            store(penalty * load(Q, i, f, LANES), item_gradients, 2 * m, f)
+        for f in range(0, width, LANES):
+            both = load(errors, k, 2 * width + f, LANES)
+            total = load(user_gradients, m, at + f, LANES) + load(errors, k, f, LANES)
+            total = total + both * load(Q, i, at + f, LANES)
+            store(total, user_gradients, m, at + f)
+            total = load(item_gradients, 2 * m, at + f, LANES)
+            total = total + load(errors, k, width + f, LANES)
+            total = total + both * load(U, u, at + f, LANES)
+            store(total, item_gradients, 2 * m, at + f)
+    return loss
+
+
+@helper
+def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
+    """Add the gradients of λ_F ℓ_F for a chunk of a batch; give the sum of w ℓ_F."""
+    width, bias = task.width, users.values.shape[1] - 1
+    U, Q = users.values, items.values
+    user_gradients, item_gradients = batch.user_gradients, batch.item_gradients
+    begin = chunk * CHUNK
+    total = 0.0
+    for m in range(begin, min(begin + CHUNK, size)):
+        pair = pairs.order[start + m]
+        u, i = np.int64(pairs.users[pair]), np.int64(pairs.items[pair])
+        draw = pairs.draws[start + m]
+        j = _find_unrated(pairs.indptr, pairs.indices, u, len(Q), draw)
+        batch.users[m], batch.items[2 * m], batch.items[2 * m + 1] = u, i, j
+        user_gradients[m, bias] = item_gradients[2 * m, bias] = 0
+        if j < 0:
+            continue
+        products, others = zeros(U, LANES), zeros(U, LANES)
+        for f in range(0, width, LANES):
+            p = load(U, u, f, LANES)
+            products = products + p * load(Q, i, f, LANES)
+            others = others + p * load(Q, j, f, LANES)
+        score = add_up(products) + U[u, bias] + Q[i, bias]
+        other = add_up(others) + U[u, bias] + Q[j, bias]
+        if task.bpr:
+            loss, slope = _log_loss(score - other)
+            other_slope = -slope
+        else:
+            loss, slope = _log_loss(score)
+            other_loss, other_slope = _log_loss(-other)
+            loss, other_slope = loss + other_loss, -other_slope
+        weight = pairs.weights[pair]
+        total += weight * loss
+        share = task.factorization * weight / U.dtype.type(size)
+        g, h = share * U.dtype.type(slope), share * U.dtype.type(other_slope)
+        for f in range(0, width, LANES):
+            p = load(U, u, f, LANES)
+            sum_user = load(user_gradients, m, f, LANES) + g * load(Q, i, f, LANES)
+            sum_user = sum_user + h * load(Q, j, f, LANES)
+            store(sum_user, user_gradients, m, f)
+            sum_item = load(item_gradients, 2 * m, f, LANES) + g * p
+            store(sum_item, item_gradients, 2 * m, f)
+            store(h * p, item_gradients, 2 * m + 1, f)
+        for f in range(width, bias, LANES):
+            store(zeros(U, LANES), item_gradients, 2 * m + 1, f)
+        user_gradients[m, bias] = g + h
+        item_gradients[2 * m, bias] = g
+        item_gradients[2 * m + 1, bias] = h
+    return total
+
+
+@helper
+def _step_rows(thread, n_threads, table, codes, gradients, n, rate, constants):
+    """Step along the gradients of rows, those of the same row summed up in order."""
+    for m in range(n):
+        row = codes[m]
+        if row < 0 or row // OWNED % n_threads != thread:
+            continue
+        first = np.int64(table.places[row])
+        if first < 0:
+            table.places[row] = m
+        else:
+            for f in range(gradients.shape[1]):
+                gradients[first, f] += gradients[m, f]
+    for m in range(n):
+        row = codes[m]
+        if row < 0 or row // OWNED % n_threads != thread or table.places[row] != m:
+            continue
+        table.places[row] = -1
+        c1, c2 = correct(ADAM, table.powers, row, constants)
+        bias = gradients.shape[1] - 1
+        for f in range(0, bias, LANES):
+            gradient = load(gradients, m, f, LANES)
+            _step_vector(table, row, f, gradient, rate, constants, c1, c2)
+        table.values[row, bias] = step(
+            ADAM,
+            table.values[row, bias],
+            gradients[m, bias],
+            rate,
+            table.first,
+            table.second,
+            row,
+            bias,
+            constants,
+            c1,
+            c2,
+        )
+
+
+@jit
+def train_batches(
+    thread,
+    n_threads,
+    first_batch,
+    last_batch,
+    batch_size,
+    barrier,
+    pairs,
+    users,
+    items,
+    network,
+    batch,
+    task,
+    rate,
+    constants,
+):
+    """Step along the gradients of batches, as one of threads that all do the same.
+
+    Parameters
+    ----------
+    thread, n_threads : int
+        Which of the threads this is.
+    first_batch, last_batch, batch_size : int
+        The batches to pass over, and the pairs of each; the last may have fewer.
+    barrier : int64 ndarray
+        From `make_barrier`: where the threads wait for one another.
+    pairs : Pairs
+        What is learnt from.
+    users, items : Table
+        Changed in place.
+    network : Network
+        Changed in place.
+    batch : Batch
+        Overwritten; its losses are added to.
+    task : Task
+        What is minimised.
+    rate : float
+        The learning rate.
+    constants : tuple of 5 floats
+        See `step`.
+    """
+    for number in range(first_batch, last_batch):
+        start = number * batch_size
+        size = min(batch_size, len(pairs.order) - start)
+        n_chunks = (size + CHUNK - 1) // CHUNK
+        for chunk in range(thread, n_chunks, n_threads):
+            loss = _learn_ratings(
+                chunk, start, size, pairs, users, items, network, batch, task
+            )
+            batch.losses[chunk, 1] += loss
+            loss = _learn_interactions(
+                chunk, start, size, pairs, users, items, batch, task
+            )
+            batch.losses[chunk, 0] += loss
+        if not wait(barrier, n_threads):
+            return
+        _step_rows(
+            thread,
+            n_threads,
+            users,
+            batch.users,
+            batch.user_gradients,
+            size,
+            rate,
+            constants,
+        )
+        _step_rows(
+            thread,
+            n_threads,
+            items,
+            batch.items,
+            batch.item_gradients,
+            2 * size,
+            rate,
+            constants,
+        )
+        _step_network(
+            thread, n_threads, network, batch.gradients, n_chunks, rate, constants
+        )
+        if not wait(barrier, n_threads):
+            return
+
+
+# ------------------------------------------------------------------------- predictions
+
+
+@jit
+def predict_pairs(start, stop, users, items, U, Q, network, mean, predictions):
+    """Predict the ratings of the pairs start to stop.
+
+    Parameters
+    ----------
+    start, stop : int
+        The pairs.
+    users, items : int32 ndarrays of shape (n_pairs,)
+        Rows of the factors; -1 stands for an unseen id, whose factors are zero.
+    U, Q : ndarrays of shape (n_rows, n_factors)
+        Factors that the network reads.
+    network : Network
+        What makes ratings of them.
+    mean : float
+        The constant μ.
+    predictions : ndarray of shape (n_pairs,)
+        Entries start to stop are overwritten.
+    """
+    width, zero = network.widths[0] // 3, U.dtype.type(0)
+    height = (len(network.bottoms) + 1) * CHUNK
+    activations = np.zeros((height, np.max(network.widths)), U.dtype)
+    for begin in range(start, stop, CHUNK):
+        n = min(CHUNK, stop - begin)
+        for k in range(n):
+            u, i = np.int64(users[begin + k]), np.int64(items[begin + k])
+            for f in range(U.shape[1]):
+                p = U[u, f] if u >= 0 else zero
+                q = Q[i, f] if i >= 0 else zero
+                activations[k, f] = p
+                activations[k, width + f] = q
+                activations[k, 2 * width + f] = p * q
+        _feed(network, activations)
+        for k in range(n):
+            predictions[begin + k] = mean + _read_out(network, activations, k)
