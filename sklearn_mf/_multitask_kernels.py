@@ -32,7 +32,9 @@ CHUNK = 64  # pairs that pass through the network together
 LANES = 16  # numbers of a vector; widths of layers are multiples of it
 TILE = 8  # rows of a tile
 OWNED = 16  # rows of a table that a thread owns before the next one's begin
-helper = njit(nogil=True, error_model="numpy", fastmath=FAST)
+# A helper that stays a function of its own rounds in one way where it has just been
+# compiled, and in another where a kernel comes from numba's cache.
+helper = njit(nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
 
 
 class Table(NamedTuple):
