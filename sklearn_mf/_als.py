@@ -1,7 +1,9 @@
 """Alternating least squares: its estimator."""
 
 from numbers import Integral, Real
+from typing import Literal
 
+import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._alternation import fit_als
@@ -19,11 +21,11 @@ ALTERNATING_CONSTRAINTS = {
 class ALSFactorizer(FoldInMixin, BaseFactorizer):
     """Matrix factorisation by alternating least squares.
 
-    The prediction for user u and item i is
+    The prediction for user u and item i is::
 
         r̂(u,i) = μ + p_u · q_i
 
-    with factors p_u and q_i of length `n_factors` that minimise
+    with factors p_u and q_i of length `n_factors` that minimise::
 
         Σ_{(u,i) observed} w_ui (r_ui − r̂_ui)² + α₀ Σ_{(u,i) not observed} r̂_ui²
           + λ (Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²)
@@ -167,6 +169,8 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
     0.8
     """
 
+    loss_curve_: list[float]
+
     _parameter_constraints: dict = {
         **BaseFactorizer._parameter_constraints,
         "regularization": [Interval(Real, 0, None, closed="left")],
@@ -177,26 +181,26 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
 
     def __init__(
         self,
-        n_factors=20,
+        n_factors: int = 20,
         *,
-        solver="cholesky",
-        cg_steps=3,
-        regularization=0.12,
-        weighted_regularization=True,
-        unobserved_weight=0.0,
-        non_negative=False,
-        fit_intercept=True,
-        max_iter=200,
-        tol=1e-3,
-        init_scale=0.05,
-        clip=True,
-        warm_start=False,
-        user_column=0,
-        item_column=1,
-        n_jobs=None,
-        random_state=None,
-        verbose=False,
-    ):
+        solver: Literal["cholesky", "cg"] = "cholesky",
+        cg_steps: int = 3,
+        regularization: float = 0.12,
+        weighted_regularization: bool = True,
+        unobserved_weight: float = 0.0,
+        non_negative: bool = False,
+        fit_intercept: bool = True,
+        max_iter: int = 200,
+        tol: float | None = 1e-3,
+        init_scale: float = 0.05,
+        clip: bool = True,
+        warm_start: bool = False,
+        user_column: int | str = 0,
+        item_column: int | str = 1,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+    ) -> None:
         self.n_factors = n_factors
         self.solver = solver
         self.cg_steps = cg_steps

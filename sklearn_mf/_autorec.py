@@ -2,10 +2,11 @@
 
 import copy
 from numbers import Integral, Real
+from typing import Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import expit
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._autorec_kernels import IDENTITY, SIGMOID, SIGMOID_LOG_LOSS
@@ -15,6 +16,7 @@ from sklearn_mf._labels import locate
 from sklearn_mf._network import Network, feed, fit_network, orient
 from sklearn_mf._ratings import read_ratings
 from sklearn_mf._threads import count_threads, thread_pool
+from sklearn_mf._typing import SparseMatrix, TableLike, fit_context
 
 
 class AutoRec(EarlyStoppingMixin, BaseFactorizer):
@@ -22,14 +24,14 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
 
     A row is an item, or with ``axis="user"`` a user; the other side are the columns.
     The network reads the ratings r_rc of a row, less their mean, and writes a
-    prediction for every column [1]_:
+    prediction for every column [1]_::
 
         h_r = g(a + Σ_{c rated by r} (r_rc − r̄) v_c),   r̂(r,c) = f(μ + b_c + w_c · h_r)
 
     where g is `activation`, f is `output_activation`, r̄ the weighted mean of the
     ratings and μ the score that f turns into r̄ (without `fit_intercept` μ = 0 and
     r̄ = f(0)). The weights v and w, of length `n_factors`, and the biases a and b
-    minimise
+    minimise::
 
         Σ_{(u,i) observed} w_ui ℓ(r_ui, r̂_ui) + λ Σ_c n_c (‖v_c‖² + ‖w_c‖²)
 
@@ -194,6 +196,12 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
     True
     """
 
+    encoder_weights_: npt.NDArray[np.floating]
+    encoder_biases_: npt.NDArray[np.floating]
+    axis_: Literal["item", "user"]
+    seen_ratings_: npt.NDArray[np.floating]
+    loss_curve_: list[float]
+
     _biased = True
 
     _parameter_constraints: dict = {
@@ -212,32 +220,32 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
 
     def __init__(
         self,
-        n_factors=50,
+        n_factors: int = 50,
         *,
-        axis="item",
-        activation="sigmoid",
-        output_activation=None,
-        loss="squared_error",
-        regularization=0.2,
-        weighted_regularization=True,
-        fit_intercept=True,
-        optimizer="adam",
-        learning_rate=0.002,
-        batch_size=64,
-        max_iter=200,
-        tol=1e-3,
-        n_iter_no_change=3,
-        early_stopping=False,
-        validation_fraction=0.1,
-        init_scale=0.01,
-        clip=True,
-        warm_start=False,
-        user_column=0,
-        item_column=1,
-        n_jobs=None,
-        random_state=None,
-        verbose=False,
-    ):
+        axis: Literal["item", "user"] = "item",
+        activation: Literal["sigmoid", "identity"] = "sigmoid",
+        output_activation: Literal["identity", "sigmoid"] | None = None,
+        loss: Literal["squared_error", "log_loss"] = "squared_error",
+        regularization: float = 0.2,
+        weighted_regularization: bool = True,
+        fit_intercept: bool = True,
+        optimizer: Literal["adam", "sgd"] = "adam",
+        learning_rate: float = 0.002,
+        batch_size: int = 64,
+        max_iter: int = 200,
+        tol: float | None = 1e-3,
+        n_iter_no_change: int = 3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        init_scale: float = 0.01,
+        clip: bool = True,
+        warm_start: bool = False,
+        user_column: int | str = 0,
+        item_column: int | str = 1,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+    ) -> None:
         self.n_factors = n_factors
         self.axis = axis
         self.activation = activation
@@ -353,8 +361,13 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
             **self._seen(network.seen),
         }
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None):
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: TableLike | SparseMatrix,
+        y: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Feed more ratings to the network, which stays as it is.
 
         On an estimator that is not fitted, this is `fit`. Later, each row of X, be it

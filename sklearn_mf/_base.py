@@ -2,14 +2,17 @@
 
 import copy
 import functools
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
-from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.metrics import root_mean_squared_error
@@ -32,6 +35,7 @@ from sklearn_mf._ratings import (
 )
 from sklearn_mf._scoring_kernels import score_pairs
 from sklearn_mf._threads import count_threads, thread_pool
+from sklearn_mf._typing import SparseMatrix, TableLike, fit_context
 from sklearn_mf._version import __version__
 
 HEADER = ("n_features_in_", "feature_names_in_")  # what fit remembers of X's columns
@@ -131,10 +135,15 @@ class BaseFactorizer(
     A subclass gives its parameters and `_solve`, which runs its solver.
     """
 
+    rating_range_: tuple[float, float]
+    global_mean_: float
+    n_iter_: int
+    n_features_in_: int
+    feature_names_in_: npt.NDArray[np.object_]
+
     _biased = False  # whether the model has biases
     _logistic = False  # whether it predicts probabilities, under log loss
     _unobserved_weight = 0  # the weight of pairs without a rating
-    _patience = 1  # iterations in a row without progress that end a fit
 
     _parameter_constraints: dict = {
         "n_factors": [Interval(Integral, 1, None, closed="left")],
@@ -155,8 +164,13 @@ class BaseFactorizer(
         "verbose": ["verbose"],
     }
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: TableLike | SparseMatrix,
+        y: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Learn the factors from ratings.
 
         Parameters
@@ -196,7 +210,7 @@ class BaseFactorizer(
         context = self._init_callback_context(max_subtasks=self.max_iter)
         data, view = self._for_callbacks(header, X, y, sample_weight)
         context.call_on_fit_task_begin(estimator=self, **data)
-        iterations = Iterations(
+        iterations: Iterations = Iterations(
             self,
             context,
             data,
@@ -211,6 +225,11 @@ class BaseFactorizer(
             estimator=self, reconstruction_attributes=view, **data
         )
         return self
+
+    @property
+    def _patience(self):
+        """Iterations in a row without progress that end a fit."""
+        return 1
 
     def _check_options(self):
         """Raise where parameters do not go together."""
@@ -365,7 +384,7 @@ class BaseFactorizer(
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         return {"X": X, "y": y, "metadata": metadata}, view
 
-    def predict(self, X):
+    def predict(self, X: TableLike) -> npt.NDArray[np.floating]:
         """Predict the rating of each pair.
 
         Parameters
@@ -387,7 +406,7 @@ class BaseFactorizer(
         """
         return self._predict(self._read_pairs(X))
 
-    def transform(self, X):
+    def transform(self, X: TableLike) -> npt.NDArray[np.floating]:
         """Give the factors of the user and of the item of each pair.
 
         Parameters
@@ -409,7 +428,9 @@ class BaseFactorizer(
         out[seen, n_factors:] = self.item_factors_[pairs.items[seen]]
         return out
 
-    def score(self, X, y, sample_weight=None):
+    def score(
+        self, X: TableLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> float:
         """Give the negative root mean squared error of the predictions.
 
         Parameters
@@ -445,7 +466,7 @@ class BaseFactorizer(
             y, self._predict(pairs), sample_weight=sample_weight
         )
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Save the fitted model to a file of data, which `sklearn_mf.load` reads.
 
         The file is NumPy's .npz: arrays, and JSON for all else. Nothing in it is run
@@ -477,7 +498,9 @@ class BaseFactorizer(
 
         save_model(self, path)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(
+        self, input_features: npt.ArrayLike | None = None
+    ) -> npt.NDArray[np.object_]:
         """Name the columns that `transform` gives.
 
         Parameters

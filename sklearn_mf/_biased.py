@@ -1,7 +1,9 @@
 """The biased model: users and items have a level of their own."""
 
 from numbers import Integral, Real
+from typing import Literal
 
+import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._als import ALTERNATING_CONSTRAINTS
@@ -15,11 +17,11 @@ from sklearn_mf._sgd import StochasticFactorizer
 class BiasedMF(FoldInMixin, StochasticFactorizer):
     """Matrix factorisation with biases of users and items.
 
-    The prediction for user u and item i is
+    The prediction for user u and item i is::
 
         r̂(u,i) = μ + b_u + b_i + p_u · q_i
 
-    with biases b and factors p_u and q_i of length `n_factors` that minimise
+    with biases b and factors p_u and q_i of length `n_factors` that minimise::
 
         Σ_{(u,i) observed} w_ui (r_ui − r̂_ui)² + α₀ Σ_{(u,i) not observed} r̂_ui²
           + λ (Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²) + λ_b (Σ_u c_u b_u² + Σ_i c_i b_i²)
@@ -236,44 +238,46 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
 
     def __init__(
         self,
-        n_factors=20,
+        n_factors: int = 20,
         *,
-        solver="sgd",
-        cg_steps=3,
-        regularization=0.12,
-        bias_regularization=None,
-        weighted_regularization=True,
-        unobserved_weight=0.0,
-        non_negative=False,
-        fit_intercept=True,
-        loss="squared_error",
-        optimizer="adagrad",
-        learning_rate=0.05,
-        bias_learning_rate=None,
-        learning_rate_schedule="constant",
-        decay=0.95,
-        power_t=0.5,
-        momentum=0.0,
-        nesterov=False,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        batch_size=1,
-        shuffle=True,
-        max_iter=200,
-        tol=1e-3,
-        n_iter_no_change=3,
-        early_stopping=False,
-        validation_fraction=0.1,
-        init_scale=0.05,
-        clip=True,
-        warm_start=False,
-        user_column=0,
-        item_column=1,
-        n_jobs=None,
-        random_state=None,
-        verbose=False,
-    ):
+        solver: Literal["sgd", "als", "als-cg"] = "sgd",
+        cg_steps: int = 3,
+        regularization: float = 0.12,
+        bias_regularization: float | None = None,
+        weighted_regularization: bool = True,
+        unobserved_weight: float = 0.0,
+        non_negative: bool = False,
+        fit_intercept: bool = True,
+        loss: Literal["squared_error", "log_loss"] = "squared_error",
+        optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
+        learning_rate: float = 0.05,
+        bias_learning_rate: float | None = None,
+        learning_rate_schedule: Literal[
+            "constant", "exponential", "invscaling"
+        ] = "constant",
+        decay: float = 0.95,
+        power_t: float = 0.5,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        batch_size: int = 1,
+        shuffle: bool = True,
+        max_iter: int = 200,
+        tol: float | None = 1e-3,
+        n_iter_no_change: int = 3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        init_scale: float = 0.05,
+        clip: bool = True,
+        warm_start: bool = False,
+        user_column: int | str = 0,
+        item_column: int | str = 1,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+    ) -> None:
         self.n_factors = n_factors
         self.solver = solver
         self.cg_steps = cg_steps

@@ -7,10 +7,10 @@ import numpy as np
 
 from sklearn_mf import _sgd_kernels as kernels
 from sklearn_mf._steps import OPTIMIZERS
+from sklearn_mf._threads import CACHE_LINE, make_aligned
 
 MAX_GRID = 32  # blocks on a side of the grid
 BLOCK_RATINGS = 2**12  # the fewest ratings that a block should have
-CACHE_LINE = 64  # bytes
 BLOCK_BATCHES = 16  # the fewest batches that a block should have
 
 
@@ -211,10 +211,7 @@ class Rows:
 
     def _take(self, rows, width):
         """Copy rows into the layout of the kernels, aligned to cache lines."""
-        n_bytes = len(rows) * width * rows.itemsize
-        raw = np.zeros(n_bytes + CACHE_LINE, dtype=np.uint8)
-        begin = -raw.ctypes.data % CACHE_LINE
-        taken = raw[begin : begin + n_bytes].view(rows.dtype).reshape(len(rows), width)
+        taken = make_aligned((len(rows), width), rows.dtype)
         if width:
             taken[:, self.columns] = rows[self.order]
         return taken

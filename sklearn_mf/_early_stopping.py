@@ -12,6 +12,9 @@ from sklearn_mf._ratings import hold_out
 class EarlyStoppingMixin:
     """Holds ratings out of the fit, and says how well they are predicted."""
 
+    best_iter_: int
+    validation_scores_: list[float] | None
+
     _parameter_constraints: dict = {
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],

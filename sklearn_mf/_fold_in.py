@@ -1,14 +1,17 @@
 """Fold-in: rows for new ids, in closed form against the other side held fixed."""
 
 import copy
+from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mf._alternation import solve_side
 from sklearn_mf._labels import locate
 from sklearn_mf._ratings import read_ratings
 from sklearn_mf._threads import count_threads, thread_pool
+from sklearn_mf._typing import SparseMatrix, TableLike
 
 
 class FoldInMixin:
@@ -17,7 +20,12 @@ class FoldInMixin:
     The estimator gives its `_objective`, which must have a closed solution.
     """
 
-    def fold_in_users(self, X, y=None, sample_weight=None):
+    def fold_in_users(
+        self,
+        X: TableLike | SparseMatrix,
+        y: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Learn users from their ratings alone, without a fit.
 
         The parameters of each user of X become the exact minimum of the objective over
@@ -48,7 +56,12 @@ class FoldInMixin:
         """
         return self._fold_in("user", "item", X, y, sample_weight)
 
-    def fold_in_items(self, X, y=None, sample_weight=None):
+    def fold_in_items(
+        self,
+        X: TableLike | SparseMatrix,
+        y: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Learn items from their ratings alone, without a fit.
 
         This is `fold_in_users` with the roles exchanged.

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from numbers import Integral, Real
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -19,9 +19,10 @@ import numpy as np
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
 from sklearn.utils._optional_dependencies import check_pandas_support
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._text import read_table
+from sklearn_mf._typing import validate_params
 
 MOVIELENS_URL = "https://files.grouplens.org/datasets/movielens/"
 TIMEOUT = 60  # seconds without a byte
@@ -152,6 +153,32 @@ https://doi.org/10.1145/2827872
 """
 
 
+@overload
+def fetch_movielens(
+    variant: Literal["latest-small", "100k", "1m", "10m", "25m", "32m"] = ...,
+    *,
+    data_home: str | os.PathLike[str] | None = ...,
+    download_if_missing: bool = ...,
+    return_X_y: Literal[False] = ...,
+    as_frame: bool | Literal["auto"] = ...,
+    n_retries: int = ...,
+    delay: float = ...,
+) -> Bunch: ...
+
+
+@overload
+def fetch_movielens(
+    variant: Literal["latest-small", "100k", "1m", "10m", "25m", "32m"] = ...,
+    *,
+    data_home: str | os.PathLike[str] | None = ...,
+    download_if_missing: bool = ...,
+    return_X_y: Literal[True],
+    as_frame: bool | Literal["auto"] = ...,
+    n_retries: int = ...,
+    delay: float = ...,
+) -> tuple[Any, Any]: ...
+
+
 @validate_params(
     {
         "variant": [StrOptions(set(_VARIANTS))],
@@ -165,15 +192,17 @@ https://doi.org/10.1145/2827872
     prefer_skip_nested_validation=True,
 )
 def fetch_movielens(
-    variant="latest-small",
+    variant: Literal[
+        "latest-small", "100k", "1m", "10m", "25m", "32m"
+    ] = "latest-small",
     *,
-    data_home=None,
-    download_if_missing=True,
-    return_X_y=False,
-    as_frame="auto",
-    n_retries=3,
-    delay=1.0,
-):
+    data_home: str | os.PathLike[str] | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+    as_frame: bool | Literal["auto"] = "auto",
+    n_retries: int = 3,
+    delay: float = 1.0,
+) -> Bunch | tuple[Any, Any]:
     """Load a MovieLens data set, from the web at first.
 
     ==============  ==========  =======  ======  =========  ========
@@ -277,9 +306,8 @@ def fetch_movielens(
     """
     if as_frame == "auto":
         as_frame = importlib.util.find_spec("pandas") is not None
-    pd = (
-        check_pandas_support("fetch_movielens with as_frame=True") if as_frame else None
-    )
+    if as_frame:
+        pd = check_pandas_support("fetch_movielens with as_frame=True")
     folder = Path(get_data_home(data_home)) / "movielens"
     path = folder / f"ml-{variant}.zip"
     if not path.exists():

@@ -1,10 +1,13 @@
 """Two tasks on one embedding: which items users meet, and how they rate them."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from numbers import Integral, Real
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._barrier import abandon_on_error, make_barrier
@@ -21,6 +24,8 @@ from sklearn_mf._multitask_kernels import (
     predict_pairs,
     train_batches,
 )
+from sklearn_mf._threads import make_aligned
+from sklearn_mf._typing import TableLike
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # of Adam
 TURN = 256  # batches that pass before an interrupt is seen
@@ -75,15 +80,16 @@ def lay_out(layers, n_factors, width):
     layers = [(parts.reshape(3 * width, -1), biases), *others]
     widths = np.array([-(-len(weights) // LANES) * LANES for weights, _ in layers])
     heights = np.append(widths[:-1] + 1, 2)
-    values = np.zeros((heights.sum(), widths.max()), weights.dtype)
+    shape, dtype = (heights.sum(), widths.max()), weights.dtype
+    values, first, second = (make_aligned(shape, dtype) for _ in range(3))
     network = Network(
         widths=widths,
         tops=np.cumsum(heights) - heights,
         values=values,
-        first=np.zeros_like(values),
-        second=np.zeros_like(values),
-        powers=np.ones((len(values), 2), values.dtype),
-        transposed=np.zeros((widths[1:].sum(), widths.max()), values.dtype),
+        first=first,
+        second=second,
+        powers=np.ones((len(values), 2), dtype),
+        transposed=make_aligned((widths[1:].sum(), widths.max()), dtype),
         bottoms=np.cumsum(widths[1:]) - widths[1:],
     )
     for at, (weights, biases) in enumerate(layers):
@@ -122,13 +128,11 @@ def read_layers(network, sizes, n_factors, width):
 
 def make_table(values):
     """Give the parameters of a side with the state of an optimizer that begins."""
-    return Table(
-        values,
-        np.zeros_like(values),
-        np.zeros_like(values),
-        np.ones((len(values), 2), values.dtype),
-        np.full(len(values), -1, np.int32),
-    )
+    state = [make_aligned(values.shape, values.dtype) for _ in range(2)]
+    powers = make_aligned((len(values), 2), values.dtype)
+    places = make_aligned(values.shape[:1], np.int32)
+    powers[:], places[:] = 1, -1
+    return Table(values, *state, powers, places)
 
 
 def make_batch(size, users, network):
@@ -137,15 +141,23 @@ def make_batch(size, users, network):
     layers = n_chunks, len(network.tops) * CHUNK, network.widths.max()
     dtype = users.values.dtype
     return Batch(
-        users=np.zeros(size, np.int64),
-        items=np.zeros(2 * size, np.int64),
-        user_gradients=np.zeros((size, width), dtype),
-        item_gradients=np.zeros((2 * size, width), dtype),
-        gradients=np.zeros((n_chunks, *network.values.shape), dtype),
-        activations=np.zeros(layers, dtype),
-        errors=np.zeros(layers, dtype),
-        losses=np.zeros((n_chunks, 2)),
+        users=make_aligned((size,), np.int64),
+        items=make_aligned((2 * size,), np.int64),
+        user_gradients=make_aligned((size, width), dtype),
+        item_gradients=make_aligned((2 * size, width), dtype),
+        gradients=make_aligned((n_chunks, *network.values.shape), dtype),
+        activations=make_aligned(layers, dtype),
+        errors=make_aligned(layers, dtype),
+        losses=make_aligned((n_chunks, 8), np.float64),
     )
+
+
+def sort_within(order, size):
+    """Sort each batch of an order."""
+    whole = len(order) - len(order) % size
+    order[:whole].reshape(-1, size).sort(axis=1)
+    order[whole:].sort()
+    return order
 
 
 class Pace:
@@ -225,7 +237,7 @@ def fit_multitask(
 
     best = None
     for _ in iterations:
-        pairs.order[:] = rng.permutation(n_pairs)
+        pairs.order[:] = sort_within(rng.permutation(n_pairs), batch_size)
         pairs.draws[:] = rng.uniform(size=n_pairs)
         batch.losses[:] = 0
         for first in range(0, n_batches, TURN):
@@ -249,7 +261,7 @@ def fit_multitask(
                     tuple(map(dtype, constants)),
                 )
             pace.note(n_threads, (perf_counter() - begin) / (last - first))
-        factorization, regression = batch.losses.sum(axis=0) / total
+        factorization, regression = batch.losses[:, :2].sum(axis=0) / total
         joint = task.factorization * factorization + task.regression * regression
         joint += task.regularization * penalty() / total
         losses = joint, factorization, regression
@@ -268,7 +280,7 @@ def fit_multitask(
 class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     """Which items a user meets, and how the user rates them: two tasks, one embedding.
 
-    The probability that user u meets item i, and the rating if so, are
+    The probability that user u meets item i, and the rating if so, are::
 
         p(u,i) = σ(s(u,i)),  s(u,i) = p_u · q_i + b_u + b_i
         r̂(u,i) = μ + f(p'_u, q'_i, p'_u ∘ q'_i)
@@ -276,7 +288,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     with factors p and q of length `n_factors`, biases b, and a multi-layer perceptron f
     with rectified hidden units that reads the same factors, p' = p and q' = q, or with
     ``shared_embeddings=False`` factors of its own. They minimise the mean over the
-    ratings, with weights w (one each by default), of
+    ratings, with weights w (one each by default), of::
 
         λ_F ℓ_F(u,i,j) + λ_R (r_ui − r̂_ui)² + λ (‖p_u‖² + ‖q_i‖² + ‖p'_u‖² + ‖q'_i‖²)
 
@@ -435,6 +447,12 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     (2, 3)
     """
 
+    user_rating_factors_: npt.NDArray[np.floating]
+    item_rating_factors_: npt.NDArray[np.floating]
+    coefs_: list[npt.NDArray[np.floating]]
+    intercepts_: list[npt.NDArray[np.floating]]
+    loss_curve_: dict[str, list[float]]
+
     _biased = True
 
     _parameter_constraints: dict = {
@@ -452,31 +470,31 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
 
     def __init__(
         self,
-        n_factors=32,
+        n_factors: int = 32,
         *,
-        hidden_layer_sizes=(64,),
-        shared_embeddings=True,
-        interaction_loss="bpr",
-        factorization_weight=0.99,
-        regression_weight=0.01,
-        regularization=0.01,
-        fit_intercept=True,
-        learning_rate=0.001,
-        batch_size=256,
-        max_iter=200,
-        tol=1e-3,
-        n_iter_no_change=3,
-        early_stopping=False,
-        validation_fraction=0.1,
-        init_scale=0.05,
-        clip=True,
-        warm_start=False,
-        user_column=0,
-        item_column=1,
-        n_jobs=None,
-        random_state=None,
-        verbose=False,
-    ):
+        hidden_layer_sizes: Sequence[int] = (64,),
+        shared_embeddings: bool = True,
+        interaction_loss: Literal["bpr", "logistic"] = "bpr",
+        factorization_weight: float = 0.99,
+        regression_weight: float = 0.01,
+        regularization: float = 0.01,
+        fit_intercept: bool = True,
+        learning_rate: float = 0.001,
+        batch_size: int = 256,
+        max_iter: int = 200,
+        tol: float | None = 1e-3,
+        n_iter_no_change: int = 3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        init_scale: float = 0.05,
+        clip: bool = True,
+        warm_start: bool = False,
+        user_column: int | str = 0,
+        item_column: int | str = 1,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+    ) -> None:
         self.n_factors = n_factors
         self.hidden_layer_sizes = hidden_layer_sizes
         self.shared_embeddings = shared_embeddings
@@ -501,7 +519,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         self.random_state = random_state
         self.verbose = verbose
 
-    def predict_interaction(self, X):
+    def predict_interaction(self, X: TableLike) -> npt.NDArray[np.floating]:
         """Predict the probability that a user meets an item.
 
         Parameters
@@ -551,7 +569,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
 
     def _draw(self, side, rng, dtype):
         width, at = self._layout()
-        rows = np.zeros((len(side.indptr) - 1, at + width + 1), dtype)
+        rows = make_aligned((len(side.indptr) - 1, at + width + 1), dtype)
         rated = np.flatnonzero(side.counts())
         for column in {0, at}:
             rows[rated, column : column + self.n_factors] = rng.normal(

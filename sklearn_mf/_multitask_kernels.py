@@ -31,7 +31,7 @@ from sklearn_mf._vectors import add_up, load, pick, root, store, zeros
 CHUNK = 64  # pairs that pass through the network together
 LANES = 16  # numbers of a vector; widths of layers are multiples of it
 TILE = 8  # rows of a tile
-OWNED = 16  # rows of a table that a thread owns before the next one's begin
+OWNED = 16  # rows that a thread owns before another's begin: whole cache lines
 # A helper that stays a function of its own rounds in one way where it has just been
 # compiled, and in another where a kernel comes from numba's cache.
 helper = njit(nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
@@ -92,7 +92,8 @@ class Pairs(NamedTuple):
     Attributes
     ----------
     order : int64 ndarray of shape (n_pairs,)
-        The order in which the pairs are met.
+        The order in which the pairs are met, ascending within each batch, and with
+        them its users: so the parameters of a user mostly stay with one thread.
     draws : float64 ndarray of shape (n_pairs,)
         Numbers in [0, 1) that choose the items that were not rated.
     users, items : int32 ndarrays of shape (n_pairs,)
@@ -150,8 +151,8 @@ class Batch(NamedTuple):
         Gradients of the network.
     activations, errors : ndarrays of shape (n_chunks, n_layers * CHUNK, widest)
         Inputs of each layer and of the output, and their gradients.
-    losses : float64 ndarray of shape (n_chunks, 2)
-        Sums of w ℓ_F and w ℓ_R, over all batches.
+    losses : float64 ndarray of shape (n_chunks, 8)
+        The first two are the sums of w ℓ_F and w ℓ_R, over all batches.
     """
 
     users: np.ndarray
@@ -338,18 +339,22 @@ def _step_network(thread, n_threads, network, gradients, n_chunks, rate, constan
         is_output = layer == len(network.bottoms)
         n_inputs = 1 if is_output else network.widths[layer]
         n_outputs = network.widths[layer if is_output else layer + 1]
-        for k in range(thread, n_inputs + 1, n_threads):
-            row = network.tops[layer] + k
-            c1, c2 = correct(ADAM, network.powers, row, constants)
-            for f in range(0, n_outputs, LANES):
-                total = zeros(network.values, LANES)
-                for chunk in range(n_chunks):
-                    total = total + load(gradients[chunk], row, f, LANES)
-                _step_vector(network, row, f, total, rate, constants, c1, c2)
-            if not is_output and k < n_inputs:
+        top = network.tops[layer]
+        for begin in range(thread * OWNED, n_inputs + 1, n_threads * OWNED):
+            end = min(begin + OWNED, n_inputs + 1)
+            for row in range(top + begin, top + end):
+                c1, c2 = correct(ADAM, network.powers, row, constants)
+                for f in range(0, n_outputs, LANES):
+                    total = zeros(network.values, LANES)
+                    for chunk in range(n_chunks):
+                        total = total + load(gradients[chunk], row, f, LANES)
+                    _step_vector(network, row, f, total, rate, constants, c1, c2)
+            if not is_output:
                 bottom = network.bottoms[layer]
                 for f in range(n_outputs):
-                    network.transposed[bottom + f, k] = network.values[row, f]
+                    for k in range(begin, min(end, n_inputs)):
+                        weight = network.values[top + k, f]
+                        network.transposed[bottom + f, k] = weight
 
 
 # --------------------------------------------------------------------------- the batch
@@ -364,14 +369,28 @@ def _find_unrated(indptr, indices, user, n_items, draw):
         return -1
     place = min(int(draw * n_unrated), n_unrated - 1)
     # Before indices[k] come indices[k] - k items that are not rated.
-    low, high = begin, end
-    while low < high:
-        middle = (low + high) // 2
-        if indices[middle] - (middle - begin) <= place:
-            low = middle + 1
-        else:
-            high = middle
+    low, n = begin, end - begin
+    while n > 0:  # without a jump that a processor could guess wrong
+        half = n // 2
+        middle = low + half
+        is_before = indices[middle] - (middle - begin) <= place
+        low = middle + 1 if is_before else low
+        n = n - half - 1 if is_before else half
     return place + (low - begin)
+
+
+@helper
+def _choose_rows(chunk, start, size, pairs, n_items, batch):
+    """Write down the rows of a chunk of a batch: users, items, and items drawn."""
+    begin = chunk * CHUNK
+    for m in range(begin, min(begin + CHUNK, size)):
+        pair = pairs.order[start + m]
+        u, draw = np.int64(pairs.users[pair]), pairs.draws[start + m]
+        batch.users[m] = u
+        batch.items[2 * m] = pairs.items[pair]
+        batch.items[2 * m + 1] = _find_unrated(
+            pairs.indptr, pairs.indices, u, n_items, draw
+        )
 
 
 @helper
@@ -406,8 +425,7 @@ def _learn_ratings(chunk, start, size, pairs, users, items, network, batch, task
     begin = chunk * CHUNK
     n = min(CHUNK, size - begin)
     for k in range(n):
-        pair = pairs.order[start + begin + k]
-        u, i = np.int64(pairs.users[pair]), np.int64(pairs.items[pair])
+        u, i = batch.users[begin + k], batch.items[2 * (begin + k)]
         for f in range(0, width, LANES):
             p, q = load(U, u, at + f, LANES), load(Q, i, at + f, LANES)
             store(p, activations, k, f)
@@ -442,23 +460,21 @@ def _learn_ratings(chunk, start, size, pairs, users, items, network, batch, task
 
     user_gradients, item_gradients = batch.user_gradients, batch.item_gradients
     for k in range(n):
-        pair = pairs.order[start + begin + k]
-        u, i = np.int64(pairs.users[pair]), np.int64(pairs.items[pair])
         m = begin + k
-        penalty = task.regularization * pairs.weights[pair] / U.dtype.type(size)
+        u, i = batch.users[m], batch.items[2 * m]
+        weight = pairs.weights[pairs.order[start + m]]
+        penalty = task.regularization * weight / U.dtype.type(size)
         penalty += penalty
-        for f in range(0, U.shape[1] - 1, LANES):
+        for f in range(0, at, LANES):
             store(penalty * load(U, u, f, LANES), user_gradients, m, f)
             store(penalty * load(Q, i, f, LANES), item_gradients, 2 * m, f)
         for f in range(0, width, LANES):
+            p, q = load(U, u, at + f, LANES), load(Q, i, at + f, LANES)
             both = load(errors, k, 2 * width + f, LANES)
-            total = load(user_gradients, m, at + f, LANES) + load(errors, k, f, LANES)
-            total = total + both * load(Q, i, at + f, LANES)
-            store(total, user_gradients, m, at + f)
-            total = load(item_gradients, 2 * m, at + f, LANES)
-            total = total + load(errors, k, width + f, LANES)
-            total = total + both * load(U, u, at + f, LANES)
-            store(total, item_gradients, 2 * m, at + f)
+            total = penalty * p + load(errors, k, f, LANES)
+            store(total + both * q, user_gradients, m, at + f)
+            total = penalty * q + load(errors, k, width + f, LANES)
+            store(total + both * p, item_gradients, 2 * m, at + f)
     return loss
 
 
@@ -471,11 +487,7 @@ def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
     begin = chunk * CHUNK
     total = 0.0
     for m in range(begin, min(begin + CHUNK, size)):
-        pair = pairs.order[start + m]
-        u, i = np.int64(pairs.users[pair]), np.int64(pairs.items[pair])
-        draw = pairs.draws[start + m]
-        j = _find_unrated(pairs.indptr, pairs.indices, u, len(Q), draw)
-        batch.users[m], batch.items[2 * m], batch.items[2 * m + 1] = u, i, j
+        u, i, j = batch.users[m], batch.items[2 * m], batch.items[2 * m + 1]
         user_gradients[m, bias] = item_gradients[2 * m, bias] = 0
         if j < 0:
             continue
@@ -493,7 +505,7 @@ def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
             loss, slope = _log_loss(score)
             other_loss, other_slope = _log_loss(-other)
             loss, other_slope = loss + other_loss, -other_slope
-        weight = pairs.weights[pair]
+        weight = pairs.weights[pairs.order[start + m]]
         total += weight * loss
         share = task.factorization * weight / U.dtype.type(size)
         g, h = share * U.dtype.type(slope), share * U.dtype.type(other_slope)
@@ -514,41 +526,68 @@ def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
 
 
 @helper
-def _step_rows(thread, n_threads, table, codes, gradients, n, rate, constants):
-    """Step along the gradients of rows, those of the same row summed up in order."""
-    for m in range(n):
-        row = codes[m]
-        if row < 0 or row // OWNED % n_threads != thread:
+def _add_gradient(gradients, m, to):
+    """Add a row of gradients to another."""
+    bias = gradients.shape[1] - 1
+    for f in range(0, bias, LANES):
+        gradient = load(gradients, m, f, LANES)
+        store(load(gradients, to, f, LANES) + gradient, gradients, to, f)
+    gradients[to, bias] += gradients[m, bias]
+
+
+@helper
+def _step_row(table, row, gradients, m, rate, constants):
+    """Step along a row of gradients."""
+    bias = gradients.shape[1] - 1
+    c1, c2 = correct(ADAM, table.powers, row, constants)
+    for f in range(0, bias, LANES):
+        gradient = load(gradients, m, f, LANES)
+        _step_vector(table, row, f, gradient, rate, constants, c1, c2)
+    table.values[row, bias] = step(
+        ADAM,
+        table.values[row, bias],
+        gradients[m, bias],
+        rate,
+        table.first,
+        table.second,
+        row,
+        bias,
+        constants,
+        c1,
+        c2,
+    )
+
+
+@helper
+def _step_users(begin, end, size, users, batch, rate, constants):
+    """Step with the users that come first at begin to end: they ascend."""
+    codes, gradients = batch.users, batch.user_gradients
+    for m in range(begin, end):
+        if m > 0 and codes[m] == codes[m - 1]:
             continue
-        first = np.int64(table.places[row])
-        if first < 0:
-            table.places[row] = m
-        else:
-            for f in range(gradients.shape[1]):
-                gradients[first, f] += gradients[m, f]
-    for m in range(n):
+        other = m + 1
+        while other < size and codes[other] == codes[m]:
+            _add_gradient(gradients, other, m)
+            other += 1
+        _step_row(users, codes[m], gradients, m, rate, constants)
+
+
+@helper
+def _step_items(thread, n_threads, size, items, batch, rate, constants):
+    """Step with the items that the thread owns, their gradients added in order."""
+    codes, gradients, places = batch.items, batch.item_gradients, items.places
+    for m in range(2 * size):
         row = codes[m]
-        if row < 0 or row // OWNED % n_threads != thread or table.places[row] != m:
-            continue
-        table.places[row] = -1
-        c1, c2 = correct(ADAM, table.powers, row, constants)
-        bias = gradients.shape[1] - 1
-        for f in range(0, bias, LANES):
-            gradient = load(gradients, m, f, LANES)
-            _step_vector(table, row, f, gradient, rate, constants, c1, c2)
-        table.values[row, bias] = step(
-            ADAM,
-            table.values[row, bias],
-            gradients[m, bias],
-            rate,
-            table.first,
-            table.second,
-            row,
-            bias,
-            constants,
-            c1,
-            c2,
-        )
+        if row >= 0 and row // OWNED % n_threads == thread:
+            if places[row] < 0:
+                places[row] = m
+            else:
+                _add_gradient(gradients, m, np.int64(places[row]))
+    for m in range(2 * size):
+        row = codes[m]
+        if row >= 0 and row // OWNED % n_threads == thread and places[row] == m:
+            places[row] = -1
+            _step_row(items, row, gradients, m, rate, constants)
 
 
 @jit
@@ -597,7 +636,10 @@ def train_batches(
         start = number * batch_size
         size = min(batch_size, len(pairs.order) - start)
         n_chunks = (size + CHUNK - 1) // CHUNK
-        for chunk in range(thread, n_chunks, n_threads):
+        first_chunk = n_chunks * thread // n_threads
+        last_chunk = n_chunks * (thread + 1) // n_threads
+        for chunk in range(first_chunk, last_chunk):
+            _choose_rows(chunk, start, size, pairs, len(items.values), batch)
             loss = _learn_ratings(
                 chunk, start, size, pairs, users, items, network, batch, task
             )
@@ -608,26 +650,9 @@ def train_batches(
             batch.losses[chunk, 0] += loss
         if not wait(barrier, n_threads):
             return
-        _step_rows(
-            thread,
-            n_threads,
-            users,
-            batch.users,
-            batch.user_gradients,
-            size,
-            rate,
-            constants,
-        )
-        _step_rows(
-            thread,
-            n_threads,
-            items,
-            batch.items,
-            batch.item_gradients,
-            2 * size,
-            rate,
-            constants,
-        )
+        begin, end = first_chunk * CHUNK, min(last_chunk * CHUNK, size)
+        _step_users(begin, end, size, users, batch, rate, constants)
+        _step_items(thread, n_threads, size, items, batch, rate, constants)
         _step_network(
             thread, n_threads, network, batch.gradients, n_chunks, rate, constants
         )

@@ -164,7 +164,9 @@ def _write_atomically(path, write):
 # ------------------------------------------------------------------------------ loading
 
 
-def load(path):
+def load(
+    path: str | os.PathLike[str],
+) -> ALSFactorizer | SGDFactorizer | BiasedMF | AutoRec | MultiTaskMF:
     """Load a model that `save` wrote.
 
     Nothing in the file is run, whoever wrote it, and a file whose parts do not fit

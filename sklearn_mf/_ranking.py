@@ -1,8 +1,10 @@
 """From factors to rankings: recommendations, and ids that are alike."""
 
 from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -14,6 +16,7 @@ from sklearn_mf._objective import to_ratings
 from sklearn_mf._ranking_kernels import LANES, QUERIES, rank_candidates, sort_heaps
 from sklearn_mf._ratings import read_ids
 from sklearn_mf._threads import count_threads, thread_pool
+from sklearn_mf._typing import Ids, MaskedArray
 
 BLOCK_QUERIES = 16 * QUERIES  # worth a task of their own
 
@@ -88,18 +91,30 @@ def rank(
 
 
 class RankingMixin:
-    """Rankings by a fitted factorisation."""
+    """Rankings by a fitted factorisation, which has these attributes."""
+
+    n_jobs: int | None
+    users_: npt.NDArray[Any]
+    items_: npt.NDArray[Any]
+    user_factors_: npt.NDArray[np.floating]
+    item_factors_: npt.NDArray[np.floating]
+    user_biases_: npt.NDArray[np.floating]  # if the model has biases
+    item_biases_: npt.NDArray[np.floating]
+    seen_indptr_: npt.NDArray[np.int64]
+    seen_indices_: npt.NDArray[np.int32]
+    _biased: bool
+    _ranking_link: tuple[float, bool]
 
     def recommend(
         self,
-        users,
-        n_items=10,
+        users: Ids,
+        n_items: int = 10,
         *,
-        exclude_seen=True,
-        candidates=None,
-        exclude=None,
-        max_memory=64,
-    ):
+        exclude_seen: bool = True,
+        candidates: Ids | None = None,
+        exclude: Ids | None = None,
+        max_memory: float = 64,
+    ) -> tuple[MaskedArray[Any], MaskedArray[np.floating]]:
         """Find the items with the highest predictions for each user.
 
         Parameters
@@ -169,8 +184,14 @@ class RankingMixin:
         return _mask(best, to_ratings(scores, logistic), self.items_)
 
     def similar_items(
-        self, items, n_items=10, *, metric="cosine", candidates=None, max_memory=64
-    ):
+        self,
+        items: Ids,
+        n_items: int = 10,
+        *,
+        metric: Literal["cosine", "dot"] = "cosine",
+        candidates: Ids | None = None,
+        max_memory: float = 64,
+    ) -> tuple[MaskedArray[Any], MaskedArray[np.floating]]:
         """Find the items whose factors are most like those of each item.
 
         Parameters
@@ -201,8 +222,14 @@ class RankingMixin:
         return self._similar("item", items, n_items, metric, candidates, max_memory)
 
     def similar_users(
-        self, users, n_users=10, *, metric="cosine", candidates=None, max_memory=64
-    ):
+        self,
+        users: Ids,
+        n_users: int = 10,
+        *,
+        metric: Literal["cosine", "dot"] = "cosine",
+        candidates: Ids | None = None,
+        max_memory: float = 64,
+    ) -> tuple[MaskedArray[Any], MaskedArray[np.floating]]:
         """Find the users whose factors are most like those of each user.
 
         Parameters

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import narwhals.stable.v2 as nw  # comes with scikit-learn, as joblib does
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import (
@@ -19,6 +20,7 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_mf._labels import cast_exactly, factorize, locate, merge
+from sklearn_mf._typing import SparseMatrix, TableLike
 
 FLOATS = (np.float64, np.float32)
 
@@ -534,7 +536,9 @@ def _take_columns(table, **keys):
 # ---------------------------------------------------------------------------- matrices
 
 
-def as_pairs(R):
+def as_pairs(
+    R: SparseMatrix,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
     """Turn a sparse rating matrix into a table of pairs.
 
     Every method of the estimators but fit, and every splitter of scikit-learn, wants
@@ -582,9 +586,9 @@ def as_pairs(R):
             "does not tell a missing rating from a zero: keep the pairs that were "
             "rated, for example X = np.argwhere(mask), y = R[mask]."
         )
-    R = _stored_entries(R)
-    X = np.column_stack([R.row, R.col]).astype(np.int64, copy=False)
-    return X, read_targets(R.data)
+    entries = _stored_entries(R)
+    X = np.column_stack([entries.row, entries.col]).astype(np.int64, copy=False)
+    return X, read_targets(entries.data)
 
 
 _NO_POSITIONS = (
@@ -594,7 +598,14 @@ _NO_POSITIONS = (
 )
 
 
-def as_matrix(X, y, *, user_column=0, item_column=1, shape=None):
+def as_matrix(
+    X: TableLike,
+    y: npt.ArrayLike,
+    *,
+    user_column: int | str = 0,
+    item_column: int | str = 1,
+    shape: tuple[int, int] | None = None,
+) -> sparse.csr_array:
     """Turn a table of pairs into a sparse rating matrix.
 
     Parameters
@@ -652,7 +663,8 @@ def as_matrix(X, y, *, user_column=0, item_column=1, shape=None):
             )
         positions.append(rows[codes])
         limits.append(limit)
-    by_user, _ = _sort_both_ways(*positions, y, None, tuple(limits))
+    users, items = positions
+    by_user, _ = _sort_both_ways(users, items, y, None, tuple(limits))
     return sparse.csr_array(
         (by_user.ratings, by_user.indices, by_user.indptr), shape=limits
     )

@@ -2,12 +2,12 @@
 
 import copy
 from numbers import Integral, Real
+from typing import Any, Literal, Self
 
 import numpy as np
-from sklearn.base import _fit_context
+import numpy.typing as npt
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
 
 from sklearn_mf._base import BaseFactorizer
 from sklearn_mf._descent import Descent, fit_sgd
@@ -16,6 +16,7 @@ from sklearn_mf._iterations import OnePass
 from sklearn_mf._objective import to_intercept
 from sklearn_mf._ratings import read_ratings
 from sklearn_mf._threads import count_threads, thread_pool
+from sklearn_mf._typing import SparseMatrix, TableLike, available_if, fit_context
 
 
 class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
@@ -23,6 +24,11 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
 
     A subclass has the parameters of `SGDFactorizer`.
     """
+
+    weight_sum_: float
+    loss_curve_: list[float]
+    optimizer_: str
+    optimizer_state_: dict[str, npt.NDArray[Any]]
 
     _parameter_constraints: dict = {
         **BaseFactorizer._parameter_constraints,
@@ -82,8 +88,13 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
         )
 
     @available_if(lambda self: getattr(self, "solver", "sgd") == "sgd")
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None):
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: TableLike | SparseMatrix,
+        y: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Learn from more ratings, in one epoch over them.
 
         Users and items that come with these ratings join the model; those that do not
@@ -114,8 +125,8 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
         rng, known, dtype = self.random_state, None, None
         if goes_on:
             known, dtype = (self.users_, self.items_), self.user_factors_.dtype
-            if isinstance(rng, Integral):
-                rng = np.random.RandomState([rng, self.n_iter_])  # else all calls alike
+            if isinstance(rng, Integral):  # else all calls would be alike
+                rng = np.random.RandomState([int(rng), self.n_iter_])
         ratings = read_ratings(header, X, y, sample_weight, known=known, dtype=dtype)
         problem = BaseFactorizer._pose(  # which holds nothing out
             self, self._check_range(ratings), check_random_state(rng), goes_on
@@ -206,11 +217,11 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
 class SGDFactorizer(StochasticFactorizer):
     """Matrix factorisation by stochastic gradient descent.
 
-    The prediction for user u and item i is
+    The prediction for user u and item i is::
 
         r̂(u,i) = μ + p_u · q_i
 
-    with factors p_u and q_i of length `n_factors` that minimise
+    with factors p_u and q_i of length `n_factors` that minimise::
 
         Σ_{(u,i) observed} w_ui (r_ui − r̂_ui)² + λ (Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²)
 
@@ -385,38 +396,40 @@ class SGDFactorizer(StochasticFactorizer):
 
     def __init__(
         self,
-        n_factors=20,
+        n_factors: int = 20,
         *,
-        regularization=0.12,
-        weighted_regularization=True,
-        fit_intercept=True,
-        loss="squared_error",
-        optimizer="adagrad",
-        learning_rate=0.05,
-        learning_rate_schedule="constant",
-        decay=0.95,
-        power_t=0.5,
-        momentum=0.0,
-        nesterov=False,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        batch_size=1,
-        shuffle=True,
-        max_iter=200,
-        tol=1e-3,
-        n_iter_no_change=3,
-        early_stopping=False,
-        validation_fraction=0.1,
-        init_scale=0.05,
-        clip=True,
-        warm_start=False,
-        user_column=0,
-        item_column=1,
-        n_jobs=None,
-        random_state=None,
-        verbose=False,
-    ):
+        regularization: float = 0.12,
+        weighted_regularization: bool = True,
+        fit_intercept: bool = True,
+        loss: Literal["squared_error", "log_loss"] = "squared_error",
+        optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
+        learning_rate: float = 0.05,
+        learning_rate_schedule: Literal[
+            "constant", "exponential", "invscaling"
+        ] = "constant",
+        decay: float = 0.95,
+        power_t: float = 0.5,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        batch_size: int = 1,
+        shuffle: bool = True,
+        max_iter: int = 200,
+        tol: float | None = 1e-3,
+        n_iter_no_change: int = 3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        init_scale: float = 0.05,
+        clip: bool = True,
+        warm_start: bool = False,
+        user_column: int | str = 0,
+        item_column: int | str = 1,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+    ) -> None:
         self.n_factors = n_factors
         self.regularization = regularization
         self.weighted_regularization = weighted_regularization

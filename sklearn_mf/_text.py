@@ -12,15 +12,45 @@ import os
 import zlib
 from numbers import Integral
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+import numpy.typing as npt
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._text_kernels import parse_lines
+from sklearn_mf._typing import validate_params
 
 SEPARATORS = ("::", "\t", ";", ",")  # of two that fit, the first
 BLOCK_SIZE = 2**22  # bytes
+
+
+@overload
+def load_ratings(
+    path: str | os.PathLike[str],
+    *,
+    user: int | str = ...,
+    item: int | str = ...,
+    rating: int | str = ...,
+    time: None = ...,
+    sep: str | None = ...,
+    header: bool | Literal["auto"] = ...,
+    encoding: str = ...,
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]: ...
+
+
+@overload
+def load_ratings(
+    path: str | os.PathLike[str],
+    *,
+    user: int | str = ...,
+    item: int | str = ...,
+    rating: int | str = ...,
+    time: int | str,
+    sep: str | None = ...,
+    header: bool | Literal["auto"] = ...,
+    encoding: str = ...,
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], npt.NDArray[Any]]: ...
 
 
 @validate_params(
@@ -37,16 +67,16 @@ BLOCK_SIZE = 2**22  # bytes
     prefer_skip_nested_validation=True,
 )
 def load_ratings(
-    path,
+    path: str | os.PathLike[str],
     *,
-    user=0,
-    item=1,
-    rating=2,
-    time=None,
-    sep=None,
-    header="auto",
-    encoding="utf-8",
-):
+    user: int | str = 0,
+    item: int | str = 1,
+    rating: int | str = 2,
+    time: int | str | None = None,
+    sep: str | None = None,
+    header: bool | Literal["auto"] = "auto",
+    encoding: str = "utf-8",
+) -> tuple[npt.NDArray[Any], ...]:
     r"""Load ratings from a text file with one rating a line.
 
     Parameters

@@ -5,6 +5,7 @@ No pool outlives a call: a process may fork, and may fit in many threads, at any
 """
 
 import itertools
+import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import numpy as np
 from joblib.parallel import get_active_backend
 
 MAX_BLOCKS = 64
+CACHE_LINE = 64  # bytes
 
 
 def count_threads(n_jobs):
@@ -79,6 +81,18 @@ def cut_rows(work, block_work):
     middle = end - np.asarray(work) / 2
     cuts = np.unique([0, *np.searchsorted(middle, targets), len(end)]).tolist()
     return list(itertools.pairwise(cuts))
+
+
+def make_aligned(shape, dtype):
+    """Make an array of zeros that begins on a cache line.
+
+    Where each row, or each group of rows, fills whole lines, no two threads that write
+    to rows of their own ever write to the same line.
+    """
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.zeros(n_bytes + CACHE_LINE, dtype=np.uint8)
+    begin = -raw.ctypes.data % CACHE_LINE
+    return raw[begin : begin + n_bytes].view(dtype).reshape(shape)
 
 
 @contextmanager

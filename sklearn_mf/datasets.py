@@ -1,20 +1,64 @@
 """Ratings and answers: made ones with known truth, MovieLens, and text files."""
 
 from numbers import Integral, Real
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 from scipy.special import expit
 from sklearn.utils import Bunch, check_random_state, gen_batches
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import Interval
 
 from sklearn_mf._movielens import fetch_movielens
 from sklearn_mf._text import load_ratings
+from sklearn_mf._typing import validate_params
 
 __all__ = ["fetch_movielens", "load_ratings", "make_answers", "make_ratings"]
 
+_Data: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+_PlantedData: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Bunch]
+
 # Shape of the log-normal activity of the users: the standard deviation of its log.
 _ACTIVITY_SIGMA = 1.0
+
+
+@overload
+def make_ratings(
+    n_users: int = ...,
+    n_items: int = ...,
+    n_ratings: int = ...,
+    *,
+    n_factors: int = ...,
+    global_mean: float = ...,
+    bias_scale: float = ...,
+    factor_scale: float = ...,
+    noise: float = ...,
+    popularity: float = ...,
+    rating_range: tuple[float, float] | None = ...,
+    rating_step: float | None = ...,
+    coef: Literal[False] = ...,
+    random_state: int | np.random.RandomState | None = ...,
+) -> _Data: ...
+
+
+@overload
+def make_ratings(
+    n_users: int = ...,
+    n_items: int = ...,
+    n_ratings: int = ...,
+    *,
+    n_factors: int = ...,
+    global_mean: float = ...,
+    bias_scale: float = ...,
+    factor_scale: float = ...,
+    noise: float = ...,
+    popularity: float = ...,
+    rating_range: tuple[float, float] | None = ...,
+    rating_step: float | None = ...,
+    coef: Literal[True],
+    random_state: int | np.random.RandomState | None = ...,
+) -> _PlantedData: ...
 
 
 @validate_params(
@@ -36,21 +80,21 @@ _ACTIVITY_SIGMA = 1.0
     prefer_skip_nested_validation=True,
 )
 def make_ratings(
-    n_users=1000,
-    n_items=500,
-    n_ratings=50_000,
+    n_users: int = 1000,
+    n_items: int = 500,
+    n_ratings: int = 50_000,
     *,
-    n_factors=5,
-    global_mean=3.5,
-    bias_scale=0.45,
-    factor_scale=0.5,
-    noise=0.7,
-    popularity=0.5,
-    rating_range=(1.0, 5.0),
-    rating_step=0.5,
-    coef=False,
-    random_state=None,
-):
+    n_factors: int = 5,
+    global_mean: float = 3.5,
+    bias_scale: float = 0.45,
+    factor_scale: float = 0.5,
+    noise: float = 0.7,
+    popularity: float = 0.5,
+    rating_range: tuple[float, float] | None = (1.0, 5.0),
+    rating_step: float | None = 0.5,
+    coef: bool = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> _Data | _PlantedData:
     """Generate ratings from a planted biased matrix factorisation.
 
     The rating of item i by user u is::
@@ -121,7 +165,8 @@ def make_ratings(
         item_biases : ndarray of shape (n_items,)
         user_factors : ndarray of shape (n_users, n_factors)
         item_factors : ndarray of shape (n_items, n_factors)
-            The terms of the formula above.
+
+        These are the terms of the formula above.
 
     Raises
     ------
@@ -196,6 +241,38 @@ def make_ratings(
     return X, y, planted
 
 
+@overload
+def make_answers(
+    n_students: int = ...,
+    n_questions: int = ...,
+    n_answers: int = ...,
+    *,
+    ability_scale: float = ...,
+    mean_difficulty: float = ...,
+    difficulty_scale: float = ...,
+    discrimination_scale: float = ...,
+    popularity: float = ...,
+    coef: Literal[False] = ...,
+    random_state: int | np.random.RandomState | None = ...,
+) -> _Data: ...
+
+
+@overload
+def make_answers(
+    n_students: int = ...,
+    n_questions: int = ...,
+    n_answers: int = ...,
+    *,
+    ability_scale: float = ...,
+    mean_difficulty: float = ...,
+    difficulty_scale: float = ...,
+    discrimination_scale: float = ...,
+    popularity: float = ...,
+    coef: Literal[True],
+    random_state: int | np.random.RandomState | None = ...,
+) -> _PlantedData: ...
+
+
 @validate_params(
     {
         "n_students": [Interval(Integral, 1, None, closed="left")],
@@ -212,18 +289,18 @@ def make_ratings(
     prefer_skip_nested_validation=True,
 )
 def make_answers(
-    n_students=542,
-    n_questions=1774,
-    n_answers=56_688,
+    n_students: int = 542,
+    n_questions: int = 1774,
+    n_answers: int = 56_688,
     *,
-    ability_scale=1.0,
-    mean_difficulty=-0.5,
-    difficulty_scale=1.0,
-    discrimination_scale=0.3,
-    popularity=0.5,
-    coef=False,
-    random_state=None,
-):
+    ability_scale: float = 1.0,
+    mean_difficulty: float = -0.5,
+    difficulty_scale: float = 1.0,
+    discrimination_scale: float = 0.3,
+    popularity: float = 0.5,
+    coef: bool = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> _Data | _PlantedData:
     """Generate right and wrong answers of the two-parameter item response model.
 
     Student s answers question q right with the probability::
@@ -284,7 +361,8 @@ def make_answers(
         abilities : ndarray of shape (n_students,)
         difficulties : ndarray of shape (n_questions,)
         discriminations : ndarray of shape (n_questions,)
-            The terms of the formula above.
+
+        These are the terms of the formula above.
 
     Raises
     ------

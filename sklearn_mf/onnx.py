@@ -1,14 +1,19 @@
 """Models as ONNX graphs, which predict without Python."""
 
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_mf._base import BaseFactorizer
 from sklearn_mf._labels import cast_exactly, kind_of
 from sklearn_mf._multitask import MultiTaskMF
 from sklearn_mf._objective import to_intercept
 from sklearn_mf._version import __version__
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 __all__ = ["to_onnx"]
 
@@ -16,7 +21,7 @@ OLDEST_OPSET = 13
 ML_OPSET = 2  # the first in which LabelEncoder takes any keys and values
 
 
-def to_onnx(model, *, target_opset=None):
+def to_onnx(model: BaseFactorizer, *, target_opset: int | None = None) -> "ModelProto":
     """Turn a fitted model into an ONNX graph that predicts what the model predicts.
 
     Parameters

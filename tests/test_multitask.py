@@ -592,7 +592,7 @@ def test_a_kernel_from_the_cache_rounds_as_one_just_compiled():
         for name, function in vars(_multitask_kernels).items()
         if name.startswith("_") and hasattr(function, "targetoptions")
     }
-    assert {"_log_loss", "_step_rows"} < helpers.keys()
+    assert {"_log_loss", "_step_row"} < helpers.keys()
     for helper in helpers.values():
         assert helper.targetoptions["forceinline"]
 

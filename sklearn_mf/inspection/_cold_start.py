@@ -1,15 +1,18 @@
 """The error of ids with few ratings."""
 
 from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils import check_consistent_length
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils._param_validation import validate_params
 from sklearn.utils._plotting import _validate_style_kwargs
 from sklearn.utils.validation import _check_y
 
+from sklearn_mf._base import BaseFactorizer
 from sklearn_mf._ratings import read_pairs
+from sklearn_mf._typing import TableLike, Values, validate_params
 from sklearn_mf.inspection._axes import (
     SIDE,
     add_legend,
@@ -18,6 +21,12 @@ from sklearn_mf.inspection._axes import (
     count_ratings,
     set_axes,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.container import BarContainer
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 MAX_BINS = 8
 
@@ -63,7 +72,21 @@ class ColdStartDisplay:
     True
     """
 
-    def __init__(self, *, lows, highs, errors, n_ratings, side="user"):
+    ax_: "Axes"
+    figure_: "Figure"
+    count_ax_: "Axes"
+    line_: "Line2D"
+    bars_: "BarContainer"
+
+    def __init__(
+        self,
+        *,
+        lows: Values,
+        highs: Values,
+        errors: Values,
+        n_ratings: Values,
+        side: Literal["user", "item"] = "user",
+    ) -> None:
         self.lows = lows
         self.highs = highs
         self.errors = errors
@@ -73,8 +96,16 @@ class ColdStartDisplay:
     @classmethod
     @validate_params(SIDE, prefer_skip_nested_validation=True)
     def from_estimator(
-        cls, estimator, X, y, *, side="user", bins="auto", ax=None, **line_kwargs
-    ):
+        cls,
+        estimator: BaseFactorizer,
+        X: TableLike,
+        y: npt.ArrayLike,
+        *,
+        side: Literal["user", "item"] = "user",
+        bins: Literal["auto"] | npt.ArrayLike = "auto",
+        ax: "Axes | None" = None,
+        **line_kwargs: Any,
+    ) -> Self:
         """Draw the errors of a fitted estimator on test ratings.
 
         Parameters
@@ -114,8 +145,16 @@ class ColdStartDisplay:
     @classmethod
     @validate_params(SIDE, prefer_skip_nested_validation=True)
     def from_predictions(
-        cls, y_true, y_pred, counts, *, side="user", bins="auto", ax=None, **line_kwargs
-    ):
+        cls,
+        y_true: npt.ArrayLike,
+        y_pred: npt.ArrayLike,
+        counts: npt.ArrayLike,
+        *,
+        side: Literal["user", "item"] = "user",
+        bins: Literal["auto"] | npt.ArrayLike = "auto",
+        ax: "Axes | None" = None,
+        **line_kwargs: Any,
+    ) -> Self:
         """Draw the errors of any predictions.
 
         Parameters
@@ -138,7 +177,7 @@ class ColdStartDisplay:
         lows, highs = _cut_counts(counts, bins)
         bin_of = np.searchsorted(lows, counts, side="right") - 1
         inside = (bin_of >= 0) & (counts <= highs[bin_of])
-        squares = np.square(y_true - y_pred, dtype=np.float64)[inside]
+        squares = np.square(np.subtract(y_true, y_pred), dtype=np.float64)[inside]
         n_ratings = np.bincount(bin_of[inside], minlength=len(lows))
         sums = np.bincount(bin_of[inside], squares, minlength=len(lows))
         errors = np.full(len(lows), np.nan)
@@ -152,7 +191,7 @@ class ColdStartDisplay:
         )
         return display.plot(ax, **line_kwargs)
 
-    def plot(self, ax=None, **line_kwargs):
+    def plot(self, ax: "Axes | None" = None, **line_kwargs: Any) -> Self:
         """Draw the errors, and under them the numbers of test ratings.
 
         Parameters

@@ -1,11 +1,14 @@
 """The objective over the iterations."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._plotting import _validate_style_kwargs
 
+from sklearn_mf._base import BaseFactorizer
+from sklearn_mf._typing import Values
 from sklearn_mf.inspection._axes import (
     OBJECTIVES,
     add_legend,
@@ -14,6 +17,11 @@ from sklearn_mf.inspection._axes import (
     loss_of,
     set_axes,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 VALIDATION_ERRORS = {
     "squared_error": "validation RMSE (units of y)",
@@ -60,14 +68,21 @@ class ConvergenceDisplay:
     (['ALS', 'SGD'], ['SGD'])
     """
 
+    ax_: "Axes"
+    figure_: "Figure"
+    validation_ax_: "Axes | None"
+    lines_: "dict[str, Line2D]"
+    validation_lines_: "dict[str, Line2D]"
+    best_markers_: "dict[str, Line2D]"
+
     def __init__(
         self,
         *,
-        objectives,
-        validation_errors=None,
-        best_iters=None,
-        loss="squared_error",
-    ):
+        objectives: Mapping[str, Values],
+        validation_errors: Mapping[str, Values] | None = None,
+        best_iters: Mapping[str, int] | None = None,
+        loss: Literal["squared_error", "log_loss", "joint_loss"] = "squared_error",
+    ) -> None:
         self.objectives = objectives
         self.validation_errors = validation_errors
         self.best_iters = best_iters
@@ -75,8 +90,14 @@ class ConvergenceDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, *, name=None, ax=None, log_scale=False, **line_kwargs
-    ):
+        cls,
+        estimator: BaseFactorizer,
+        *,
+        name: str | None = None,
+        ax: "Axes | None" = None,
+        log_scale: bool = False,
+        **line_kwargs: Any,
+    ) -> Self:
         """Draw the convergence of one estimator.
 
         Parameters
@@ -102,7 +123,14 @@ class ConvergenceDisplay:
         )
 
     @classmethod
-    def from_estimators(cls, estimators, *, ax=None, log_scale=False, **line_kwargs):
+    def from_estimators(
+        cls,
+        estimators: Mapping[str, BaseFactorizer],
+        *,
+        ax: "Axes | None" = None,
+        log_scale: bool = False,
+        **line_kwargs: Any,
+    ) -> Self:
         """Draw the convergence of several estimators on one axes.
 
         Parameters
@@ -158,7 +186,9 @@ class ConvergenceDisplay:
         )
         return display.plot(ax, log_scale=log_scale, **line_kwargs)
 
-    def plot(self, ax=None, *, log_scale=False, **line_kwargs):
+    def plot(
+        self, ax: "Axes | None" = None, *, log_scale: bool = False, **line_kwargs: Any
+    ) -> Self:
         """Draw the curves.
 
         Parameters
@@ -177,7 +207,7 @@ class ConvergenceDisplay:
         errors, best_iters = self.validation_errors or {}, self.best_iters or {}
         self.validation_ax_ = add_twin(ax) if errors else None
         self.lines_, self.validation_lines_, self.best_markers_ = {}, {}, {}
-        star = {"linestyle": "none", "marker": "*", "markersize": 12}
+        star: dict[str, Any] = {"linestyle": "none", "marker": "*", "markersize": 12}
 
         def draw(ax, values, default):
             if len(values) == 1:  # a line of one point shows nothing
@@ -195,7 +225,7 @@ class ConvergenceDisplay:
             line = draw(self.validation_ax_, errors[name], default)
             self.validation_lines_[name] = line
             if name in best_iters:
-                (self.best_markers_[name],) = self.validation_ax_.plot(
+                (self.best_markers_[name],) = line.axes.plot(
                     best_iters[name],
                     errors[name][best_iters[name] - 1],
                     color=line.get_color(),
@@ -203,8 +233,8 @@ class ConvergenceDisplay:
                     **star,
                 )
         ax.set(xlabel="iteration", ylabel=OBJECTIVES[self.loss])
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        if errors:
+        ax.locator_params("x", integer=True)
+        if self.validation_ax_ is not None:
             self.validation_ax_.set_ylabel(VALIDATION_ERRORS[self.loss])
         if log_scale:
             for axes in filter(None, (ax, self.validation_ax_)):

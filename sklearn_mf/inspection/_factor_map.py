@@ -1,15 +1,18 @@
 """Factors in two dimensions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import Interval
 from sklearn.utils._plotting import _validate_style_kwargs
 
+from sklearn_mf._base import BaseFactorizer
 from sklearn_mf._ratings import read_ids
+from sklearn_mf._typing import Ids, Values, validate_params
 from sklearn_mf.inspection._axes import (
     SIDE,
     add_legend,
@@ -17,6 +20,12 @@ from sklearn_mf.inspection._axes import (
     count_ratings,
     set_axes,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
 
 class FactorMapDisplay:
@@ -59,9 +68,20 @@ class FactorMapDisplay:
     ((50, 2), 'Heat')
     """
 
+    ax_: "Axes"
+    figure_: "Figure"
+    scatter_: "PathCollection"
+    texts_: "list[Annotation]"
+
     def __init__(
-        self, *, coordinates, counts, labels, explained_variance_ratio, side="item"
-    ):
+        self,
+        *,
+        coordinates: Values,
+        counts: Values,
+        labels: Sequence[str],
+        explained_variance_ratio: Values,
+        side: Literal["item", "user"] = "item",
+    ) -> None:
         self.coordinates = coordinates
         self.counts = counts
         self.labels = labels
@@ -75,15 +95,15 @@ class FactorMapDisplay:
     )
     def from_estimator(
         cls,
-        estimator,
+        estimator: BaseFactorizer,
         *,
-        side="item",
-        labels=None,
-        ids=None,
-        n_labels=30,
-        ax=None,
-        **scatter_kwargs,
-    ):
+        side: Literal["item", "user"] = "item",
+        labels: Mapping[Any, Any] | Ids | None = None,
+        ids: Ids | None = None,
+        n_labels: int = 30,
+        ax: "Axes | None" = None,
+        **scatter_kwargs: Any,
+    ) -> Self:
         """Draw the factors of a fitted estimator.
 
         Parameters
@@ -145,7 +165,9 @@ class FactorMapDisplay:
         )
         return display.plot(ax, n_labels=n_labels, **scatter_kwargs)
 
-    def plot(self, ax=None, *, n_labels=30, **scatter_kwargs):
+    def plot(
+        self, ax: "Axes | None" = None, *, n_labels: int = 30, **scatter_kwargs: Any
+    ) -> Self:
         """Draw the map.
 
         Labels are placed for the size that the figure has now.

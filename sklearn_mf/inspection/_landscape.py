@@ -2,17 +2,23 @@
 
 import copy
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import Interval
 from sklearn.utils._plotting import _validate_style_kwargs
 
+from sklearn_mf._als import ALSFactorizer
 from sklearn_mf._autorec import AutoRec
+from sklearn_mf._biased import BiasedMF
 from sklearn_mf._multitask import MultiTaskMF
 from sklearn_mf._objective import Objective, to_intercept
 from sklearn_mf._ratings import read_ratings
+from sklearn_mf._sgd import SGDFactorizer
+from sklearn_mf._typing import SparseMatrix, TableLike, Values, validate_params
 from sklearn_mf.inspection._axes import (
     OBJECTIVES,
     add_legend,
@@ -20,6 +26,13 @@ from sklearn_mf.inspection._axes import (
     loss_of,
     set_axes,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.contour import QuadContourSet
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 BATCH = 2**16  # scores of a landscape that are held at once
 
@@ -62,7 +75,19 @@ class LossLandscapeDisplay:
     True
     """
 
-    def __init__(self, *, steps, objectives, loss="squared_error"):
+    ax_: "Axes"
+    figure_: "Figure"
+    contours_: "QuadContourSet"
+    solution_: "Line2D"
+    colorbar_: "Colorbar"
+
+    def __init__(
+        self,
+        *,
+        steps: Values,
+        objectives: Values,
+        loss: Literal["squared_error", "log_loss"] = "squared_error",
+    ) -> None:
         self.steps = steps
         self.objectives = objectives
         self.loss = loss
@@ -78,17 +103,17 @@ class LossLandscapeDisplay:
     )
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y=None,
-        sample_weight=None,
+        estimator: ALSFactorizer | SGDFactorizer | BiasedMF,
+        X: TableLike | SparseMatrix,
+        y: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
         *,
-        span=1.0,
-        n_points=31,
-        random_state=None,
-        ax=None,
-        **contour_kwargs,
-    ):
+        span: float = 1.0,
+        n_points: int = 31,
+        random_state: int | np.random.RandomState | None = None,
+        ax: "Axes | None" = None,
+        **contour_kwargs: Any,
+    ) -> Self:
         """Draw the objective around a fitted estimator.
 
         The objective is the one in the docstring of the class, with its penalties and
@@ -149,7 +174,7 @@ class LossLandscapeDisplay:
         display = cls(steps=steps, objectives=objectives, loss=loss_of(estimator))
         return display.plot(ax, **contour_kwargs)
 
-    def plot(self, ax=None, **contour_kwargs):
+    def plot(self, ax: "Axes | None" = None, **contour_kwargs: Any) -> Self:
         """Draw the contours.
 
         Parameters

@@ -1,16 +1,24 @@
 """The results of a search over parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils._param_validation import validate_params
 from sklearn.utils._plotting import _validate_style_kwargs
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mf._base import BaseFactorizer
+from sklearn_mf._typing import Values, validate_params
 from sklearn_mf.inspection._axes import add_legend, set_axes
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.container import Container
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 METRICS = {
     "root_mean_squared_error": "RMSE (units of y)",
@@ -73,19 +81,25 @@ class SearchDisplay:
     ('RMSE (units of y)', (2, 4))
     """
 
+    ax_: "Axes"
+    figure_: "Figure"
+    lines_: "list[Line2D]"
+    train_lines_: "list[Line2D]"
+    spreads_: "list[Artist | Container]"
+
     def __init__(
         self,
         *,
-        values,
-        test_means,
-        test_stds,
-        train_means=None,
-        train_stds=None,
-        line_values=None,
-        param_name,
-        line_param_name=None,
-        metric_name,
-    ):
+        values: Sequence[Any],
+        test_means: Values,
+        test_stds: Values,
+        train_means: Values | None = None,
+        train_stds: Values | None = None,
+        line_values: Sequence[Any] | None = None,
+        param_name: str,
+        line_param_name: str | None = None,
+        metric_name: str,
+    ) -> None:
         self.values = values
         self.test_means = test_means
         self.test_stds = test_stds
@@ -108,16 +122,16 @@ class SearchDisplay:
     )
     def from_search(
         cls,
-        search,
+        search: Any,
         *,
-        param,
-        line_param=None,
-        metric="score",
-        train=True,
-        ax=None,
-        std_display_style="errorbar",
-        **line_kwargs,
-    ):
+        param: str,
+        line_param: str | None = None,
+        metric: str = "score",
+        train: bool = True,
+        ax: "Axes | None" = None,
+        std_display_style: Literal["errorbar", "fill_between"] | None = "errorbar",
+        **line_kwargs: Any,
+    ) -> Self:
         """Draw the results of a search.
 
         Parameters
@@ -201,7 +215,13 @@ class SearchDisplay:
         )
         return display.plot(ax, std_display_style=std_display_style, **line_kwargs)
 
-    def plot(self, ax=None, *, std_display_style="errorbar", **line_kwargs):
+    def plot(
+        self,
+        ax: "Axes | None" = None,
+        *,
+        std_display_style: Literal["errorbar", "fill_between"] | None = "errorbar",
+        **line_kwargs: Any,
+    ) -> Self:
         """Draw the lines.
 
         Parameters
@@ -226,10 +246,11 @@ class SearchDisplay:
         self.lines_, self.train_lines_, self.spreads_ = [], [], []
         x = _scale_axis(ax, self.values)
         n_lines = len(self.test_means)
-        colors = [f"C{k}" for k in range(n_lines)]
+        colors: list[Any] = [f"C{k}" for k in range(n_lines)]
         if n_lines > 1 and _are_numbers(self.line_values):
             colors = list(colormaps["viridis"](np.linspace(0, 0.85, n_lines)))
-        parts = [(self.lines_, "test folds", "-", self.test_means, self.test_stds)]
+        test = "test folds", "-", self.test_means, self.test_stds
+        parts: list[Any] = [(self.lines_, *test)]
         if self.train_means is not None:
             train = "training folds", "--", self.train_means, self.train_stds
             parts.append((self.train_lines_, *train))
@@ -237,7 +258,7 @@ class SearchDisplay:
             for lines, part, linestyle, means, stds in parts:
                 shown = np.isfinite(means[k])
                 label = part
-                if self.line_param_name is not None:
+                if self.line_values is not None:
                     label = f"{self.line_param_name} = {_as_text(self.line_values[k])}"
                 default = {
                     "color": color,
