@@ -21,8 +21,8 @@ Rows of parameters are padded with zeros to the width of whole tiles: see `pad`.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from sklearn_mf._compile import njit
 from sklearn_mf._vectors import add_up, load, pick, store, zeros
 
 # Reordering of sums is allowed; NaN and infinity keep their meaning, so that overflow

@@ -1,8 +1,8 @@
 """Kernels that rank: of all candidates the best for each query."""
 
 import numpy as np
-from numba import njit
 
+from sklearn_mf._compile import njit
 from sklearn_mf._vectors import largest, load, pick, store
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}

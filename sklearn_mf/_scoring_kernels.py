@@ -1,6 +1,6 @@
 """Kernels that turn factors into predictions."""
 
-from numba import njit
+from sklearn_mf._compile import njit
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 

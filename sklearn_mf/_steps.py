@@ -6,7 +6,7 @@ files of the kernels.
 
 import math
 
-from numba import njit
+from sklearn_mf._compile import njit
 
 # Reordering of sums is allowed; NaN and infinity keep their meaning, so that divergence
 # stays visible.

@@ -1,7 +1,8 @@
 """Kernels that parse plain lines of ratings."""
 
 import numpy as np
-from numba import njit
+
+from sklearn_mf._compile import njit
 
 _LINE_FEED, _RETURN, _QUOTE, _MINUS, _POINT, _ZERO = b'\n\r"-.0'
 _USER, _ITEM, _RATING, _TIME = 1, 2, 3, 4

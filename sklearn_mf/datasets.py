@@ -5,11 +5,11 @@ from typing import Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from scipy.special import expit
 from sklearn.utils import Bunch, check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval
 
+from sklearn_mf._compile import njit
 from sklearn_mf._movielens import fetch_movielens
 from sklearn_mf._text import load_ratings
 from sklearn_mf._typing import validate_params

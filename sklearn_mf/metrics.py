@@ -4,11 +4,13 @@ RMSE and MAE are scikit-learn's own: ``scoring="neg_root_mean_squared_error"`` a
 ``"neg_mean_absolute_error"``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import (
@@ -22,6 +24,7 @@ from sklearn_mf._ranking import RankingMixin
 from sklearn_mf._ranking_kernels import count_ranks
 from sklearn_mf._ratings import read_columns, read_ids, read_targets
 from sklearn_mf._threads import count_threads, thread_pool
+from sklearn_mf._typing import TableLike
 
 __all__ = ["make_ranking_scorer", "mean_reciprocal_rank_of_all"]
 
@@ -83,7 +86,13 @@ _PARAMETERS = {
 # ---------------------------------------------------------------------------- scorers
 
 
-def make_ranking_scorer(metric, *, k=10, threshold=None, gain="binary"):
+def make_ranking_scorer(
+    metric: str,
+    *,
+    k: int = 10,
+    threshold: float | None = None,
+    gain: Literal["binary", "rating"] = "binary",
+) -> Callable[[object, TableLike, npt.ArrayLike], float]:
     """Make a scorer of rankings.
 
     The items that a user has not rated in fit are ranked by prediction, as
@@ -193,7 +202,7 @@ class _RankingScorer:
     threshold: float | None = None
     gain: str = "binary"
 
-    def __call__(self, estimator, X, y):
+    def __call__(self, estimator: object, X: TableLike, y: npt.ArrayLike) -> float:
         """Give the mean over users.
 
         Parameters
@@ -209,11 +218,11 @@ class _RankingScorer:
         -------
         float
         """
-        estimator, X = _find_factorizer(estimator, X)
-        relevant = self._read_relevant(estimator, X, y)
+        model, X = _find_factorizer(estimator, X)
+        relevant = self._read_relevant(model, X, y)
         if self.metric == "reciprocal_rank_of_all":
-            return float(_mean_of_all(estimator, relevant).mean())
-        gains = _find_gains(estimator, relevant, self.k)
+            return float(_mean_of_all(model, relevant).mean())
+        gains = _find_gains(model, relevant, self.k)
         n_relevant = np.bincount(relevant.users)
         values = _AT_K[self.metric](gains, n_relevant, _ideal(relevant, self.k))
         return float(values.mean())

@@ -5,16 +5,19 @@ gives rows.
 """
 
 import warnings
+from collections.abc import Iterator
 from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from sklearn_mf._labels import factorize, locate
 from sklearn_mf._ratings import read_columns
+from sklearn_mf._typing import TableLike
 
 __all__ = ["ColdShare", "LeaveLastOut", "RatingKFold", "TimeSplit", "cold_share"]
 
@@ -32,7 +35,9 @@ class _RatingSplitter(BaseCrossValidator):
         )
         vars(self).update(parameters)
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: TableLike, y: npt.ArrayLike | None = None, groups: object = None
+    ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
         """Give the rows of each split.
 
         Parameters
@@ -69,7 +74,9 @@ class _RatingSplitter(BaseCrossValidator):
         for train, test in self._masks(X):
             yield np.flatnonzero(train), np.flatnonzero(test)
 
-    def get_n_splits(self, X=None, y=None, groups=None):
+    def get_n_splits(
+        self, X: object = None, y: object = None, groups: object = None
+    ) -> int:
         """Give the number of splits.
 
         Parameters
@@ -132,7 +139,13 @@ class RatingKFold(_RatingSplitter):
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_splits=5, *, user_column=0, random_state=None):
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        user_column: int | str = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         super().__init__(
             n_splits=n_splits, user_column=user_column, random_state=random_state
         )
@@ -198,12 +211,20 @@ class LeaveLastOut(_RatingSplitter):
         "time_column": _COLUMN,
     }
 
-    def __init__(self, n_last=1, *, user_column=0, time_column=2):
+    def __init__(
+        self,
+        n_last: int = 1,
+        *,
+        user_column: int | str = 0,
+        time_column: int | str = 2,
+    ) -> None:
         super().__init__(
             n_last=n_last, user_column=user_column, time_column=time_column
         )
 
-    def get_n_splits(self, X=None, y=None, groups=None):
+    def get_n_splits(
+        self, X: object = None, y: object = None, groups: object = None
+    ) -> int:
         """Give the number of splits, 1.
 
         Parameters
@@ -276,7 +297,7 @@ class TimeSplit(_RatingSplitter):
         "time_column": _COLUMN,
     }
 
-    def __init__(self, n_splits=5, *, time_column=2):
+    def __init__(self, n_splits: int = 5, *, time_column: int | str = 2) -> None:
         super().__init__(n_splits=n_splits, time_column=time_column)
 
     def _masks(self, X):
@@ -335,7 +356,13 @@ class ColdShare(NamedTuple):
     items: float
 
 
-def cold_share(X_train, X_test, *, user_column=0, item_column=1):
+def cold_share(
+    X_train: TableLike,
+    X_test: TableLike,
+    *,
+    user_column: int | str = 0,
+    item_column: int | str = 1,
+) -> ColdShare:
     """Give the shares of test ratings whose user or item is not in training.
 
     The model has no factors for these ids, and predicts a cold rating by what is left:
