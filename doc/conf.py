@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: `sphinx-build -W -n doc build/html`."""
+"""How Sphinx builds these pages: `sphinx-build -W doc doc/_build/html`."""
 
 import os
 import sys

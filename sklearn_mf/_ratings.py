@@ -309,7 +309,7 @@ def join_patterns(shape, *patterns):
     """
     users, items = (np.concatenate(codes) for codes in zip(*patterns, strict=True))
     pattern = sparse.csr_array((np.ones(len(users), np.int8), (users, items)), shape)
-    pattern.sort_indices()
+    pattern.sum_duplicates()
     return pattern.indptr.astype(np.int64), pattern.indices.astype(np.int32, copy=False)
 
 

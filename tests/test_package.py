@@ -1,5 +1,6 @@
 """The package as a whole: its import, its README, its layout, an interrupt."""
 
+import inspect
 import re
 import signal
 import subprocess
@@ -93,10 +94,10 @@ def test_readme_lists_every_parameter_with_its_default(estimator):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_class_docstring_documents_parameters_and_attributes(estimator):
-    doc = estimator.__doc__
-    doc = doc[: doc.index("See Also")].replace("\\\n            ", "")
+    doc = inspect.getdoc(estimator)
+    doc = doc[: doc.index("See Also")].replace("\\\n        ", "")
     described, defaults = set(), {}
-    for line in re.findall(r"^    [a-z_, 12]+ : .*", doc, re.M):
+    for line in re.findall(r"^[a-z_, 12]+ : .*", doc, re.M):
         names = line.split(" : ")[0].strip().split(", ")
         described.update(names)
         if "default=" in line:
