@@ -19,7 +19,7 @@ extensions = [
     "sphinx-mathjax-offline",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "auto_examples/**.ipynb", "**/README.rst"]
+exclude_patterns = ["_build", "auto_examples/**.ipynb"]
 templates_path = ["_templates"]
 default_role = "literal"
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
@@ -29,8 +29,6 @@ autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings say more
 autodoc_default_options = {"member-order": "bysource"}
 numpydoc_show_class_members = False
-numpydoc_xref_param_type = False
-numpydoc_validation_checks = set()
 
 # Methods that scikit-learn gives, and describes: its own pages are the place for them.
 FROM_SKLEARN = {

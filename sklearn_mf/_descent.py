@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sklearn_mf import _sgd_kernels as kernels
-from sklearn_mf._steps import OPTIMIZERS
+from sklearn_mf._steps import OPTIMIZERS, make_constants
 from sklearn_mf._threads import CACHE_LINE, make_aligned
 
 MAX_GRID = 32  # blocks on a side of the grid
@@ -283,7 +283,7 @@ def fit_sgd(
     (_, _, P, P_shares, _), (_, _, Q, Q_shares, _) = sides.values()
     beta_1, beta_2, epsilon = descent.constants
     epsilon = max(epsilon, np.finfo(dtype).tiny)  # what divides the padding's 0
-    constants = (beta_1, 1 - beta_1, beta_2, 1 - beta_2, epsilon)
+    constants = make_constants(dtype, beta_1, beta_2, epsilon)
     loss = np.empty(grid.n_sides**2)
     optimizer = OPTIMIZERS[descent.optimizer]
     if batch_size == 1:
@@ -329,7 +329,7 @@ def fit_sgd(
                 Q.second,
                 P.powers,
                 Q.powers,
-                tuple(map(dtype, constants)),
+                constants,
                 loss,
                 *batches,
             )

@@ -24,10 +24,10 @@ from sklearn_mf._multitask_kernels import (
     predict_pairs,
     train_batches,
 )
+from sklearn_mf._steps import make_constants
 from sklearn_mf._threads import make_aligned
 from sklearn_mf._typing import TableLike
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # of Adam
 TURN = 256  # batches that pass before an interrupt is seen
 RETRIED = 64  # turns after which the slower number of threads gets another chance
 
@@ -60,25 +60,30 @@ def draw_layers(sizes, rng, dtype):
     ]
 
 
-def lay_out(layers, n_factors, width):
+def pad_width(width):
+    """Give the next multiple of LANES."""
+    return -(-width // LANES) * LANES
+
+
+def lay_out(layers):
     """Lay a network out as the kernels want it.
 
     Parameters
     ----------
     layers : list of (ndarray, ndarray)
-        Weights and biases; see `draw_layers`.
-    n_factors, width : int
-        Length of each of the three parts of the input, and what it is padded to.
+        Weights and biases; see `draw_layers`. Each of the three parts of the input is
+        padded.
 
     Returns
     -------
     Network
     """
     (weights, biases), *others = layers
+    n_factors = len(weights) // 3
     parts = weights.reshape(3, n_factors, -1)
-    parts = np.pad(parts, ((0, 0), (0, width - n_factors), (0, 0)))
-    layers = [(parts.reshape(3 * width, -1), biases), *others]
-    widths = np.array([-(-len(weights) // LANES) * LANES for weights, _ in layers])
+    parts = np.pad(parts, ((0, 0), (0, pad_width(n_factors) - n_factors), (0, 0)))
+    layers = [(parts.reshape(-1, weights.shape[1]), biases), *others]
+    widths = np.array([pad_width(len(weights)) for weights, _ in layers])
     heights = np.append(widths[:-1] + 1, 2)
     shape, dtype = (heights.sum(), widths.max()), weights.dtype
     values, first, second = (make_aligned(shape, dtype) for _ in range(3))
@@ -111,8 +116,10 @@ def view_layer(network, at, shape):
     return rows[top : top + n_inputs], rows[top + network.widths[at]]
 
 
-def read_layers(network, sizes, n_factors, width):
+def read_layers(network, sizes):
     """Give copies of the weights and of the biases of each layer, two lists."""
+    n_factors = sizes[0] // 3
+    width = pad_width(n_factors)
     shapes = pairwise([3 * width, *sizes[1:]])
     layers = [view_layer(network, at, shape) for at, shape in enumerate(shapes)]
     coefs, intercepts = (
@@ -224,7 +231,7 @@ def fit_multitask(
     n_batches = -(-n_pairs // batch_size)
     batch = make_batch(batch_size, users, network)
     pace = Pace(min(run.n_threads, len(batch.gradients)))
-    constants = BETA_1, 1 - BETA_1, BETA_2, 1 - BETA_2, EPSILON
+    constants = make_constants(dtype)
     parameters = users.values, items.values, network.values
     strengths = side.strengths(), problem.ratings.by_item.strengths()
     total = strengths[0].sum()
@@ -258,7 +265,7 @@ def fit_multitask(
                     batch,
                     task,
                     dtype(learning_rate),
-                    tuple(map(dtype, constants)),
+                    constants,
                 )
             pace.note(n_threads, (perf_counter() - begin) / (last - first))
         factorization, regression = batch.losses[:, :2].sum(axis=0) / total
@@ -562,9 +569,13 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
                 "nothing to learn: raise one of them."
             )
 
+    def _sizes(self):
+        """Give the width of the network's input, hidden layers and output."""
+        return [3 * self.n_factors, *self.hidden_layer_sizes, 1]
+
     def _layout(self):
         """Give the padded length of the factors, and the column where p' begins."""
-        width = -(-self.n_factors // LANES) * LANES
+        width = pad_width(self.n_factors)
         return width, 0 if self.shared_embeddings else width
 
     def _draw(self, side, rng, dtype):
@@ -599,7 +610,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
 
     def _pose(self, ratings, rng, goes_on):
         problem = super()._pose(ratings, rng, goes_on)
-        sizes = [3 * self.n_factors, *self.hidden_layer_sizes, 1]
+        sizes = self._sizes()
         layers = draw_layers(sizes, problem.rng, ratings.dtype)
         if goes_on:
             fitted = [len(weights) for weights in self.coefs_]
@@ -613,8 +624,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
                 tuple(part.astype(ratings.dtype) for part in layer)
                 for layer in zip(self.coefs_, self.intercepts_, strict=True)
             ]
-        width, _ = self._layout()
-        problem.network = lay_out(layers, self.n_factors, width)
+        problem.network = lay_out(layers)
         problem.losses = {"joint": [], "factorization": [], "regression": []}
         return problem
 
@@ -640,9 +650,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         )
 
     def _learnt(self, problem):
-        width, _ = self._layout()
-        sizes = [3 * self.n_factors, *self.hidden_layer_sizes, 1]
-        coefs, intercepts = read_layers(problem.network, sizes, self.n_factors, width)
+        coefs, intercepts = read_layers(problem.network, self._sizes())
         return {
             **super()._learnt(problem),
             "coefs_": coefs,
@@ -656,12 +664,10 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
 
     def _predict_from(self, learnt, pairs, n_jobs):
         users, items = learnt["user_rating_factors_"], learnt["item_rating_factors_"]
-        n_factors, dtype = users.shape[1], users.dtype
-        layers = list(zip(learnt["coefs_"], learnt["intercepts_"], strict=True))
-        network = lay_out(layers, n_factors, -(-n_factors // LANES) * LANES)
-        mean = dtype.type(learnt["global_mean_"])
+        layers = zip(learnt["coefs_"], learnt["intercepts_"], strict=True)
+        network, mean = lay_out(layers), users.dtype.type(learnt["global_mean_"])
         return score_in_blocks(
-            predict_pairs, pairs, dtype, n_jobs, users, items, network, mean
+            predict_pairs, pairs, users.dtype, n_jobs, users, items, network, mean
         )
 
     def _remedy(self):

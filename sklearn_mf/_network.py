@@ -8,11 +8,10 @@ from scipy import sparse
 from sklearn_mf import _autorec_kernels as kernels
 from sklearn_mf._objective import to_intercept
 from sklearn_mf._ratings import Ratings
-from sklearn_mf._steps import OPTIMIZERS
+from sklearn_mf._steps import OPTIMIZERS, make_constants
 from sklearn_mf._threads import cut_rows
 
 BLOCK_WORK = 2**18  # ratings times factors that are worth a task of their own
-ADAM = (0.9, 0.999, 1e-8)  # β₁, β₂ and ε
 
 
 def orient(pair, axis):
@@ -245,8 +244,7 @@ def fit_network(problem, network, *, output, run, iterations, validate=None):
         np.divide(1, strengths, out=shares, where=strengths > 0, casting="same_kind")
     optimizer = OPTIMIZERS[network.optimizer]
     C_state, A_state = (begin(rows, network.optimizer) for rows in (C, A))
-    beta_1, beta_2, epsilon = ADAM
-    constants = tuple(map(dtype, (beta_1, 1 - beta_1, beta_2, 1 - beta_2, epsilon)))
+    constants = make_constants(dtype)
     rate, penalty = dtype(network.learning_rate), dtype(network.penalty)
     mean = dtype(problem.mean)
     intercept = dtype(to_intercept(problem.mean, output != kernels.IDENTITY))

@@ -23,6 +23,12 @@ OPTIMIZERS = {
 }
 
 
+def make_constants(dtype, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+    """Give the constants of `step`; the defaults are those of Adam's paper."""
+    constants = beta_1, 1 - beta_1, beta_2, 1 - beta_2, epsilon
+    return tuple(map(dtype, constants))
+
+
 @jit
 def residual(logistic, z, r):
     """Give r̂ − r and the loss of a rating: squared error, or twice the log loss."""

@@ -277,7 +277,7 @@ def test_gradients(n_factors, shared, loss, hidden_layer_sizes, data, weights, n
     assert set(i) & set(j)
 
     expected = gradient(theta, model, batch)
-    width, at = model._layout()
+    _, at = model._layout()
     tables = {"user": users.first, "item": items.first}
     found = {"P": users.first, "Q": items.first}
     found = {name: rows[:, :n_factors] for name, rows in found.items()}
@@ -287,9 +287,7 @@ def test_gradients(n_factors, shared, loss, hidden_layer_sizes, data, weights, n
         found |= {"Q'": items.first[:, at:][:, :n_factors]}
     sizes = [3 * n_factors, *hidden_layer_sizes, 1]
     layers = network._replace(values=network.first)
-    for name, parts in zip(
-        "Wc", read_layers(layers, sizes, n_factors, width), strict=True
-    ):
+    for name, parts in zip("Wc", read_layers(layers, sizes), strict=True):
         found |= {f"{name}{k}": part for k, part in enumerate(parts)}
     assert found.keys() == expected.keys()
     for name, slopes in expected.items():
