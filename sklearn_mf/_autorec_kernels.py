@@ -38,7 +38,8 @@ def encode(begin, end, indices, ratings, mean, sigmoid, C, A, H, k):
     if sigmoid:
         one = A.dtype.type(1)
         for f in range(n_factors):
-            H[k, f] = one / (one + math.exp(-H[k, f]))
+            small = math.exp(-abs(H[k, f]))
+            H[k, f] = (small if H[k, f] < 0 else one) / (one + small)
 
 
 @jit

@@ -75,6 +75,7 @@ def test_fit_is_the_reference(
 
 
 @pytest.mark.parametrize("weighted_regularization", [False, True])
+@pytest.mark.compiled
 def test_the_gradient_of_the_written_objective_vanishes(weighted_regularization, data):
     X, y = data
     weights = np.random.default_rng(2).uniform(0.5, 2, size=len(y))
@@ -103,6 +104,7 @@ def test_the_gradient_of_the_written_objective_vanishes(weighted_regularization,
 @pytest.mark.parametrize("regularization", [0, 1e-3, 0.1, 10])
 @pytest.mark.parametrize("weighted_regularization", [False, True])
 @pytest.mark.parametrize("n_factors", [1, 7, 33])
+@pytest.mark.compiled
 def test_the_objective_never_rises(
     n_factors, weighted_regularization, regularization, dtype, data
 ):
@@ -125,6 +127,7 @@ def test_the_objective_never_rises(
                     atol=100 * rounding)  # fmt: skip
 
 
+@pytest.mark.compiled
 def test_planted_low_rank_is_recovered():
     options = {"noise": 0, "bias_scale": 0, "rating_range": None, "rating_step": None}
     X, y = make_ratings(
@@ -212,6 +215,7 @@ def test_regularization(data):
     assert_allclose(heavy.predict(data[0]), heavy.global_mean_)
 
 
+@pytest.mark.compiled
 def test_regularization_is_in_units_of_y(data):
     X, y = data
     one = als(max_iter=200, regularization=0.3).fit(X, y)

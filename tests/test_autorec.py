@@ -255,6 +255,7 @@ def test_predictions_are_those_of_the_network(axis, loss, output, activation, da
     assert (getattr(model, f"{axis}_biases_") == 0).all()
 
 
+@pytest.mark.compiled
 def test_loss_curve_tends_to_the_objective(data):
     X, y = data
     model = autorec(max_iter=3000, learning_rate=1e-3, batch_size=100).fit(X, y)
@@ -288,6 +289,7 @@ def draw_alike(model, side, rng, dtype):
     return rows
 
 
+@pytest.mark.compiled
 def test_linear_network_meets_the_reference_minimum():
     """With one hidden unit and no penalty, a planted rank of one is recovered."""
     rng = np.random.default_rng(0)
@@ -524,6 +526,7 @@ def test_overflow_of_fed_rows_is_an_error(data):
 
 
 @pytest.mark.parametrize("axis", ["user", "item"])
+@pytest.mark.compiled
 def test_new_rows_are_known_everywhere(axis, large, tmp_path):
     X, y = large
     model = AutoRec(10, axis=axis, random_state=0, learning_rate=0.01).fit(X, y)
@@ -600,6 +603,7 @@ def test_warm_start_of_another_shape(data):
 @pytest.mark.parametrize(
     ("loss", "axis"), [("squared_error", "item"), ("log_loss", "user")]
 )
+@pytest.mark.compiled
 def test_early_stopping_restores_the_best_epoch(loss, axis, large):
     X, y = large[0], large[1] if loss == "squared_error" else to_shares(large[1])
     params = {"loss": loss, "axis": axis, "n_factors": 20, "regularization": 0.001}
@@ -743,6 +747,7 @@ def test_an_interrupt_leaves_the_model(data):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+@pytest.mark.compiled
 def test_an_interrupt_ends_a_long_fit():
     code = """
 from sklearn_mf import AutoRec
@@ -797,6 +802,7 @@ def test_every_parameter_is_tested():
     assert CHANGES.keys() | ELSEWHERE == AutoRec().get_params().keys()
 
 
+@pytest.mark.compiled
 def test_what_other_parameters_change(data, large, capsys):
     X, y = data
     model = autorec(max_iter=30)
@@ -880,6 +886,7 @@ def test_displays(large):
 
 
 @pytest.mark.parametrize("axis", ["user", "item"])
+@pytest.mark.compiled
 def test_planted_ratings_are_predicted_nearly_as_well_as_by_biased_factors(axis):
     X, y = make_ratings(400, 300, 20_000, random_state=0)
     X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)

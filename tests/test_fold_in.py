@@ -73,6 +73,7 @@ def test_training_users_get_the_rows_that_fit_gave_them(params, weighted, data):
 
 
 @pytest.mark.parametrize("params", [{}, {"unobserved_weight": 0.2}], ids=str)
+@pytest.mark.compiled
 def test_non_negative_users_stand_still(params, data):
     X, y, _ = data
     shared = {"non_negative": True, "max_iter": 400, "tol": None, "random_state": 0}
@@ -230,6 +231,7 @@ def test_float32_stays(data):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2, 3])
+@pytest.mark.compiled
 def test_the_same_bits_on_every_number_of_threads(n_jobs):
     X, y = make_ratings(800, 90, 12000, random_state=2)
     model = BiasedMF(16, solver="als", max_iter=2, tol=None, random_state=0).fit(X, y)

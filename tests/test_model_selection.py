@@ -349,6 +349,7 @@ SCORING = {
 }
 
 
+@pytest.mark.compiled
 def test_grid_search_over_folds_and_scorers_in_processes():
     X, y = make_ratings(60, 40, 900, random_state=0)
     models = [
@@ -407,6 +408,7 @@ def test_nested_search():
 
 
 @movielens.needs_movielens
+@pytest.mark.compiled
 def test_movielens_in_processes():
     X, y = movielens.load()
     cv = RatingKFold(5, random_state=0)
@@ -424,6 +426,7 @@ def test_movielens_in_processes():
 
 
 @movielens.needs_movielens
+@pytest.mark.compiled
 def test_movielens_over_time():
     table = np.loadtxt(movielens.RATINGS, delimiter=",", skiprows=1)
     X, y = table[:, [0, 1, 3]], table[:, 2]

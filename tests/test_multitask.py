@@ -402,6 +402,7 @@ def test_an_item_is_drawn_that_the_user_has_not_rated(data, noted):
 
 
 @pytest.mark.parametrize("loss", ["bpr", "logistic"])
+@pytest.mark.compiled
 def test_a_user_who_has_rated_everything_still_learns_ratings(loss):
     X, y = np.array(list(np.ndindex(4, 6))), np.tile([1.0, 5.0, 1.0, 5.0, 3.0, 3.0], 4)
     X, y = X[:-3], y[:-3]  # user 3 has not rated everything

@@ -662,6 +662,7 @@ def assert_same_bits(one, other):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("batch_size", [1, 16])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.compiled
 def test_the_number_of_threads_does_not_change_a_bit(
     optimizer, batch_size, dtype, many
 ):
@@ -702,6 +703,7 @@ def test_n_jobs_is_the_number_of_threads(data):
     assert seen == [3, 5]
 
 
+@pytest.mark.compiled
 def test_several_blocks_learn_as_well_as_one(large):
     X, X_test, y, y_test = large
     one = sgd(max_iter=30, init_scale=0.1).fit(X, y)
@@ -868,6 +870,7 @@ def held_out_of(model, X, y, w):
 
 @pytest.mark.parametrize("with_weights", [False, True])
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
+@pytest.mark.compiled
 def test_early_stopping_restores_the_best_epoch(loss, with_weights, large):
     X, _, y, _ = large
     y = to_shares(y) if loss == "log_loss" else y
@@ -1110,6 +1113,7 @@ def test_partial_fit_without_shuffle_is_fit_epoch_by_epoch(optimizer, data):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adagrad", "adam"])
+@pytest.mark.compiled
 def test_partial_fit_again_and_again_comes_close_to_fit(optimizer, large):
     X, X_test, y, y_test = large
     options = {**OPTIMIZERS[optimizer], "n_factors": 5}
@@ -1121,6 +1125,7 @@ def test_partial_fit_again_and_again_comes_close_to_fit(optimizer, large):
     assert rmse(stream, X_test, y_test) < 0.9 * y_test.std()
 
 
+@pytest.mark.compiled
 def test_a_stream_of_batches_meets_the_fit_on_the_whole(large):
     X, X_test, y, y_test = large
     fit = sgd(max_iter=40).fit(X, y)
@@ -1439,6 +1444,7 @@ ELSEWHERE = {"warm_start", "user_column", "item_column", "n_jobs", "verbose"}
 
 
 @pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.compiled
 def test_a_parameter_changes_the_predictions(name, data):
     X, y = data
     fixed, value = CHANGES[name]
@@ -1475,6 +1481,7 @@ def test_user_and_item_column(data):
     assert turned.user_factors_.shape == (15, 3)
 
 
+@pytest.mark.compiled
 def test_clip(data):
     X, y = data
     options = {"max_iter": 300, "regularization": 0.0, "init_scale": 0.7}
@@ -1655,6 +1662,7 @@ def test_loss_curve_tends_to_the_objective(data):
         {"optimizer": "adam", "learning_rate": 0.01},
     ],
 )
+@pytest.mark.compiled
 def test_planted_low_rank_is_recovered(options):
     plain = {"noise": 0, "bias_scale": 0, "rating_range": None, "rating_step": None}
     X, y = make_ratings(
@@ -1672,6 +1680,7 @@ def test_planted_low_rank_is_recovered(options):
     assert rmse(model, X[2800:], y[2800:]) < 0.05 * y[2800:].std()
 
 
+@pytest.mark.compiled
 def test_a_fit_does_not_end_on_the_plateau_around_zero():
     X, y = make_ratings(random_state=0)
     sgd = SGDFactorizer(
