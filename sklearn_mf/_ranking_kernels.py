@@ -172,18 +172,32 @@ def sort_heaps(start, stop, scores, best):
             _replace_root(scores[row], best[row], size, score, code)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def count_ranks(scores, rows, seen_indptr, seen_indices, items, bounds, reciprocals):
-    """Give 1 / rank of each item among the scores of its user, in place.
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+def count_ranks(
+    start,
+    stop,
+    rows,
+    queries,
+    candidates,
+    biases,
+    seen_indptr,
+    seen_indices,
+    items,
+    bounds,
+    reciprocals,
+):
+    """Give 1 / rank of items among all items that a user has not seen, in place.
 
     Parameters
     ----------
-    scores : ndarray of shape (n_users, n_items)
-        Overwritten with −∞ for items that were seen.
-    rows : int32 ndarray of shape (n_users,)
-        Row of each user in the pattern of what was seen; -1 for none.
-    seen_indptr, seen_indices : int64 and int32 ndarrays
-        The pattern, compressed sparse rows.
+    start, stop : int
+        The users.
+    rows, queries, seen_indptr, seen_indices
+        See `rank_candidates`.
+    candidates : ndarray of shape (n_factors, n_items)
+        The factors of all items.
+    biases : ndarray of shape (n_items,)
+        Added to the scores.
     items : int32 ndarray of shape (n_ranked,)
         Codes of the items to be ranked; -1 for one without a score.
     bounds : int64 ndarray of shape (n_users + 1,)
@@ -191,17 +205,21 @@ def count_ranks(scores, rows, seen_indptr, seen_indices, items, bounds, reciproc
     reciprocals : float64 ndarray of shape (n_ranked,)
         Left as they are where an item has no score, or was seen.
     """
-    for user in range(len(rows)):
+    scores = np.empty_like(biases)
+    for user in range(start, stop):
         row = rows[user]
+        scores[:] = biases
         if row >= 0:
+            for f in range(len(candidates)):
+                for item in range(len(scores)):
+                    scores[item] += queries[row, f] * candidates[f, item]
             for place in range(seen_indptr[row], seen_indptr[row + 1]):
-                scores[user, seen_indices[place]] = -np.inf
+                scores[seen_indices[place]] = -np.inf
         for place in range(bounds[user], bounds[user + 1]):
             item = items[place]
-            if item >= 0 and scores[user, item] > -np.inf:
-                own = scores[user, item]
+            if item >= 0 and scores[item] > -np.inf:
                 n_above, n_equal = 0, 0
-                for other in range(scores.shape[1]):
-                    n_above += scores[user, other] > own
-                    n_equal += scores[user, other] == own
+                for score in scores:
+                    n_above += score > scores[item]
+                    n_equal += score == scores[item]
                 reciprocals[place] = 1 / (n_above + (n_equal + 1) / 2)

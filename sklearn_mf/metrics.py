@@ -23,12 +23,13 @@ from sklearn_mf._labels import factorize
 from sklearn_mf._ranking import RankingMixin
 from sklearn_mf._ranking_kernels import count_ranks
 from sklearn_mf._ratings import read_columns, read_ids, read_targets
-from sklearn_mf._threads import count_threads, thread_pool
+from sklearn_mf._threads import count_threads, cut_rows, thread_pool
 from sklearn_mf._typing import TableLike
 
 __all__ = ["make_ranking_scorer", "mean_reciprocal_rank_of_all"]
 
 BLOCK_CELLS = 2**20  # places in rankings that are worked on at a time
+BLOCK_WORK = 2**20  # multiplications and comparisons that are worth a task of their own
 
 
 # --------------------------------------------------------------------------- formulas
@@ -370,25 +371,20 @@ def _mean_of_all(estimator, relevant):
     rows = read_ids("users", relevant.labels, estimator.users_)
     reciprocals = np.zeros(len(relevant.users))
     bounds = np.searchsorted(relevant.users, np.arange(len(rows) + 1))
-    blocks = _blocks(len(rows), len(estimator.items_))
+    factors = estimator.item_factors_
+    biases = estimator.item_biases_ if estimator._biased else 0
     with thread_pool(count_threads(estimator.n_jobs)) as run:
-        run(_rank_all, blocks, estimator, rows, relevant.items, bounds, reciprocals)
+        run(
+            count_ranks,
+            cut_rows(factors.size + len(factors) * np.diff(bounds), BLOCK_WORK),
+            rows,
+            estimator.user_factors_,
+            np.ascontiguousarray(factors.T),
+            np.broadcast_to(biases, len(factors)).astype(factors.dtype),
+            estimator.seen_indptr_,
+            estimator.seen_indices_,
+            relevant.items,
+            bounds,
+            reciprocals,
+        )
     return np.bincount(relevant.users, reciprocals) / np.diff(bounds)
-
-
-def _rank_all(start, stop, estimator, rows, items, bounds, reciprocals):
-    """Give 1 / rank of the items of users start to stop, in place."""
-    rows = rows[start:stop]
-    factors = np.where(rows[:, np.newaxis] < 0, 0, estimator.user_factors_[rows])
-    scores = factors @ estimator.item_factors_.T
-    if estimator._biased:
-        scores += estimator.item_biases_
-    count_ranks(
-        scores,
-        rows,
-        estimator.seen_indptr_,
-        estimator.seen_indices_,
-        items,
-        bounds[start : stop + 1],
-        reciprocals,
-    )
