@@ -21,15 +21,17 @@ from sklearn_mf._multitask_kernels import (
     Pairs,
     Table,
     Task,
+    draw_unrated,
     predict_pairs,
     train_batches,
 )
 from sklearn_mf._steps import make_constants
-from sklearn_mf._threads import make_aligned
+from sklearn_mf._threads import cut_rows, make_aligned
 from sklearn_mf._typing import TableLike
 
-TURN = 256  # batches that pass before an interrupt is seen
-RETRIED = 64  # turns after which the slower number of threads gets another chance
+BLOCK_WORK = 2**15  # ratings that are worth a task of their own
+TURN, TRIAL = 256, 32  # batches that pass before an interrupt is seen, or on trial
+PATIENCE = 64  # turns, at most, until the slower number of threads is tried again
 
 
 # ------------------------------------------------------------------------- the network
@@ -155,6 +157,7 @@ def make_batch(size, users, network):
         gradients=make_aligned((n_chunks, *network.values.shape), dtype),
         activations=make_aligned(layers, dtype),
         errors=make_aligned(layers, dtype),
+        places=make_aligned((n_chunks, 2 * size), np.int64),
         losses=make_aligned((n_chunks, 8), np.float64),
     )
 
@@ -171,22 +174,31 @@ class Pace:
     """Finds out whether threads that wait for one another are faster than one alone.
 
     They are where each has a core, and they are far from it where other work has taken
-    the cores. The result does not depend on it.
+    the cores. The slower number of threads gets a short turn now and then, ever more
+    seldom as long as it stays the slower. The result does not depend on it.
     """
 
     def __init__(self, n_threads):
-        self.seconds = dict.fromkeys((1, n_threads), 0.0)
-        self.n_turns = 0
+        self.seconds = dict.fromkeys((n_threads, 1), 0.0)  # of a batch; 0 if unknown
+        self.waited, self.patience = 0, 1
 
     def choose(self):
-        """Give the number of threads for the next turn."""
-        self.n_turns += 1
-        choice = min if self.n_turns % RETRIED else max
-        return choice(self.seconds, key=self.seconds.get)
+        """Give the number of threads for the next turn, and its number of batches."""
+        fastest, *others = sorted(self.seconds, key=self.seconds.get)
+        if not self.seconds[fastest]:
+            return fastest, TRIAL
+        if others and self.waited == self.patience:
+            self.waited, self.patience = 0, min(2 * self.patience, PATIENCE)
+            return others[0], TRIAL
+        self.waited += 1
+        return fastest, TURN
 
     def note(self, n_threads, seconds):
         """Take the time that a batch took in a turn."""
+        fastest = min(self.seconds, key=self.seconds.get)
         self.seconds[n_threads] = seconds
+        if min(self.seconds, key=self.seconds.get) != fastest:
+            self.waited, self.patience = 0, 1
 
 
 def fit_multitask(
@@ -216,16 +228,15 @@ def fit_multitask(
     side, network, rng = problem.ratings.by_user, problem.network, problem.rng
     n_pairs, dtype = len(side.ratings), problem.users.dtype.type
     users, items = make_table(problem.users), make_table(problem.items)
+    bias = task.at + task.width
     weights = np.ones_like(side.ratings) if side.weights is None else side.weights
     pairs = Pairs(
         order=np.arange(n_pairs),
-        draws=np.empty(n_pairs),
         users=np.repeat(np.arange(len(users.values), dtype=np.int32), side.counts()),
         items=side.indices,
+        others=np.empty_like(side.indices),
         ratings=side.ratings - dtype(problem.mean),
         weights=weights,
-        indptr=problem.seen_indptr,
-        indices=problem.seen_indices,
     )
     batch_size = min(batch_size, n_pairs)
     n_batches = -(-n_pairs // batch_size)
@@ -235,21 +246,33 @@ def fit_multitask(
     parameters = users.values, items.values, network.values
     strengths = side.strengths(), problem.ratings.by_item.strengths()
     total = strengths[0].sum()
+    user_blocks = cut_rows(side.counts(), BLOCK_WORK)
 
     def penalty():
         return sum(
-            counts @ np.square(rows[:, :-1], dtype=np.float64).sum(axis=1)
+            counts @ np.square(rows[:, :bias], dtype=np.float64).sum(axis=1)
             for counts, rows in zip(strengths, parameters, strict=False)
         )
 
     best = None
     for _ in iterations:
         pairs.order[:] = sort_within(rng.permutation(n_pairs), batch_size)
-        pairs.draws[:] = rng.uniform(size=n_pairs)
+        run(
+            draw_unrated,
+            user_blocks,
+            side.indptr,
+            problem.seen_indptr,
+            problem.seen_indices,
+            len(items.values),
+            rng.uniform(size=n_pairs),
+            pairs.others,
+        )
         batch.losses[:] = 0
-        for first in range(0, n_batches, TURN):
-            last = min(first + TURN, n_batches)
-            n_threads, barrier, begin = pace.choose(), make_barrier(), perf_counter()
+        last = 0
+        while last < n_batches:
+            n_threads, n_turn = pace.choose()
+            first, last = last, min(last + n_turn, n_batches)
+            barrier, begin = make_barrier(), perf_counter()
             with abandon_on_error(barrier):
                 run(
                     abandon_on_error(barrier)(train_batches),
@@ -580,7 +603,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
 
     def _draw(self, side, rng, dtype):
         width, at = self._layout()
-        rows = make_aligned((len(side.indptr) - 1, at + width + 1), dtype)
+        rows = make_aligned((len(side.indptr) - 1, at + width + LANES), dtype)
         rated = np.flatnonzero(side.counts())
         for column in {0, at}:
             rows[rated, column : column + self.n_factors] = rng.normal(
@@ -591,20 +614,20 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     def _rows(self, side):
         width, at = self._layout()
         factors = getattr(self, f"{side}_factors_")
-        rows = np.zeros((len(factors), at + width + 1), factors.dtype)
+        rows = make_aligned((len(factors), at + width + LANES), factors.dtype)
         rows[:, at : at + self.n_factors] = getattr(self, f"{side}_rating_factors_")
         rows[:, : self.n_factors] = factors
-        rows[:, -1] = getattr(self, f"{side}_biases_")
+        rows[:, at + width] = getattr(self, f"{side}_biases_")
         return rows
 
     def _name_rows(self, side, labels, rows):
-        _, at = self._layout()
+        width, at = self._layout()
         factors = rows[:, : self.n_factors].copy()
         own = rows[:, at : at + self.n_factors].copy() if at else factors
         return {
             f"{side}s_": labels,
             f"{side}_factors_": factors,
-            f"{side}_biases_": rows[:, -1].copy(),
+            f"{side}_biases_": rows[:, at + width].copy(),
             f"{side}_rating_factors_": own,
         }
 

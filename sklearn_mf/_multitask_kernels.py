@@ -10,7 +10,8 @@ where f is a multi-layer perceptron with rectified units. A batch of m pairs ste
 the gradient of Σ w (λ_F ℓ_F + λ_R ℓ_R + λ (‖u‖² + ‖q_i‖²)) / m.
 
 A row of parameters of a user or an item holds the factors of s, unless they are shared
-the factors of f, and the bias of s. Factors are padded with zeros, which remain zero.
+the factors of f, and the bias of s. Each part is padded with zeros, which remain zero,
+so that vectors begin where cache lines do.
 
 The threads of a fit pass over the same batches side by side. In the first half of a
 batch they share out its chunks, of CHUNK pairs each, whose gradients they write down;
@@ -25,13 +26,13 @@ import numpy as np
 from numba import njit
 
 from sklearn_mf._barrier import wait
-from sklearn_mf._steps import ADAM, FAST, correct, jit, step
+from sklearn_mf._steps import ADAM, FAST, correct, jit
 from sklearn_mf._vectors import add_up, load, pick, root, store, zeros
 
-CHUNK = 64  # pairs that pass through the network together
+CHUNK = 128  # pairs, at most, that pass through the network together
 LANES = 16  # numbers of a vector; widths of layers are multiples of it
 TILE = 8  # rows of a tile
-OWNED = 16  # rows that a thread owns before another's begin: whole cache lines
+OWNED = LANES  # rows that a thread owns before another's begin: whole cache lines
 # A helper that stays a function of its own rounds in one way where it has just been
 # compiled, and in another where a kernel comes from numba's cache.
 helper = njit(nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
@@ -94,24 +95,18 @@ class Pairs(NamedTuple):
     order : int64 ndarray of shape (n_pairs,)
         The order in which the pairs are met, ascending within each batch, and with
         them its users: so the parameters of a user mostly stay with one thread.
-    draws : float64 ndarray of shape (n_pairs,)
-        Numbers in [0, 1) that choose the items that were not rated.
-    users, items : int32 ndarrays of shape (n_pairs,)
-        Rows of the tables.
+    users, items, others : int32 ndarrays of shape (n_pairs,)
+        Rows of the tables; the others are from `draw_unrated`.
     ratings, weights : ndarrays of shape (n_pairs,)
         Ratings less μ, and their weights.
-    indptr, indices : int64 and int32 ndarrays
-        Which items each user rated: compressed sparse rows, ascending.
     """
 
     order: np.ndarray
-    draws: np.ndarray
     users: np.ndarray
     items: np.ndarray
+    others: np.ndarray
     ratings: np.ndarray
     weights: np.ndarray
-    indptr: np.ndarray
-    indices: np.ndarray
 
 
 class Task(NamedTuple):
@@ -151,6 +146,8 @@ class Batch(NamedTuple):
         Gradients of the network.
     activations, errors : ndarrays of shape (n_chunks, n_layers * CHUNK, widest)
         Inputs of each layer and of the output, and their gradients.
+    places : int64 ndarray of shape (n_chunks, 2 * size)
+        Room for the places of the items that a thread owns.
     losses : float64 ndarray of shape (n_chunks, 8)
         The first two are the sums of w ℓ_F and w ℓ_R, over all batches.
     """
@@ -162,6 +159,7 @@ class Batch(NamedTuple):
     gradients: np.ndarray
     activations: np.ndarray
     errors: np.ndarray
+    places: np.ndarray
     losses: np.ndarray
 
 
@@ -231,8 +229,11 @@ def _multiply_transposed(C, c, A, a, B, b, n_rows, n_columns, n):
 
 
 @helper
-def _feed(network, activations):
-    """Pass a chunk through the network, whose inputs are its first CHUNK rows."""
+def _feed(network, activations, n):
+    """Pass a chunk through the network, whose inputs are its first `n` rows.
+
+    `n` is a multiple of TILE; layers begin CHUNK rows apart.
+    """
     n_layers = len(network.bottoms)
     for layer in range(n_layers):
         n_inputs, n_outputs = network.widths[layer], network.widths[layer + 1]
@@ -244,12 +245,12 @@ def _feed(network, activations):
             below,
             network.values,
             top,
-            CHUNK,
+            n,
             n_outputs,
             n_inputs,
         )
         zero = activations.dtype.type(0)
-        for k in range(CHUNK):
+        for k in range(n):
             for f in range(n_outputs):
                 z = activations[above + k, f] + network.values[top + n_inputs, f]
                 activations[above + k, f] = zero if z < zero else z
@@ -268,7 +269,7 @@ def _read_out(network, activations, k):
 
 
 @helper
-def _propagate_back(network, activations, errors, gradients):
+def _propagate_back(network, activations, errors, gradients, n):
     """Find the gradients of a chunk, from those of what goes into the output.
 
     Parameters
@@ -281,6 +282,8 @@ def _propagate_back(network, activations, errors, gradients):
         others are overwritten.
     gradients : ndarray of shape (n_rows, width)
         Overwritten but for the output's: gradients of the network.
+    n : int
+        See `_feed`.
     """
     for reverse in range(len(network.bottoms)):
         layer = len(network.bottoms) - 1 - reverse
@@ -289,7 +292,7 @@ def _propagate_back(network, activations, errors, gradients):
         zero = activations.dtype.type(0)
         for f in range(n_outputs):
             gradients[top + n_inputs, f] = 0
-        for k in range(CHUNK):
+        for k in range(n):
             for f in range(n_outputs):
                 off = activations[above + k, f] <= zero
                 error = zero if off else errors[above + k, f]
@@ -304,7 +307,7 @@ def _propagate_back(network, activations, errors, gradients):
             above,
             n_inputs,
             n_outputs,
-            CHUNK,
+            n,
         )
         _multiply(
             errors,
@@ -313,7 +316,7 @@ def _propagate_back(network, activations, errors, gradients):
             above,
             network.transposed,
             network.bottoms[layer],
-            CHUNK,
+            n,
             n_inputs,
             n_outputs,
         )
@@ -321,7 +324,7 @@ def _propagate_back(network, activations, errors, gradients):
 
 @helper
 def _step_vector(table, row, f, gradient, rate, constants, c1, c2):
-    """Step by Adam in the LANES columns from f on, as `step` does in one."""
+    """Step by Adam in the LANES columns from f on, as `step` does in one column."""
     one = table.values.dtype.type(1)
     first = constants[0] * load(table.first, row, f, LANES) + constants[1] * gradient
     second = load(table.second, row, f, LANES)
@@ -349,48 +352,69 @@ def _step_network(thread, n_threads, network, gradients, n_chunks, rate, constan
                     for chunk in range(n_chunks):
                         total = total + load(gradients[chunk], row, f, LANES)
                     _step_vector(network, row, f, total, rate, constants, c1, c2)
-            if not is_output:
-                bottom = network.bottoms[layer]
-                for f in range(n_outputs):
-                    for k in range(begin, min(end, n_inputs)):
-                        weight = network.values[top + k, f]
-                        network.transposed[bottom + f, k] = weight
+        if is_output:
+            continue
+        bottom = network.bottoms[layer]
+        for begin in range(thread * OWNED, n_inputs, n_threads * OWNED):
+            for f in range(n_outputs):
+                for k in range(begin, begin + OWNED):
+                    weight = pick(network.values, top + k, f)
+                    network.transposed[bottom + f, k] = weight
 
 
 # --------------------------------------------------------------------------- the batch
 
 
-@helper
-def _find_unrated(indptr, indices, user, n_items, draw):
-    """Give an item that the user has not rated, all as likely; -1 if there is none."""
-    begin, end = indptr[user], indptr[user + 1]
-    n_unrated = n_items - (end - begin)
-    if n_unrated == 0:
-        return -1
-    place = min(int(draw * n_unrated), n_unrated - 1)
-    # Before indices[k] come indices[k] - k items that are not rated.
-    low, n = begin, end - begin
-    while n > 0:  # without a jump that a processor could guess wrong
-        half = n // 2
-        middle = low + half
-        is_before = indices[middle] - (middle - begin) <= place
-        low = middle + 1 if is_before else low
-        n = n - half - 1 if is_before else half
-    return place + (low - begin)
+@jit
+def draw_unrated(
+    start, stop, indptr, seen_indptr, seen_indices, n_items, draws, others
+):
+    """Draw an item that the user has not rated for each pair, all as likely.
+
+    Parameters
+    ----------
+    start, stop : int
+        The users.
+    indptr : int64 ndarray of shape (n_users + 1,)
+        Where the pairs of each begin and end.
+    seen_indptr, seen_indices : int64 and int32 ndarrays
+        Which items each rated: compressed sparse rows, ascending.
+    n_items : int
+        How many there are.
+    draws : float64 ndarray of shape (n_pairs,)
+        Numbers in [0, 1), which choose.
+    others : int32 ndarray of shape (n_pairs,)
+        The items, overwritten; -1 where there is none.
+    """
+    stands_for = np.arange(n_items)
+    for user in range(start, stop):
+        seen = seen_indices[seen_indptr[user] : seen_indptr[user + 1]]
+        n_unrated = n_items - len(seen)
+        # So many first items are drawn from. Those of them that the user has rated
+        # stand for the items from there on that the user has not.
+        n_below = np.searchsorted(seen, n_unrated)
+        later, unrated = n_below, n_unrated
+        for item in seen[:n_below]:
+            while later < len(seen) and seen[later] == unrated:
+                later, unrated = later + 1, unrated + 1
+            stands_for[item] = unrated
+            unrated += 1
+        for pair in range(indptr[user], indptr[user + 1]):
+            place = min(int(draws[pair] * n_unrated), n_unrated - 1)
+            others[pair] = stands_for[place] if n_unrated > 0 else -1
+        for item in seen[:n_below]:
+            stands_for[item] = item
 
 
 @helper
-def _choose_rows(chunk, start, size, pairs, n_items, batch):
+def _choose_rows(chunk, start, size, pairs, batch):
     """Write down the rows of a chunk of a batch: users, items, and items drawn."""
     begin = chunk * CHUNK
     for m in range(begin, min(begin + CHUNK, size)):
         pair = pairs.order[start + m]
-        u, draw = np.int64(pairs.users[pair]), pairs.draws[start + m]
-        batch.users[m] = u
+        batch.users[m] = pairs.users[pair]
         batch.items[2 * m] = pairs.items[pair]
-        batch.items[2 * m + 1] = _find_unrated(
-            pairs.indptr, pairs.indices, u, n_items, draw
-        )
+        batch.items[2 * m + 1] = pairs.others[pair]
 
 
 @helper
@@ -424,6 +448,7 @@ def _learn_ratings(chunk, start, size, pairs, users, items, network, batch, task
     gradients = batch.gradients[chunk]
     begin = chunk * CHUNK
     n = min(CHUNK, size - begin)
+    n_rows = -(-n // TILE) * TILE
     for k in range(n):
         u, i = batch.users[begin + k], batch.items[2 * (begin + k)]
         for f in range(0, width, LANES):
@@ -431,7 +456,7 @@ def _learn_ratings(chunk, start, size, pairs, users, items, network, batch, task
             store(p, activations, k, f)
             store(q, activations, k, width + f)
             store(p * q, activations, k, 2 * width + f)
-    _feed(network, activations)
+    _feed(network, activations, n_rows)
 
     layer = len(network.bottoms)
     top, last = network.tops[layer], layer * CHUNK
@@ -440,8 +465,8 @@ def _learn_ratings(chunk, start, size, pairs, users, items, network, batch, task
     for f in range(network.widths[layer]):
         gradients[top, f] = 0
     gradients[top + 1, 0] = 0
-    for k in range(CHUNK):
-        error = zero  # where a chunk has fewer pairs
+    for k in range(n_rows):
+        error = zero  # where there are fewer pairs
         if k < n:
             pair = pairs.order[start + begin + k]
             weight = pairs.weights[pair]
@@ -456,7 +481,7 @@ def _learn_ratings(chunk, start, size, pairs, users, items, network, batch, task
                 total + error * load(activations, last + k, f, LANES), gradients, top, f
             )
             store(error * load(network.values, top, f, LANES), errors, last + k, f)
-    _propagate_back(network, activations, errors, gradients)
+    _propagate_back(network, activations, errors, gradients, n_rows)
 
     user_gradients, item_gradients = batch.user_gradients, batch.item_gradients
     for k in range(n):
@@ -481,14 +506,15 @@ def _learn_ratings(chunk, start, size, pairs, users, items, network, batch, task
 @helper
 def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
     """Add the gradients of λ_F ℓ_F for a chunk of a batch; give the sum of w ℓ_F."""
-    width, bias = task.width, users.values.shape[1] - 1
+    width, bias = task.width, task.at + task.width
     U, Q = users.values, items.values
     user_gradients, item_gradients = batch.user_gradients, batch.item_gradients
     begin = chunk * CHUNK
     total = 0.0
     for m in range(begin, min(begin + CHUNK, size)):
         u, i, j = batch.users[m], batch.items[2 * m], batch.items[2 * m + 1]
-        user_gradients[m, bias] = item_gradients[2 * m, bias] = 0
+        store(zeros(U, LANES), user_gradients, m, bias)
+        store(zeros(U, LANES), item_gradients, 2 * m, bias)
         if j < 0:
             continue
         products, others = zeros(U, LANES), zeros(U, LANES)
@@ -517,7 +543,7 @@ def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
             sum_item = load(item_gradients, 2 * m, f, LANES) + g * p
             store(sum_item, item_gradients, 2 * m, f)
             store(h * p, item_gradients, 2 * m + 1, f)
-        for f in range(width, bias, LANES):
+        for f in range(width, bias + LANES, LANES):
             store(zeros(U, LANES), item_gradients, 2 * m + 1, f)
         user_gradients[m, bias] = g + h
         item_gradients[2 * m, bias] = g
@@ -528,34 +554,18 @@ def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
 @helper
 def _add_gradient(gradients, m, to):
     """Add a row of gradients to another."""
-    bias = gradients.shape[1] - 1
-    for f in range(0, bias, LANES):
+    for f in range(0, gradients.shape[1], LANES):
         gradient = load(gradients, m, f, LANES)
         store(load(gradients, to, f, LANES) + gradient, gradients, to, f)
-    gradients[to, bias] += gradients[m, bias]
 
 
 @helper
 def _step_row(table, row, gradients, m, rate, constants):
     """Step along a row of gradients."""
-    bias = gradients.shape[1] - 1
     c1, c2 = correct(ADAM, table.powers, row, constants)
-    for f in range(0, bias, LANES):
+    for f in range(0, gradients.shape[1], LANES):
         gradient = load(gradients, m, f, LANES)
         _step_vector(table, row, f, gradient, rate, constants, c1, c2)
-    table.values[row, bias] = step(
-        ADAM,
-        table.values[row, bias],
-        gradients[m, bias],
-        rate,
-        table.first,
-        table.second,
-        row,
-        bias,
-        constants,
-        c1,
-        c2,
-    )
 
 
 @helper
@@ -576,18 +586,19 @@ def _step_users(begin, end, size, users, batch, rate, constants):
 def _step_items(thread, n_threads, size, items, batch, rate, constants):
     """Step with the items that the thread owns, their gradients added in order."""
     codes, gradients, places = batch.items, batch.item_gradients, items.places
+    n_owned = 0
     for m in range(2 * size):
         row = codes[m]
         if row >= 0 and row // OWNED % n_threads == thread:
             if places[row] < 0:
-                places[row] = m
+                places[row] = batch.places[thread, n_owned] = m
+                n_owned += 1
             else:
                 _add_gradient(gradients, m, np.int64(places[row]))
-    for m in range(2 * size):
-        row = codes[m]
-        if row >= 0 and row // OWNED % n_threads == thread and places[row] == m:
-            places[row] = -1
-            _step_row(items, row, gradients, m, rate, constants)
+    for k in range(n_owned):
+        m = batch.places[thread, k]
+        places[codes[m]] = -1
+        _step_row(items, codes[m], gradients, m, rate, constants)
 
 
 @jit
@@ -639,7 +650,7 @@ def train_batches(
         first_chunk = n_chunks * thread // n_threads
         last_chunk = n_chunks * (thread + 1) // n_threads
         for chunk in range(first_chunk, last_chunk):
-            _choose_rows(chunk, start, size, pairs, len(items.values), batch)
+            _choose_rows(chunk, start, size, pairs, batch)
             loss = _learn_ratings(
                 chunk, start, size, pairs, users, items, network, batch, task
             )
@@ -695,6 +706,6 @@ def predict_pairs(start, stop, users, items, U, Q, network, mean, predictions):
                 activations[k, f] = p
                 activations[k, width + f] = q
                 activations[k, 2 * width + f] = p * q
-        _feed(network, activations)
+        _feed(network, activations, -(-n // TILE) * TILE)
         for k in range(n):
             predictions[begin + k] = mean + _read_out(network, activations, k)

@@ -237,7 +237,7 @@ def test_a_row_without_ratings_becomes_zero():
     assert_array_equal(loss[[0, 2]], 0)
 
 
-@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes a minute interpreted")
+@pytest.mark.compiled
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("cg_steps", [None, 3])
 def test_a_million_equal_weights_add_up(cg_steps, biased):

@@ -30,8 +30,8 @@ from sklearn_mf import (
     as_pairs,
     load,
 )
-from sklearn_mf._multitask import Pace, read_layers
-from sklearn_mf._multitask_kernels import CHUNK, LANES, _find_unrated
+from sklearn_mf._multitask import PATIENCE, TRIAL, TURN, Pace, read_layers
+from sklearn_mf._multitask_kernels import CHUNK, LANES, draw_unrated
 from sklearn_mf.datasets import make_ratings
 
 QUICK = {
@@ -52,10 +52,6 @@ NAMES = {
     "P'": "user_rating_factors_",
     "Q'": "item_rating_factors_",
 }
-
-compiled = pytest.mark.skipif(
-    numba.config.DISABLE_JIT, reason="takes minutes where kernels are not compiled"
-)
 
 
 def multitask(**params):
@@ -101,9 +97,8 @@ def noted(monkeypatch):
     def note(thread, n_threads, first, *args):
         if thread == first == 0:
             pairs = args[3]
-            drawn = {"order": pairs.order.copy(), "draws": pairs.draws.copy()}
-            pairs, *tables = pairs._replace(**drawn), *args[4:7]
-            calls.append((pairs, *tables))
+            drawn = {"order": pairs.order.copy(), "others": pairs.others.copy()}
+            calls.append((pairs._replace(**drawn), *args[4:7]))
         train(thread, n_threads, first, *args)
 
     monkeypatch.setattr(_multitask, "train_batches", note)
@@ -189,23 +184,12 @@ def gradient(theta, model, batch, step=1e-30):
     return found
 
 
-def unrated(pairs, user, n_items):
-    rated = pairs.indices[pairs.indptr[user] : pairs.indptr[user + 1]]
-    return np.setdiff1d(np.arange(n_items), rated)
-
-
-def batches(pairs, n_items, size):
-    """Give each batch of an epoch, from the order and the draws of the kernel."""
+def batches(pairs, size):
+    """Give each batch of an epoch, from what the kernel was handed."""
     for start in range(0, len(pairs.order), size):
         at = pairs.order[start : start + size]
-        u, i = pairs.users[at], pairs.items[at]
-        others = [unrated(pairs, user, n_items) for user in u]
-        draws = pairs.draws[start : start + size]
-        j = [
-            items[int(draw * len(items))] if len(items) else -1
-            for items, draw in zip(others, draws, strict=True)
-        ]
-        yield u, i, np.array(j), pairs.ratings[at], pairs.weights[at]
+        ids = pairs.users[at], pairs.items[at], pairs.others[at]
+        yield *ids, pairs.ratings[at], pairs.weights[at]
 
 
 class Adam:
@@ -270,7 +254,7 @@ def test_gradients(n_factors, shared, loss, hidden_layer_sizes, data, weights, n
     noted.clear()
     model.fit(X, y, sample_weight=weights)
     ((pairs, users, items, network),) = noted
-    (batch,) = batches(pairs, len(model.items_), 1000)
+    (batch,) = batches(pairs, 1000)
     u, i, j, r, _ = batch
     assert len(u) > CHUNK  # and some of another chunk
     assert np.bincount(u).max() > 1
@@ -281,7 +265,7 @@ def test_gradients(n_factors, shared, loss, hidden_layer_sizes, data, weights, n
     tables = {"user": users.first, "item": items.first}
     found = {"P": users.first, "Q": items.first}
     found = {name: rows[:, :n_factors] for name, rows in found.items()}
-    found |= {"a": users.first[:, -1], "b": items.first[:, -1]}
+    found |= {"a": users.first[:, -LANES], "b": items.first[:, -LANES]}
     if not shared:
         found |= {"P'": users.first[:, at:][:, :n_factors]}
         found |= {"Q'": items.first[:, at:][:, :n_factors]}
@@ -331,7 +315,7 @@ def test_steps_are_those_of_adam(loss, shared, data, weights, noted):
     adam, means = Adam(theta, 0.01), []
     for pairs, *_ in noted:
         found = []
-        for batch in batches(pairs, len(model.items_), 23):
+        for batch in batches(pairs, 23):
             *terms, _ = losses(theta, model, *batch[:-1])
             found.append(batch[-1] @ np.transpose(terms))
             adam.step(theta, gradient(theta, model, batch), batch)
@@ -373,15 +357,20 @@ def test_rows_that_no_batch_touches_do_not_move(data):
     "rated", [[], [0], [9], [0, 1, 2], [7, 8, 9], [3, 4, 8], [0, 2, 4, 6, 8, 9]]
 )
 def test_each_unrated_item_is_equally_likely(rated):
-    indptr = np.array([0, 2, 2 + len(rated)])
-    indices = np.array([1, 2, *rated], dtype=np.int32)
+    seen_indptr = np.array([0, 2, 2 + len(rated), 2 + len(rated)])
+    seen_indices = np.array([1, 9, *rated], dtype=np.int32)
     n_unrated = 10 - len(rated)
-    draws = (np.arange(50 * n_unrated) + 0.5) / (50 * n_unrated)
-    found = [_find_unrated(indptr, indices, 1, 10, draw) for draw in draws]
-    counts = np.bincount(found, minlength=10)
+    draws = np.linspace(0, 1 - 2**-53, 50 * n_unrated)
+    indptr = np.array([0, 1, 1 + len(draws), 2 + len(draws)])
+    draws = np.array([0.0, *draws, 0.95])
+    found = np.full(len(draws), -2, np.int32)
+    draw_unrated(0, 2, indptr, seen_indptr, seen_indices, 10, draws, found)
+    assert found[0] not in {1, 9}
+    assert found[-1] == -2
+    counts = np.bincount(found[1:-1], minlength=10)
     assert_array_equal(counts, np.where(np.isin(np.arange(10), rated), 0, 50))
-    ends = {_find_unrated(indptr, indices, 1, 10, d) for d in (0.0, 1 - 2**-53)}
-    assert ends == {min(found), max(found)}
+    draw_unrated(2, 3, indptr, seen_indptr, seen_indices, 10, draws, found)
+    assert found[-1] == 9  # nothing is left over from other users
 
 
 def test_an_item_is_drawn_that_the_user_has_not_rated(data, noted):
@@ -392,7 +381,7 @@ def test_an_item_is_drawn_that_the_user_has_not_rated(data, noted):
         drawn = {
             (int(u), int(j))
             for pairs, *_ in noted
-            for users, _, others, *_ in batches(pairs, 20, 40)
+            for users, _, others, *_ in batches(pairs, 40)
             for u, j in zip(users, others, strict=True)
         }
         users = np.unique(X[:, 0], return_inverse=True)[1]
@@ -523,7 +512,7 @@ def test_loss_curves(data):
     assert curves["regression"][-1] < curves["regression"][0]
 
 
-@compiled
+@pytest.mark.compiled
 def test_all_losses_fall(large):
     model = multitask(max_iter=40, n_factors=8, learning_rate=0.003).fit(*large)
     for curve in model.loss_curve_.values():
@@ -534,13 +523,13 @@ def test_all_losses_fall(large):
 # -------------------------------------------------------------------------------- bits
 
 CHOICES = {
-    "all": lambda pace: max(pace.seconds),
-    "one": lambda pace: 1,
-    "in turns": lambda pace: next(pace.turns),
+    "all": lambda pace: (max(pace.seconds), 3),
+    "one": lambda pace: (1, 3),
+    "in turns": lambda pace: (next(pace.turns), 3),
 }
 
 
-@compiled
+@pytest.mark.compiled
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_number_of_threads_does_not_change_a_bit(shared, dtype, large, monkeypatch):
@@ -557,7 +546,6 @@ def test_the_number_of_threads_does_not_change_a_bit(shared, dtype, large, monke
         train(*args)
 
     monkeypatch.setattr(_multitask, "train_batches", note)
-    monkeypatch.setattr(_multitask, "TURN", 3)
     expected = fitted(clone(model).set_params(n_jobs=1).fit(X, y, sample_weight=w))
     assert threads == {1}
     for choice, n_jobs, used in (
@@ -583,7 +571,7 @@ def test_two_threads_give_the_bits_of_one(data, monkeypatch):
     assert_same_bits(fitted(multitask(n_jobs=2, max_iter=1).fit(*data)), fitted(alone))
 
 
-@compiled
+@pytest.mark.compiled
 def test_a_kernel_from_the_cache_rounds_as_one_just_compiled():
     """It does where no helper is left as a function of its own."""
     helpers = {
@@ -596,16 +584,31 @@ def test_a_kernel_from_the_cache_rounds_as_one_just_compiled():
         assert helper.targetoptions["forceinline"]
 
 
-def test_pace_takes_the_faster_and_tries_the_slower_again(monkeypatch):
-    monkeypatch.setattr(_multitask, "RETRIED", 10)
-    pace, chosen = Pace(2), []
-    for _ in range(30):
-        chosen.append(pace.choose())
-        pace.note(chosen[-1], {1: 1.0, 2: 2.0}[chosen[-1]] * (1 + len(chosen) // 15))
-    assert set(chosen[:2]) == {1, 2}
-    assert chosen.count(2) < 6
-    assert 2 in chosen[2:]
-    assert {Pace(1).choose() for _ in range(3)} == {1}
+def take_turns(pace, n_turns, seconds):
+    """Give the numbers of threads and of batches that a pace chooses."""
+    turns = []
+    for _ in range(n_turns):
+        turns.append(pace.choose())
+        pace.note(turns[-1][0], seconds[turns[-1][0]])
+    return turns
+
+
+def test_pace_takes_the_faster_and_tries_the_slower_for_a_while_less_and_less():
+    pace = Pace(2)
+    turns = take_turns(pace, 200, {1: 2.0, 2: 1.0})
+    assert turns[:3] == [(2, TRIAL), (1, TRIAL), (2, TURN)]
+    trials = [k for k, turn in enumerate(turns) if turn == (1, TRIAL)]
+    assert set(turns[2:]) == {(2, TURN), (1, TRIAL)}
+    waits = np.diff(trials)
+    assert (np.diff(waits) >= 0).all()
+    assert waits[0] < 4
+    assert waits[-1] == PATIENCE + 1
+    # Other work takes the cores.
+    turns = take_turns(pace, 200, {1: 2.0, 2: 3.0})
+    assert [n_threads for n_threads, _ in turns].count(2) < 12
+
+    assert (2, TRIAL) in turns[3:]
+    assert set(take_turns(Pace(1), 9, {1: 2.0})) == {(1, TRIAL), (1, TURN)}
 
 
 def test_same_seed_row_order_and_layout(data, tmp_path):
@@ -692,7 +695,7 @@ def split():
     return train_test_split(X, y, random_state=0)
 
 
-@compiled
+@pytest.mark.compiled
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("loss", ["bpr", "logistic"])
 def test_planted_ratings_are_predicted(loss, shared, split):
@@ -722,7 +725,7 @@ def groups():
     return np.array(X), rng.integers(1, 6, len(X)).astype(float)
 
 
-@compiled
+@pytest.mark.compiled
 @pytest.mark.parametrize("loss", ["bpr", "logistic"])
 def test_planted_interactions_are_found(loss, groups):
     X, y = groups
@@ -741,7 +744,7 @@ def test_planted_interactions_are_found(loss, groups):
         assert_allclose(found[same].mean(), 14 / (14 + 14 * 6 / 26), atol=0.1)
 
 
-@compiled
+@pytest.mark.compiled
 def test_separate_tasks_learn_nothing_from_each_other(groups):
     X, y = groups
     usual = {"shared_embeddings": False, "max_iter": 5, "factorization_weight": 0.5}
@@ -762,7 +765,7 @@ def test_separate_tasks_learn_nothing_from_each_other(groups):
 # ---------------------------------------------------------------------------- stopping
 
 
-@compiled
+@pytest.mark.compiled
 @pytest.mark.parametrize("shared", [True, False])
 def test_early_stopping_restores_the_best_epoch(shared, large, monkeypatch):
     X, y = large
@@ -914,7 +917,7 @@ def test_divergence_is_an_error(dtype, early_stopping, data):
     assert_same_bits(fitted(model), before)
 
 
-@compiled
+@pytest.mark.compiled
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:One or more of the test scores:UserWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
@@ -1021,7 +1024,7 @@ def test_a_task_that_is_not_handed_out_is_not_waited_for(exception, data, monkey
     assert sklearn_mf_threads() == []
 
 
-@compiled
+@pytest.mark.compiled
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_an_interrupt_ends_a_long_fit(n_jobs):
@@ -1029,7 +1032,7 @@ def test_an_interrupt_ends_a_long_fit(n_jobs):
 import threading
 from sklearn_mf import MultiTaskMF, _multitask
 from sklearn_mf.datasets import make_ratings
-_multitask.Pace.choose = lambda pace: max(pace.seconds)
+_multitask.Pace.choose = lambda pace: (max(pace.seconds), 256)
 model = MultiTaskMF(max_iter=10**6, tol=None, verbose=True, n_jobs={n_jobs})
 try:
     model.fit(*make_ratings(500, 200, 20_000, random_state=0))
@@ -1052,7 +1055,7 @@ import numpy as np
 from sklearn_mf import MultiTaskMF, _multitask
 from sklearn_mf.datasets import make_ratings
 
-_multitask.Pace.choose = lambda pace: max(pace.seconds)
+_multitask.Pace.choose = lambda pace: (max(pace.seconds), 256)
 X, y = make_ratings(200, 150, 4000, random_state=0)
 
 def fit(_):
@@ -1068,7 +1071,7 @@ print("same bits")
 """
 
 
-@compiled
+@pytest.mark.compiled
 @pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(),
     reason="this platform cannot fork",
@@ -1085,7 +1088,7 @@ def test_fit_in_a_fork_after_a_fit():
     assert done.stderr == ""
 
 
-@compiled
+@pytest.mark.compiled
 def test_fits_at_once_in_threads_give_the_bits_of_fits_in_turn(large, monkeypatch):
     monkeypatch.setattr(Pace, "choose", CHOICES["all"])
 
@@ -1099,7 +1102,7 @@ def test_fits_at_once_in_threads_give_the_bits_of_fits_in_turn(large, monkeypatc
         assert_same_bits(attributes, expected)
 
 
-@compiled
+@pytest.mark.compiled
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_a_search_in_parallel_gives_the_bits_of_one_job(backend, large):
     cv = KFold(2, shuffle=True, random_state=0)
@@ -1148,7 +1151,7 @@ def test_every_parameter_is_tested():
     assert CHANGES.keys() | ELSEWHERE == MultiTaskMF().get_params().keys()
 
 
-@compiled
+@pytest.mark.compiled
 def test_tol_and_patience(large):
     model = multitask(max_iter=60, batch_size=64)
     assert model.fit(*large).n_iter_ == 60

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import joblib
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -30,9 +29,6 @@ from tests import movielens
 BACKENDS = ["loky", "threading", "multiprocessing"]
 X, Y = make_ratings(60, 40, 900, random_state=0)
 
-compiled = pytest.mark.skipif(
-    numba.config.DISABLE_JIT, reason="takes minutes where kernels are not compiled"
-)
 needs_fork = pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(),
     reason="this platform cannot fork",
@@ -144,7 +140,7 @@ def run_script(source, tmp_path, *args, **environment):
     return done.stdout
 
 
-@compiled
+@pytest.mark.compiled
 @movielens.needs_movielens
 @pytest.mark.parametrize("layer", ["default", "workqueue"])
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -163,7 +159,7 @@ def test_searches_in_parallel_give_the_bits_of_one_job(backend, layer, tmp_path)
     assert als.score(X[test], y[test]) == answer["one job"][0][0]
 
 
-@compiled
+@pytest.mark.compiled
 @needs_fork
 def test_fit_in_a_fork_after_a_fit(tmp_path):
     assert run_script(FORK, tmp_path) == "same bits\n"
@@ -184,7 +180,7 @@ def many_pairs():
     return np.argwhere(np.ones((1000, 500), dtype=bool))
 
 
-@compiled
+@pytest.mark.compiled
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_n_jobs_does_not_change_a_bit(many_ratings, many_pairs, dtype, monkeypatch):
     X, y = many_ratings
@@ -230,7 +226,7 @@ def test_n_jobs_does_not_change_a_bit_of_singular_rows(monkeypatch):
         assert als.loss_curve_ == alone.loss_curve_
 
 
-@compiled
+@pytest.mark.compiled
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_fits_at_once_in_threads_give_the_bits_of_fits_in_turn(many_ratings, n_jobs):
     def fit(seed, barrier):
