@@ -22,12 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_mf._compile import njit
+from sklearn_mf._compile import helper, jit
 from sklearn_mf._vectors import add_up, load, pick, store, zeros
 
-# Reordering of sums is allowed; NaN and infinity keep their meaning, so that overflow
-# stays visible.
-FAST = {"reassoc", "contract", "nsz", "arcp"}
 TILE = 8  # rows of a tile of a matrix; it has as many columns, or twice as many
 CHUNK = 32  # ratings whose q are gathered at a time: they stay in the L1 cache
 MANY = 256 * CHUNK  # ratings of a row whose sums are kept apart, against rounding
@@ -67,7 +64,7 @@ def pad(rows):
 def _tile_adder(lanes):
     """Make the function that adds LᵀR to a tile of A: TILE rows, `lanes` columns."""
 
-    @njit(nogil=True, error_model="numpy", fastmath=FAST)
+    @helper
     def add_to_tile(A, top, left, L, R, n):
         none = zeros(A, lanes)
         a0, a1, a2, a3, a4, a5, a6, a7 = none, none, none, none, none, none, none, none
@@ -97,7 +94,7 @@ _add_to_square = _tile_adder(TILE)
 _add_to_wide = _tile_adder(2 * TILE)
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@helper
 def add_products(A, top, L, R, n):
     """Add rows top to top + TILE of LᵀR to A, on and right of A's diagonal.
 
@@ -115,7 +112,7 @@ def add_products(A, top, L, R, n):
 # -------------------------------------------------------------------------- exact rows
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+@jit
 def solve_rows(
     start,
     stop,
@@ -252,7 +249,7 @@ def solve_rows(
             loss[row] = value - _substitute(L, scales, b, work, solved, row)
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@helper
 def _move(source, target):
     """Add a matrix to another and make it zero."""
     for i in range(len(source)):
@@ -261,7 +258,7 @@ def _move(source, target):
             source[i, j] = 0
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@helper
 def _gather(
     k,
     n,
@@ -301,7 +298,7 @@ def _gather(
     return value
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@helper
 def _add_transposed(q, n, factors, total):
     """Add the first n rows of q, each times its factor, to a total of one row.
 
@@ -318,7 +315,7 @@ def _add_transposed(q, n, factors, total):
         store(load(total, 0, left, TILE) + (t0 + t1 + (t2 + t3)), total, 0, left)
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@helper
 def _eliminate(A, L, scales, n_columns):
     """Bring A = Uᵀ D⁻¹ U to its upper triangle U, with D the diagonal of U.
 
@@ -345,7 +342,7 @@ def _eliminate(A, L, scales, n_columns):
     return True
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@helper
 def _substitute(L, scales, b, y, solved, row):
     """Solve for x with what `_eliminate` gave; b is lost. Give b·x.
 
@@ -371,7 +368,7 @@ def _substitute(L, scales, b, y, solved, row):
     return product
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@helper
 def _mirror(A, symmetric):
     """Copy A, of which the right upper triangle is known, to both triangles."""
     for i in range(len(A)):
@@ -379,7 +376,7 @@ def _mirror(A, symmetric):
             symmetric[i, j] = symmetric[j, i] = A[i, j]
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@helper
 def _descend(A, b, n_columns, biased, slope, solved, row):
     """Lower x·Ax − 2 b·x over x ≥ 0, a bias excepted, and give it.
 
@@ -417,7 +414,7 @@ def _descend(A, b, n_columns, biased, slope, solved, row):
 # ------------------------------------------------------------------ conjugate gradient
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+@jit
 def approach_rows(
     start,
     stop,
@@ -532,7 +529,7 @@ def approach_rows(
         loss[row] = value
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@helper
 def _multiply(q, n, p, products):
     """Multiply the first n rows of q with p. Four at a time, as far as q has rows."""
     for m in range(0, n, 4):
@@ -556,7 +553,7 @@ def _multiply(q, n, p, products):
 # -------------------------------------------------------------------- unobserved pairs
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+@jit
 def sum_rows(
     start, stop, fixed, mean, n_columns, biased, size, grams, products, values
 ):

@@ -399,14 +399,17 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
             return self.fit(X, y, sample_weight)
         self._check_options()
         header, dtype = copy.copy(self), self.user_factors_.dtype
-        known = {"user": self.users_, "item": self.items_}
         new = read_ratings(
-            header, X, y, sample_weight, known=tuple(known.values()), dtype=dtype
+            header, X, y, sample_weight, known=(self.users_, self.items_), dtype=dtype
         )
         self._check_range(new)
         labels = {"user": new.users, "item": new.items}
         name, other = orient(("user", "item"), self.axis_)
-        self._check_columns(other, labels[other], known[other])
+        remedy = (
+            f"With axis={self.axis_!r} the network has weights for each {other}: leave "
+            "their ratings out, or learn the weights by fit with warm_start=True."
+        )
+        self._check_known(other, labels[other], remedy)
         pairs, _ = orient((new.by_user, new.by_item), self.axis_)
         fed = np.flatnonzero(pairs.counts())
         seen = self._join_ratings(new)
@@ -429,27 +432,9 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
                 "partial_fit: the rows overflow. Scale y down, or pass it as float64 "
                 "to fit if it was float32."
             )
-        ends = *self.rating_range_, *new.range()
-        attributes = {
-            key: value for key, value in vars(self).items() if key.endswith("_")
-        }
-        attributes |= self._name_rows(name, labels[name], rows)
-        attributes |= self._seen(seen)
-        attributes["rating_range_"] = min(ends), max(ends)
-        self._adopt(attributes, header)
+        attributes = self._name_rows(name, labels[name], rows) | self._seen(seen)
+        self._adopt_some(attributes, new, header)
         return self
-
-    def _check_columns(self, side, labels, known):
-        """Raise if the network has no weights for one of the labels."""
-        unknown = labels[locate(side, labels, known) < 0]
-        if len(unknown):
-            some = ", ".join(map(repr, unknown[:3].tolist()))
-            raise ValueError(
-                f"X: {len(unknown)} of its {side}s are not known to the network, such "
-                f"as {some}: with axis={self.axis_!r} it has weights for each {side}. "
-                "Leave their ratings out, or learn the weights by fit with "
-                "warm_start=True."
-            )
 
     def _join_ratings(self, ratings):
         """Give the ratings seen before, joined by others that take their place."""

@@ -20,7 +20,8 @@ import math
 
 import numpy as np
 
-from sklearn_mf._steps import OPTIMIZERS, correct, jit, residual, step
+from sklearn_mf._compile import jit
+from sklearn_mf._steps import OPTIMIZERS, correct, residual, step
 
 IDENTITY, SIGMOID, SIGMOID_LOG_LOSS = range(3)  # what follows z
 

@@ -358,6 +358,23 @@ class BaseFactorizer(
             delattr(self, name)
         vars(self).update(attributes)
 
+    def _adopt_some(self, attributes, ratings, header):
+        """Replace some fitted attributes; `ratings` widen the range of those seen."""
+        kept = {name: value for name, value in vars(self).items() if name.endswith("_")}
+        ends = *self.rating_range_, *ratings.range()
+        kept["rating_range_"] = min(ends), max(ends)
+        self._adopt(kept | attributes, header)
+
+    def _check_known(self, side, labels, remedy):
+        """Raise if the model does not know one of the ids of a side."""
+        unknown = labels[locate(side, labels, getattr(self, f"{side}s_")) < 0]
+        if len(unknown):
+            some = ", ".join(map(repr, unknown[:3].tolist()))
+            raise ValueError(
+                f"X: {len(unknown)} of its {side}s are not known to the model, such as "
+                f"{some}. {remedy}"
+            )
+
     def _remedy(self):
         """Say what a user can do when the objective overflows."""
         return "Scale y down, or pass it as float64 if it is float32."

@@ -1,4 +1,4 @@
-"""The decorator of kernels: compiled code is kept on disk, where there is a place."""
+"""The decorators of kernels: compiled code is kept on disk, where there is a place."""
 
 import warnings
 from functools import cache as once
@@ -34,6 +34,14 @@ def njit(function=None, **options):
             raise
         _warn()
         return numba.njit(**options)(function)
+
+
+# Reordering of sums is allowed; NaN and infinity keep their meaning, so that divergence
+# stays visible.
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+# What Python calls, and what only other kernels call.
+jit = njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+helper = njit(nogil=True, error_model="numpy", fastmath=FAST)
 
 
 @once

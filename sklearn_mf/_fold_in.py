@@ -8,7 +8,6 @@ import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mf._alternation import solve_side
-from sklearn_mf._labels import locate
 from sklearn_mf._ratings import read_ratings
 from sklearn_mf._threads import count_threads, thread_pool
 from sklearn_mf._typing import SparseMatrix, TableLike
@@ -89,24 +88,17 @@ class FoldInMixin:
         self._check_options()
         self._check_n_factors()
         objective, header = self._objective(), copy.copy(self)
-        known = {"user": self.users_, "item": self.items_}
         ratings = read_ratings(
             header,
             X,
             y,
             sample_weight,
-            known=tuple(known.values()),
+            known=(self.users_, self.items_),
             dtype=self.user_factors_.dtype,
         )
         labels = {"user": ratings.users, "item": ratings.items}
-        new = np.flatnonzero(locate(other, labels[other], known[other]) < 0)
-        if len(new):
-            some = ", ".join(map(repr, labels[other][new[:3]].tolist()))
-            raise ValueError(
-                f"X: {len(new)} of its {other}s are not known to the model, such as "
-                f"{some}. Leave their ratings out, or call fold_in_{other}s for them "
-                "first."
-            )
+        remedy = f"Leave their ratings out, or call fold_in_{other}s for them first."
+        self._check_known(other, labels[other], remedy)
         table = {"user": ratings.by_user, "item": ratings.by_item}[side]
         table, folded = table.without_empty_rows()
         old, at = self._places(side, labels[side])
@@ -127,14 +119,9 @@ class FoldInMixin:
                 f"fold_in_{side}s: the objective is {loss}. Scale y down, or pass it "
                 "as float64 to fit if it was float32."
             )
-        attributes = {
-            name: value for name, value in vars(self).items() if name.endswith("_")
-        }
-        attributes |= self._name_rows(side, labels[side], rows)
+        attributes = self._name_rows(side, labels[side], rows)
         attributes |= self._join_seen(ratings, {side: folded})
-        ends = *self.rating_range_, *ratings.range()
-        attributes["rating_range_"] = min(ends), max(ends)
-        if "optimizer_state_" in attributes:
+        if hasattr(self, "optimizer_state_"):
             attributes["optimizer_state_"] = self._grow_state(ratings)
-        self._adopt(attributes, header)
+        self._adopt_some(attributes, ratings, header)
         return self

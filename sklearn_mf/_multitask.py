@@ -447,7 +447,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     biases of zero.
 
     All threads pass over the same batches side by side: they share out the gradients of
-    64 ratings each, which are added up in order, and then the rows of the parameters.
+    128 ratings each, which are added up in order, and then the rows of the parameters.
     The state of Adam exists for each row of a user or an item; a batch changes the rows
     that it touches, and the others neither move nor age.
 

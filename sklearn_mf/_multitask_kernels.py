@@ -23,10 +23,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sklearn_mf._barrier import wait
-from sklearn_mf._steps import ADAM, FAST, correct, jit
+from sklearn_mf._compile import FAST, jit, njit
+from sklearn_mf._steps import ADAM, correct
 from sklearn_mf._vectors import add_up, load, pick, root, store, zeros
 
 CHUNK = 128  # pairs, at most, that pass through the network together
@@ -35,7 +35,7 @@ TILE = 8  # rows of a tile
 OWNED = LANES  # rows that a thread owns before another's begin: whole cache lines
 # A helper that stays a function of its own rounds in one way where it has just been
 # compiled, and in another where a kernel comes from numba's cache.
-helper = njit(nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
+inlined = njit(nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
 
 
 class Table(NamedTuple):
@@ -169,7 +169,7 @@ class Batch(NamedTuple):
 def _tile_multiplier(transposed):
     """Make the function that sets a tile of C to that of AB, or of AᵀB."""
 
-    @helper
+    @inlined
     def multiply_tile(C, row, left, A, a, top, B, b, n):
         none = zeros(C, LANES)
         c0, c1, c2, c3, c4, c5, c6, c7 = none, none, none, none, none, none, none, none
@@ -209,7 +209,7 @@ _multiply_tile = _tile_multiplier(transposed=False)
 _multiply_transposed_tile = _tile_multiplier(transposed=True)
 
 
-@helper
+@inlined
 def _multiply(C, c, A, a, B, b, n_rows, n_columns, n):
     """Set rows c, … of C to AB: `n_rows` of A from a on, `n` rows of B from b on."""
     for top in range(0, n_rows, TILE):
@@ -217,7 +217,7 @@ def _multiply(C, c, A, a, B, b, n_rows, n_columns, n):
             _multiply_tile(C, c + top, left, A, a, top, B, b, n)
 
 
-@helper
+@inlined
 def _multiply_transposed(C, c, A, a, B, b, n_rows, n_columns, n):
     """Set rows c, … of C to AᵀB: `n` rows of A from a on and of B from b on."""
     for top in range(0, n_rows, TILE):
@@ -228,7 +228,7 @@ def _multiply_transposed(C, c, A, a, B, b, n_rows, n_columns, n):
 # ------------------------------------------------------------------------- the network
 
 
-@helper
+@inlined
 def _feed(network, activations, n):
     """Pass a chunk through the network, whose inputs are its first `n` rows.
 
@@ -256,7 +256,7 @@ def _feed(network, activations, n):
                 activations[above + k, f] = zero if z < zero else z
 
 
-@helper
+@inlined
 def _read_out(network, activations, k):
     """Give the output for the k-th pair of a chunk that has passed through."""
     layer = len(network.bottoms)
@@ -268,7 +268,7 @@ def _read_out(network, activations, k):
     return network.values[top + 1, 0] + add_up(products)
 
 
-@helper
+@inlined
 def _propagate_back(network, activations, errors, gradients, n):
     """Find the gradients of a chunk, from those of what goes into the output.
 
@@ -322,7 +322,7 @@ def _propagate_back(network, activations, errors, gradients, n):
         )
 
 
-@helper
+@inlined
 def _step_vector(table, row, f, gradient, rate, constants, c1, c2):
     """Step by Adam in the LANES columns from f on, as `step` does in one column."""
     one = table.values.dtype.type(1)
@@ -335,7 +335,7 @@ def _step_vector(table, row, f, gradient, rate, constants, c1, c2):
     store(load(table.values, row, f, LANES) + change, table.values, row, f)
 
 
-@helper
+@inlined
 def _step_network(thread, n_threads, network, gradients, n_chunks, rate, constants):
     """Step along the gradients of the chunks, added up in order."""
     for layer in range(len(network.tops)):
@@ -406,7 +406,7 @@ def draw_unrated(
             stands_for[item] = item
 
 
-@helper
+@inlined
 def _choose_rows(chunk, start, size, pairs, batch):
     """Write down the rows of a chunk of a batch: users, items, and items drawn."""
     begin = chunk * CHUNK
@@ -417,7 +417,7 @@ def _choose_rows(chunk, start, size, pairs, batch):
         batch.items[2 * m + 1] = pairs.others[pair]
 
 
-@helper
+@inlined
 def _log_loss(z):
     """Give −log σ(z) and its derivative −σ(−z)."""
     small = math.exp(-abs(z))
@@ -426,7 +426,7 @@ def _log_loss(z):
     return math.log1p(small) - z, -1 / (1 + small)
 
 
-@helper
+@inlined
 def _learn_ratings(chunk, start, size, pairs, users, items, network, batch, task):
     """Write down the gradients of λ_R ℓ_R and of the penalty for a chunk of a batch.
 
@@ -503,7 +503,7 @@ def _learn_ratings(chunk, start, size, pairs, users, items, network, batch, task
     return loss
 
 
-@helper
+@inlined
 def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
     """Add the gradients of λ_F ℓ_F for a chunk of a batch; give the sum of w ℓ_F."""
     width, bias = task.width, task.at + task.width
@@ -551,7 +551,7 @@ def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
     return total
 
 
-@helper
+@inlined
 def _add_gradient(gradients, m, to):
     """Add a row of gradients to another."""
     for f in range(0, gradients.shape[1], LANES):
@@ -559,7 +559,7 @@ def _add_gradient(gradients, m, to):
         store(load(gradients, to, f, LANES) + gradient, gradients, to, f)
 
 
-@helper
+@inlined
 def _step_row(table, row, gradients, m, rate, constants):
     """Step along a row of gradients."""
     c1, c2 = correct(ADAM, table.powers, row, constants)
@@ -568,7 +568,7 @@ def _step_row(table, row, gradients, m, rate, constants):
         _step_vector(table, row, f, gradient, rate, constants, c1, c2)
 
 
-@helper
+@inlined
 def _step_users(begin, end, size, users, batch, rate, constants):
     """Step with the users that come first at begin to end: they ascend."""
     codes, gradients = batch.users, batch.user_gradients
@@ -582,7 +582,7 @@ def _step_users(begin, end, size, users, batch, rate, constants):
         _step_row(users, codes[m], gradients, m, rate, constants)
 
 
-@helper
+@inlined
 def _step_items(thread, n_threads, size, items, batch, rate, constants):
     """Step with the items that the thread owns, their gradients added in order."""
     codes, gradients, places = batch.items, batch.item_gradients, items.places

@@ -2,16 +2,15 @@
 
 import numpy as np
 
-from sklearn_mf._compile import njit
+from sklearn_mf._compile import helper, jit
 from sklearn_mf._vectors import largest, load, pick, store
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}
 QUERIES = 8  # scored at a time
 LANES = 16  # candidates scored at a time: a panel
 PANELS = 32  # that all queries of a block meet before the next: they stay in the cache
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+@jit
 def rank_candidates(
     start,
     stop,
@@ -93,7 +92,7 @@ def rank_candidates(
                                     )
 
 
-@njit(nogil=True, error_model="numpy", fastmath=FAST)
+@helper
 def _score_tile(q, panels, biases, panel, tile, tops):
     """Score a panel of candidates for some queries; give the largest of each too."""
     bias = load(biases, panel, 0, LANES)
@@ -127,7 +126,7 @@ def _score_tile(q, panels, biases, panel, tile, tops):
     tops[7] = largest(s7)
 
 
-@njit(nogil=True, error_model="numpy")
+@helper
 def _contains(indices, first, last, code):
     """Tell whether a code is among the ascending indices from first to last."""
     while first < last:
@@ -141,7 +140,7 @@ def _contains(indices, first, last, code):
     return False
 
 
-@njit(nogil=True, error_model="numpy")
+@helper
 def _replace_root(scores, codes, size, score, code):
     """Put an entry in place of the root of a heap of the first `size` entries."""
     k = 0
@@ -162,7 +161,7 @@ def _replace_root(scores, codes, size, score, code):
     scores[k], codes[k] = score, code
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@jit
 def sort_heaps(start, stop, scores, best):
     """Sort the heaps start to stop in place, the best entry first."""
     for row in range(start, stop):
@@ -172,7 +171,7 @@ def sort_heaps(start, stop, scores, best):
             _replace_root(scores[row], best[row], size, score, code)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+@jit
 def count_ranks(
     start,
     stop,

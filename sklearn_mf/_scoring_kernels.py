@@ -1,11 +1,9 @@
 """Kernels that turn factors into predictions."""
 
-from sklearn_mf._compile import njit
-
-FAST = {"reassoc", "contract", "nsz", "arcp"}
+from sklearn_mf._compile import jit
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+@jit
 def score_pairs(
     start,
     stop,

@@ -15,7 +15,8 @@ as ``P[u, f]``, never through a row ``P[u]``: that compiles to loops twice as fa
 
 import numpy as np
 
-from sklearn_mf._steps import OPTIMIZERS, correct, jit, residual, step
+from sklearn_mf._compile import jit
+from sklearn_mf._steps import OPTIMIZERS, correct, residual, step
 
 
 def make_pass_over_blocks(optimizer, biased):

@@ -6,12 +6,7 @@ files of the kernels.
 
 import math
 
-from sklearn_mf._compile import njit
-
-# Reordering of sums is allowed; NaN and infinity keep their meaning, so that divergence
-# stays visible.
-FAST = {"reassoc", "contract", "nsz", "arcp"}
-jit = njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
+from sklearn_mf._compile import jit
 
 SGD, MOMENTUM, NESTEROV, ADAGRAD, ADAM = range(5)
 OPTIMIZERS = {
