@@ -135,13 +135,36 @@ def read_layers(network, sizes):
 # -------------------------------------------------------------------------- the solver
 
 
-def make_table(values):
-    """Give the parameters of a side with the state of an optimizer that begins."""
-    state = [make_aligned(values.shape, values.dtype) for _ in range(2)]
-    powers = make_aligned((len(values), 2), values.dtype)
-    places = make_aligned(values.shape[:1], np.int32)
-    powers[:], places[:] = 1, -1
-    return Table(values, *state, powers, places)
+def make_table(rows, n_factors):
+    """Lay the parameters of a side out as the kernels want them.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_parts * n_factors + 1)
+        Factors, in a second part those that the network reads, and biases.
+    n_factors : int
+        Length of the factors.
+
+    Returns
+    -------
+    Table
+        With the state of an optimizer that begins.
+    """
+    n_parts = (rows.shape[1] - 1) // n_factors
+    shape = len(rows), n_parts * pad_width(n_factors)
+    values, first, second = (make_aligned(shape, rows.dtype) for _ in range(3))
+    biases = make_aligned((len(rows), 4), rows.dtype)
+    powers = make_aligned((len(rows), 2), rows.dtype)
+    places = make_aligned(shape[:1], np.int32)
+    view_factors(values, n_factors)[:] = rows[:, :-1].reshape(len(rows), n_parts, -1)
+    biases[:, 0], powers[:], places[:] = rows[:, -1], 1, -1
+    return Table(values, first, second, biases, powers, places)
+
+
+def view_factors(values, n_factors):
+    """Give a view of shape (n_rows, n_parts, n_factors) of padded factors."""
+    parts = values.reshape(len(values), -1, pad_width(n_factors))
+    return parts[:, :, :n_factors]
 
 
 def make_batch(size, users, network):
@@ -154,6 +177,8 @@ def make_batch(size, users, network):
         items=make_aligned((2 * size,), np.int64),
         user_gradients=make_aligned((size, width), dtype),
         item_gradients=make_aligned((2 * size, width), dtype),
+        user_slopes=make_aligned((size,), dtype),
+        item_slopes=make_aligned((2 * size,), dtype),
         gradients=make_aligned((n_chunks, *network.values.shape), dtype),
         activations=make_aligned(layers, dtype),
         errors=make_aligned(layers, dtype),
@@ -202,7 +227,7 @@ class Pace:
 
 
 def fit_multitask(
-    problem, task, *, batch_size, learning_rate, run, iterations, validate
+    problem, task, *, n_factors, batch_size, learning_rate, run, iterations, validate
 ):
     """Minimise the joint loss by Adam.
 
@@ -213,6 +238,8 @@ def fit_multitask(
         and its losses grow.
     task : Task
         What is minimised.
+    n_factors : int
+        Length of the factors.
     batch_size : int
         Ratings of a batch.
     learning_rate : float
@@ -227,8 +254,8 @@ def fit_multitask(
     """
     side, network, rng = problem.ratings.by_user, problem.network, problem.rng
     n_pairs, dtype = len(side.ratings), problem.users.dtype.type
-    users, items = make_table(problem.users), make_table(problem.items)
-    bias = task.at + task.width
+    sides = problem.users, problem.items
+    users, items = tables = [make_table(rows, n_factors) for rows in sides]
     weights = np.ones_like(side.ratings) if side.weights is None else side.weights
     pairs = Pairs(
         order=np.arange(n_pairs),
@@ -243,17 +270,28 @@ def fit_multitask(
     batch = make_batch(batch_size, users, network)
     pace = Pace(min(run.n_threads, len(batch.gradients)))
     constants = make_constants(dtype)
-    parameters = users.values, items.values, network.values
     strengths = side.strengths(), problem.ratings.by_item.strengths()
     total = strengths[0].sum()
     user_blocks = cut_rows(side.counts(), BLOCK_WORK)
 
+    parameters = [array for table in tables for array in (table.values, table.biases)]
+    parameters.append(network.values)
+
     def penalty():
         return sum(
-            counts @ np.square(rows[:, :bias], dtype=np.float64).sum(axis=1)
-            for counts, rows in zip(strengths, parameters, strict=False)
+            counts @ np.square(table.values, dtype=np.float64).sum(axis=1)
+            for counts, table in zip(strengths, tables, strict=True)
         )
 
+    def publish():
+        for rows, table in zip(sides, tables, strict=True):
+            factors = view_factors(table.values, n_factors)
+            rows[:, :-1], rows[:, -1] = (
+                factors.reshape(len(rows), -1),
+                table.biases[:, 0],
+            )
+
+    problem.publish = publish
     best = None
     for _ in iterations:
         pairs.order[:] = sort_within(rng.permutation(n_pairs), batch_size)
@@ -297,11 +335,15 @@ def fit_multitask(
         losses = joint, factorization, regression
         for curve, loss in zip(problem.losses.values(), losses, strict=True):
             curve.append(float(loss))
+        if validate is not None:
+            publish()
         if iterations.record(float(joint), validate):
             best = [array.copy() for array in parameters]
     if best is not None:
         for array, copy in zip(parameters, best, strict=True):
             array[:] = copy
+    publish()
+    problem.publish = None
 
 
 # ----------------------------------------------------------------------- the estimator
@@ -596,39 +638,26 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         """Give the width of the network's input, hidden layers and output."""
         return [3 * self.n_factors, *self.hidden_layer_sizes, 1]
 
-    def _layout(self):
-        """Give the padded length of the factors, and the column where p' begins."""
-        width = pad_width(self.n_factors)
-        return width, 0 if self.shared_embeddings else width
-
     def _draw(self, side, rng, dtype):
-        width, at = self._layout()
-        rows = make_aligned((len(side.indptr) - 1, at + width + LANES), dtype)
-        rated = np.flatnonzero(side.counts())
-        for column in {0, at}:
-            rows[rated, column : column + self.n_factors] = rng.normal(
-                scale=self.init_scale, size=(len(rated), self.n_factors)
-            )
-        return rows
+        rows = super()._draw(side, rng, dtype)
+        if self.shared_embeddings:
+            return rows
+        return np.column_stack([rows[:, :-1], super()._draw(side, rng, dtype)])
 
     def _rows(self, side):
-        width, at = self._layout()
-        factors = getattr(self, f"{side}_factors_")
-        rows = make_aligned((len(factors), at + width + LANES), factors.dtype)
-        rows[:, at : at + self.n_factors] = getattr(self, f"{side}_rating_factors_")
-        rows[:, : self.n_factors] = factors
-        rows[:, at + width] = getattr(self, f"{side}_biases_")
-        return rows
+        rows = super()._rows(side)
+        if self.shared_embeddings:
+            return rows
+        own = getattr(self, f"{side}_rating_factors_")
+        return np.column_stack([rows[:, :-1], own, rows[:, -1]])
 
     def _name_rows(self, side, labels, rows):
-        width, at = self._layout()
-        factors = rows[:, : self.n_factors].copy()
-        own = rows[:, at : at + self.n_factors].copy() if at else factors
+        factors, own = rows[:, : self.n_factors].copy(), rows[:, self.n_factors : -1]
         return {
             f"{side}s_": labels,
             f"{side}_factors_": factors,
-            f"{side}_biases_": rows[:, at + width].copy(),
-            f"{side}_rating_factors_": own,
+            f"{side}_biases_": rows[:, -1].copy(),
+            f"{side}_rating_factors_": own.copy() if own.size else factors,
         }
 
     def _pose(self, ratings, rng, goes_on):
@@ -652,11 +681,10 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         return problem
 
     def _solve(self, problem, run, iterations):
-        width, at = self._layout()
-        dtype = problem.ratings.dtype.type
+        width, dtype = pad_width(self.n_factors), problem.ratings.dtype.type
         task = Task(
             width,
-            at,
+            0 if self.shared_embeddings else width,
             self.interaction_loss == "bpr",
             dtype(self.factorization_weight),
             dtype(self.regression_weight),
@@ -665,6 +693,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         fit_multitask(
             problem,
             task,
+            n_factors=self.n_factors,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             run=run,

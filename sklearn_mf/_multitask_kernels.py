@@ -9,9 +9,9 @@ A pair (u, i) of weight w, with an item j that the user has not rated, has the l
 where f is a multi-layer perceptron with rectified units. A batch of m pairs steps along
 the gradient of Σ w (λ_F ℓ_F + λ_R ℓ_R + λ (‖u‖² + ‖q_i‖²)) / m.
 
-A row of parameters of a user or an item holds the factors of s, unless they are shared
-the factors of f, and the bias of s. Each part is padded with zeros, which remain zero,
-so that vectors begin where cache lines do.
+A row of parameters of a user or an item holds the factors of s and, unless they are
+shared, those of f. Each are padded with zeros, which remain zero, so that vectors begin
+where cache lines do. The bias of s stands elsewhere.
 
 The threads of a fit pass over the same batches side by side. In the first half of a
 batch they share out its chunks, of CHUNK pairs each, whose gradients they write down;
@@ -44,7 +44,9 @@ class Table(NamedTuple):
     Attributes
     ----------
     values, first, second : ndarrays of shape (n_rows, width)
-        The parameters, and the state of their optimizer.
+        The factors, and the state of their optimizer.
+    biases : ndarray of shape (n_rows, 4)
+        The bias, its two numbers of the state, and one that is not used.
     powers : ndarray of shape (n_rows, 2)
         β₁ᵗ and β₂ᵗ, where t counts the steps of each row.
     places : int32 ndarray of shape (n_rows,)
@@ -54,6 +56,7 @@ class Table(NamedTuple):
     values: np.ndarray
     first: np.ndarray
     second: np.ndarray
+    biases: np.ndarray
     powers: np.ndarray
     places: np.ndarray
 
@@ -141,7 +144,9 @@ class Batch(NamedTuple):
     users, items : int64 ndarrays of shape (size,) and (2 * size,)
         Rows of the tables; -1 where there is none.
     user_gradients, item_gradients : ndarrays of shape (size, …) and (2 * size, …)
-        Their gradients.
+        Gradients of their factors.
+    user_slopes, item_slopes : ndarrays of shape (size,) and (2 * size,)
+        Gradients of their biases.
     gradients : ndarray of shape (n_chunks, n_rows, width)
         Gradients of the network.
     activations, errors : ndarrays of shape (n_chunks, n_layers * CHUNK, widest)
@@ -156,6 +161,8 @@ class Batch(NamedTuple):
     items: np.ndarray
     user_gradients: np.ndarray
     item_gradients: np.ndarray
+    user_slopes: np.ndarray
+    item_slopes: np.ndarray
     gradients: np.ndarray
     activations: np.ndarray
     errors: np.ndarray
@@ -506,15 +513,14 @@ def _learn_ratings(chunk, start, size, pairs, users, items, network, batch, task
 @inlined
 def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
     """Add the gradients of λ_F ℓ_F for a chunk of a batch; give the sum of w ℓ_F."""
-    width, bias = task.width, task.at + task.width
-    U, Q = users.values, items.values
+    width = task.width
+    U, Q, a, b = users.values, items.values, users.biases, items.biases
     user_gradients, item_gradients = batch.user_gradients, batch.item_gradients
     begin = chunk * CHUNK
     total = 0.0
     for m in range(begin, min(begin + CHUNK, size)):
         u, i, j = batch.users[m], batch.items[2 * m], batch.items[2 * m + 1]
-        store(zeros(U, LANES), user_gradients, m, bias)
-        store(zeros(U, LANES), item_gradients, 2 * m, bias)
+        batch.user_slopes[m] = batch.item_slopes[2 * m] = 0
         if j < 0:
             continue
         products, others = zeros(U, LANES), zeros(U, LANES)
@@ -522,8 +528,8 @@ def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
             p = load(U, u, f, LANES)
             products = products + p * load(Q, i, f, LANES)
             others = others + p * load(Q, j, f, LANES)
-        score = add_up(products) + U[u, bias] + Q[i, bias]
-        other = add_up(others) + U[u, bias] + Q[j, bias]
+        score = add_up(products) + a[u, 0] + b[i, 0]
+        other = add_up(others) + a[u, 0] + b[j, 0]
         if task.bpr:
             loss, slope = _log_loss(score - other)
             other_slope = -slope
@@ -543,49 +549,56 @@ def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
             sum_item = load(item_gradients, 2 * m, f, LANES) + g * p
             store(sum_item, item_gradients, 2 * m, f)
             store(h * p, item_gradients, 2 * m + 1, f)
-        for f in range(width, bias + LANES, LANES):
+        for f in range(width, task.at + width, LANES):
             store(zeros(U, LANES), item_gradients, 2 * m + 1, f)
-        user_gradients[m, bias] = g + h
-        item_gradients[2 * m, bias] = g
-        item_gradients[2 * m + 1, bias] = h
+        batch.user_slopes[m] = g + h
+        batch.item_slopes[2 * m] = g
+        batch.item_slopes[2 * m + 1] = h
     return total
 
 
 @inlined
-def _add_gradient(gradients, m, to):
-    """Add a row of gradients to another."""
+def _add_gradient(gradients, slopes, m, to):
+    """Add the gradient of a row to another."""
     for f in range(0, gradients.shape[1], LANES):
         gradient = load(gradients, m, f, LANES)
         store(load(gradients, to, f, LANES) + gradient, gradients, to, f)
+    slopes[to] += slopes[m]
 
 
 @inlined
-def _step_row(table, row, gradients, m, rate, constants):
-    """Step along a row of gradients."""
+def _step_row(table, row, gradients, slopes, m, rate, constants):
+    """Step along the gradient of a row."""
     c1, c2 = correct(ADAM, table.powers, row, constants)
     for f in range(0, gradients.shape[1], LANES):
         gradient = load(gradients, m, f, LANES)
         _step_vector(table, row, f, gradient, rate, constants, c1, c2)
+    biases, slope = table.biases, slopes[m]
+    first = constants[0] * biases[row, 1] + constants[1] * slope
+    second = constants[2] * biases[row, 2] + constants[3] * slope * slope
+    biases[row, 1], biases[row, 2] = first, second
+    biases[row, 0] -= rate * (first / c1) / (math.sqrt(second / c2) + constants[4])
 
 
 @inlined
 def _step_users(begin, end, size, users, batch, rate, constants):
     """Step with the users that come first at begin to end: they ascend."""
-    codes, gradients = batch.users, batch.user_gradients
+    codes, gradients, slopes = batch.users, batch.user_gradients, batch.user_slopes
     for m in range(begin, end):
         if m > 0 and codes[m] == codes[m - 1]:
             continue
         other = m + 1
         while other < size and codes[other] == codes[m]:
-            _add_gradient(gradients, other, m)
+            _add_gradient(gradients, slopes, other, m)
             other += 1
-        _step_row(users, codes[m], gradients, m, rate, constants)
+        _step_row(users, codes[m], gradients, slopes, m, rate, constants)
 
 
 @inlined
 def _step_items(thread, n_threads, size, items, batch, rate, constants):
     """Step with the items that the thread owns, their gradients added in order."""
-    codes, gradients, places = batch.items, batch.item_gradients, items.places
+    codes, gradients, slopes = batch.items, batch.item_gradients, batch.item_slopes
+    places = items.places
     n_owned = 0
     for m in range(2 * size):
         row = codes[m]
@@ -594,11 +607,11 @@ def _step_items(thread, n_threads, size, items, batch, rate, constants):
                 places[row] = batch.places[thread, n_owned] = m
                 n_owned += 1
             else:
-                _add_gradient(gradients, m, np.int64(places[row]))
+                _add_gradient(gradients, slopes, m, np.int64(places[row]))
     for k in range(n_owned):
         m = batch.places[thread, k]
         places[codes[m]] = -1
-        _step_row(items, codes[m], gradients, m, rate, constants)
+        _step_row(items, codes[m], gradients, slopes, m, rate, constants)
 
 
 @jit

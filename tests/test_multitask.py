@@ -30,7 +30,7 @@ from sklearn_mf import (
     as_pairs,
     load,
 )
-from sklearn_mf._multitask import PATIENCE, TRIAL, TURN, Pace, read_layers
+from sklearn_mf._multitask import PATIENCE, TRIAL, TURN, Pace, pad_width, read_layers
 from sklearn_mf._multitask_kernels import CHUNK, LANES, draw_unrated
 from sklearn_mf.datasets import make_ratings
 
@@ -261,11 +261,11 @@ def test_gradients(n_factors, shared, loss, hidden_layer_sizes, data, weights, n
     assert set(i) & set(j)
 
     expected = gradient(theta, model, batch)
-    _, at = model._layout()
+    at = 0 if shared else pad_width(n_factors)
     tables = {"user": users.first, "item": items.first}
     found = {"P": users.first, "Q": items.first}
     found = {name: rows[:, :n_factors] for name, rows in found.items()}
-    found |= {"a": users.first[:, -LANES], "b": items.first[:, -LANES]}
+    found |= {"a": users.biases[:, 1], "b": items.biases[:, 1]}
     if not shared:
         found |= {"P'": users.first[:, at:][:, :n_factors]}
         found |= {"Q'": items.first[:, at:][:, :n_factors]}
