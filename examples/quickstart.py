@@ -2,17 +2,15 @@
 
     python examples/quickstart.py                         # on synthetic ratings
     python examples/quickstart.py --ratings ratings.csv   # on your own
-    python examples/quickstart.py --ratings ratings.dat --sep ::
+    python examples/quickstart.py --ratings films.txt --user-column who
 
 Prints the cross-validated errors and writes quickstart_results.json, and with
 matplotlib quickstart_results.png. With rich, a progress bar shows the search at work.
 """
 
 import argparse
-import csv
 import itertools
 import json
-import math
 import time
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 from sklearn.model_selection import GridSearchCV, KFold, train_test_split
 
 from sklearn_mf import ALSFactorizer
-from sklearn_mf.datasets import make_ratings
+from sklearn_mf.datasets import load_ratings, make_ratings
 
 GRID = {
     "n_factors": [1, 2, 5, 10, 20, 50],
@@ -43,12 +41,14 @@ def main(argv=None):
     args = parser.parse_args(argv)
     try:
         args.output_dir.mkdir(parents=True, exist_ok=True)
-        X, y, source = load_ratings(args)
+        X, y, source = read_ratings(args)
         X_train, X_test, y_train, y_test = train_test_split(
             X, y, test_size=0.2, random_state=args.seed
         )
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    if len(y) < 10:
+        parser.error(f"{source}: too few ratings ({len(y)}), give 10 or more.")
     n_users, n_items = (len(np.unique(ids)) for ids in X.T)
     print(f"Data: {source}")
     print(
@@ -142,15 +142,15 @@ def make_parser():
         parser.add_argument(
             f"--{role}-column",
             metavar="COLUMN",
-            default=str(position),
+            type=column,
+            default=position,
             help=f"column of the {role}: a name in the header line, or a position "
             "from 0 (default: %(default)s)",
         )
     parser.add_argument(
         "--sep",
-        type=separator,
-        default=",",
-        help=r"what separates the columns, such as , or :: or \t (default: ,)",
+        help="what separates the columns (default: the one of :: tab ; , that cuts the "
+        "first line into most columns)",
     )
     parser.add_argument(
         "--output-dir",
@@ -174,11 +174,9 @@ def make_parser():
     return parser
 
 
-def separator(text):
-    r"""Read a separator, where a tab may be written as ``\t``."""
-    if not text:
-        raise argparse.ArgumentTypeError("the separator is empty")
-    return text.replace(r"\t", "\t")
+def column(text):
+    """Read a column: a position or a name."""
+    return int(text) if text.isdecimal() else text
 
 
 def n_jobs(text):
@@ -192,139 +190,21 @@ def n_jobs(text):
 # ------------------------------------------------------------------------------- data
 
 
-def load_ratings(args):
+def read_ratings(args):
     """Give pairs X, ratings y, and a line that says where they come from."""
     if args.ratings is None:
         X, y = make_ratings(random_state=args.seed)
         return X, y, f"make_ratings(random_state={args.seed})"
-    columns = {
-        "--user-column": args.user_column,
-        "--item-column": args.item_column,
-        "--rating-column": args.rating_column,
-    }
-    X, y, names = read_ratings(args.ratings, columns, args.sep)
-    return X, y, f"{args.ratings}, columns {', '.join(names)}"
-
-
-def read_ratings(path, columns, sep):
-    """Read ratings from a text file.
-
-    Parameters
-    ----------
-    path : path-like
-        The file, with one rating a line. Its first line is a header if it has no
-        number in the column of the rating.
-    columns : dict of str to str
-        Names or positions of the columns of user, item and rating, in this order. The
-        keys are what error messages call them.
-    sep : str
-        What separates the columns.
-
-    Returns
-    -------
-    X : ndarray of shape (n_ratings, 2)
-        User and item of each rating: int64 if all are whole numbers, else str.
-    y : ndarray of shape (n_ratings,)
-        The ratings.
-    names : list of str
-        The three columns: names, or positions where there is no header.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If a line has no meaning: the message names file, line and remedy.
-    """
-    X, y = [], []
-    # Ids are labels: bytes that are not UTF-8 tell them apart as well as any.
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        lines, delimiter = file, sep
-        if len(sep) > 1:  # csv takes one character
-            delimiter = "\x1f"
-            lines = (line.replace(sep, delimiter) for line in file)
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        rows = filter(None, reader)  # no blank lines
-        try:
-            first = [field.strip() for field in next(rows, [])]
-            if not first:
-                raise ValueError("the file is empty.")
-            (user, item, rating), has_header = find_columns(first, columns, sep)
-            if not has_header:
-                rows = itertools.chain([first], rows)
-            for row in rows:
-                if len(row) != len(first):
-                    raise ValueError(
-                        f"{len(row)} columns, but the first line has {len(first)}. "
-                        f"Correct the line, or --sep {sep!r}."
-                    )
-                X.append((parse_id(row[user]), parse_id(row[item])))
-                y.append(parse_rating(row[rating]))
-        except (ValueError, csv.Error) as error:
-            raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
-    if len(y) < 10:
-        raise ValueError(f"{path}: too few ratings ({len(y)}), give 10 or more.")
-    names = [first[k] if has_header else str(k) for k in (user, item, rating)]
-    return as_integers(np.array(X)), np.array(y), names
-
-
-def find_columns(first, columns, sep):
-    """Give the positions of `columns`, and whether the line `first` is a header."""
-    positions = []
-    for option, column in columns.items():
-        if column.isdecimal() and int(column) < len(first):
-            positions.append(int(column))
-        elif first.count(column) == 1 and not column.isdecimal():
-            positions.append(first.index(column))
-        else:
-            raise ValueError(
-                f"{option} {column!r} is not one of the columns {first}. Give a name "
-                "in the header line, or a position from 0; or another separator than "
-                f"--sep {sep!r}."
-            )
-    if len(set(positions)) < len(positions):
-        raise ValueError(f"{', '.join(columns)} must be three different columns.")
-    try:
-        float(first[positions[-1]] or "nan")
-    except ValueError:
-        return positions, True
-    for option, column in columns.items():
-        if not column.isdecimal():
-            raise ValueError(
-                f"{option} {column!r} is a name, but there is no header line: {first} "
-                "holds a rating already. Give the position of the column, from 0."
-            )
-    return positions, False
-
-
-def parse_id(text):
-    """Give an id without the blanks around it."""
-    if not (label := text.strip()):
-        raise ValueError("an id is empty. Correct the line or remove it.")
-    return label
-
-
-def parse_rating(text):
-    """Give a rating, a finite number."""
-    try:
-        rating = float(text)
-    except ValueError:
-        rating = math.nan
-    if not math.isfinite(rating):
-        raise ValueError(
-            f"{text!r} is no rating. Correct the line or remove it, or give another "
-            "--rating-column."
-        )
-    return rating
-
-
-def as_integers(ids):
-    """Turn ids into int64 if none loses a character by that, as 007 would."""
-    try:
-        integers = ids.astype(np.int64)
-    except (ValueError, OverflowError):
-        return ids
-    return integers if (integers.astype(ids.dtype) == ids).all() else ids
+    columns = args.user_column, args.item_column, args.rating_column
+    user, item, rating = columns
+    X, y = load_ratings(
+        args.ratings,
+        user=user,
+        item=item,
+        rating=rating,
+        sep=args.sep,
+    )
+    return X, y, f"{args.ratings}, columns {', '.join(map(str, columns))}"
 
 
 # ---------------------------------------------------------------------------- results

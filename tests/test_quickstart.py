@@ -20,7 +20,6 @@ from tests import movielens
 SCRIPT = Path(__file__).parents[1] / "examples" / "quickstart.py"
 PNG = b"\x89PNG\r\n\x1a\n"
 GRID = {"n_factors": [2, 4], "regularization": [0.05, 0.1, 0.2]}
-COLUMNS = {"--user-column": "0", "--item-column": "1", "--rating-column": "2"}
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +116,7 @@ def test_results_against_numpy(quickstart, ratings, tmp_path):
     results, output = quickstart("--ratings", path, "--seed", seed)
 
     assert results["data"] == {
-        "source": f"{path}, columns user, item, rating",
+        "source": f"{path}, columns 0, 1, 2",
         "n_ratings": 1200,
         "n_users": len(set(X[:, 0].tolist())),
         "n_items": len(set(X[:, 1].tolist())),
@@ -226,7 +225,7 @@ def test_movielens(script, tmp_path, capsys):
     )
     output = capsys.readouterr().out
     results = read_results(tmp_path)
-    assert "columns userId, movieId, rating\n" in output
+    assert "columns 0, 1, rating\n" in output
     assert "100,836 ratings from 0.5 to 5, of 9,724 items by 610 users" in output
     check_table(results, output)
     rmse = {name: scores["rmse"] for name, scores in results["test_scores"].items()}
@@ -235,116 +234,32 @@ def test_movielens(script, tmp_path, capsys):
     assert (tmp_path / "quickstart_results.png").read_bytes().startswith(PNG)
 
 
-# ---------------------------------------------------------------------------- formats
-
-
-FORMATS = {  # header, row, arguments
-    "header": ("user,item,rating\n", "{0},{1},{2}\n", []),
-    "no header": ("", "{0},{1},{2}\n", []),
-    "tab": ("", "{0}\t{1}\t{2}\n", ["--sep", "\t"]),
-    "tab as the shell has it": ("", "{0}\t{1}\t{2}\n", ["--sep", r"\t"]),
-    "::": ("", "{0}::{1}::{2}::978300760\n", ["--sep", "::"]),
-    ":: with header": (
-        "user::item::rating\n",
-        "{0}::{1}::{2}\n",
-        ["--sep", "::", "--rating-column", "rating"],
-    ),
-    "names": (
-        "when,stars,film,who\n",
-        "2001-01-01,{2},{1},{0}\n",
-        ["--user-column=who", "--item-column=film", "--rating-column=stars"],
-    ),
-    "positions": (
-        "when,stars,film,who\n",
-        "2001-01-01,{2},{1},{0}\n",
-        ["--user-column=3", "--item-column=2", "--rating-column=1"],
-    ),
-    "positions without header": (
-        "",
-        "{2},text,{1},{0}\n",
-        ["--user-column=3", "--item-column=2", "--rating-column=0"],
-    ),
-    "a name and positions": (
-        "stars,film,who\n",
-        "{2},{1},{0}\n",
-        ["--user-column=who", "--item-column=1", "--rating-column=0"],
-    ),
-    "blanks": ("user,item,rating\n", " {0} , {1} , {2} \n", []),
-    "blank lines": ("\nuser,item,rating\n", "{0},{1},{2}\n\n", []),
-    "Windows": ("user,item,rating\r\n", "{0},{1},{2}\r\n", []),
-    "byte order mark": (
-        "\ufeffuser,item,rating\n",
-        "{0},{1},{2}\n",
-        ["--user-column=user"],
-    ),
-    "quotes": ("", '"{0}";"{1}";{2};"a;b"\n', ["--sep", ";"]),
-}
-
-
-@pytest.mark.parametrize(("header", "row", "args"), FORMATS.values(), ids=FORMATS)
-def test_formats(script, ratings, tmp_path, header, row, args):
-    X, y = ratings
-    path = write_ratings(tmp_path / "ratings", X, y, header=header, row=row)
-    args = script.make_parser().parse_args(["--ratings", str(path), *args])
-    X_read, y_read, source = script.load_ratings(args)
-    assert_array_equal(X_read, X)
-    assert X_read.dtype == X.dtype
-    assert_array_equal(y_read, y)
-    assert source.startswith(f"{path}, columns ")
+# ------------------------------------------------------------------------------ files
 
 
 @pytest.mark.parametrize(
     ("header", "row", "args"),
     [
-        ("", "{0}::{1}::{2}::978300760\n", ["--sep", "::"]),
-        ("", "{0}\t{1}\t{2}\n", ["--sep", r"\t"]),
+        ("", "{0}::{1}::{2}::978300760\n", []),
+        ("", "{0}|{1}|{2}\n", ["--sep", "|"]),
         (
-            "item,user,rating\n",
-            "film {1:03},Zoë {0:03},{2}\n",
-            ["--user-column=user", "--item-column=item"],
+            "item,stars,user\n",
+            "film {1:03},{2},Zoë {0:03}\n",
+            ["--user-column=user", "--item-column=0", "--rating-column=stars"],
         ),
     ],
-    ids=["::", "tab", "strings"],
+    ids=["::", "|", "strings"],
 )
 def test_runs_give_the_same_errors(quickstart, ratings, tmp_path, header, row, args):
     """Ids as text too: with leading zeros they sort as the numbers do."""
     X, y = ratings
     plain, _ = quickstart("--ratings", write_ratings(tmp_path / "plain.csv", X, y))
     path = write_ratings(tmp_path / "ratings", X, y, header=header, row=row)
-    results, _ = quickstart("--ratings", path, *args)
+    results, output = quickstart("--ratings", path, *args)
     assert errors_of(results) == errors_of(plain)
-
-
-@pytest.mark.parametrize(
-    ("header", "columns"), [("who,film,stars\n", "who, film, stars"), ("", "0, 1, 2")]
-)
-def test_columns_stand_in_the_output(quickstart, ratings, tmp_path, header, columns):
-    path = write_ratings(tmp_path / "ratings.csv", *ratings, header=header)
-    results, output = quickstart("--ratings", path)
+    columns = "user, 0, stars" if header else "0, 1, 2"
     assert results["data"]["source"] == f"{path}, columns {columns}"
     assert output.startswith(f"Data: {path}, columns {columns}\n")
-
-
-@pytest.mark.parametrize(
-    ("ids", "kind"),
-    [
-        (["7", "-8"], "i"),
-        (["7", "007"], "U"),
-        (["7", "seven"], "U"),
-        (["7", "7.0"], "U"),
-        (["7", "99999999999999999999"], "U"),
-        (["Zoë", "zoe"], "U"),
-    ],
-)
-def test_no_two_ids_become_one(script, tmp_path, ids, kind):
-    path = tmp_path / "ratings.csv"
-    lines = [f"{ids[k % 2]},{k},{k % 5}" for k in range(12)]
-    path.write_text("\n".join(lines), encoding="utf-8")
-    X, y, names = script.read_ratings(path, COLUMNS, ",")
-    assert X.dtype.kind == kind
-    assert X.astype(str).tolist() == [[ids[k % 2], str(k)] for k in range(12)]
-    assert_array_equal(y, np.arange(12) % 5)
-    assert names == ["0", "1", "2"]
 
 
 def test_bytes_that_are_not_utf8(quickstart, tmp_path):
@@ -356,110 +271,27 @@ def test_bytes_that_are_not_utf8(quickstart, tmp_path):
     assert results["data"]["n_items"] == 10
 
 
-# ----------------------------------------------------------------------------- errors
-
-
 GOOD = "".join(f"{k % 4},{k},3.5\n" for k in range(12))
-HEADER = "user,item,rating\n"
 
 
 @pytest.mark.parametrize(
     ("text", "args", "message"),
     [
         pytest.param(
-            HEADER + GOOD,
+            "user,item,rating\n" + GOOD,
             ["--item-column", "film"],
-            r"ratings.csv, line 1: --item-column 'film' is not one of .*'item'.*Give",
-            id="unknown name",
+            r"ratings.csv, line 1: item='film' ",
+            id="column",
         ),
         pytest.param(
-            "user,item,item\n" + GOOD,
-            ["--item-column", "item"],
-            r"line 1: --item-column 'item' is not one of",
-            id="ambiguous name",
+            GOOD + "1,2,good\n", [], r"ratings.csv, line 13: .*'good'", id="line"
         ),
         pytest.param(
-            HEADER + GOOD,
-            ["--rating-column", "3"],
-            r"line 1: --rating-column '3' is not one of .*position from 0",
-            id="unknown position",
-        ),
-        pytest.param(
-            HEADER + GOOD,
-            ["--user-column=-1"],
-            r"line 1: --user-column '-1' is not one of",
-            id="negative position",
-        ),
-        pytest.param(
-            "a" + GOOD,
-            ["--user-column", "a0"],
-            r"line 1: --user-column 'a0' is a name, but there is no header.*position",
-            id="name without header",
-        ),
-        pytest.param(
-            GOOD,
-            ["--rating-column", "rating"],
-            r"line 1: --rating-column 'rating' is not one of .*position from 0",
-            id="rating name without header",
-        ),
-        pytest.param(
-            HEADER + GOOD,
-            ["--user-column", "item"],
-            r"line 1: .*must be three different columns",
-            id="same column twice",
-        ),
-        pytest.param(
-            GOOD.replace(",", "::"),
+            GOOD[:16],
             [],
-            r"line 1: --item-column '1' is not one of .*separator than --sep ','",
-            id="other separator",
-        ),
-        pytest.param(
-            HEADER + "\n" + GOOD + "1,2\n",
-            [],
-            r"line 15: 2 columns, but the first line has 3\. Correct",
-            id="short line",
-        ),
-        pytest.param(
-            GOOD + "1,a film, with a comma,3\n",
-            [],
-            r"line 13: 4 columns, but the first line has 3\. Correct",
-            id="long line",
-        ),
-        pytest.param(
-            GOOD + "1,2,good\n",
-            [],
-            r"line 13: 'good' is no rating\. Correct",
-            id="text",
-        ),
-        pytest.param(
-            HEADER + GOOD + "1,2,nan\n", [], r"line 14: 'nan' is no rating", id="nan"
-        ),
-        pytest.param(
-            "1,2,\n" + GOOD, [], r"line 1: '' is no rating", id="no rating, first line"
-        ),
-        pytest.param(
-            "1,2,inf\n" + GOOD, [], r"line 1: 'inf' is no rating", id="inf, first line"
-        ),
-        pytest.param(
-            GOOD + " ,2,3\n", [], r"line 13: an id is empty\. Correct", id="no user"
-        ),
-        pytest.param(
-            GOOD + '"1"x,2,3\n', [], r"line 13: .* expected after", id="bad quotes"
-        ),
-        pytest.param(
-            '"1"x,2,3\n' + GOOD, [], r"line 1: .* expected after", id="bad first line"
-        ),
-        pytest.param(
-            "", [], r"ratings.csv, line 0: the file is empty", id="empty file"
-        ),
-        pytest.param(
-            HEADER + "1,2,3\n",
-            [],
-            r"ratings.csv: too few ratings \(1\), give 10",
+            r"ratings.csv, .*: too few ratings \(\d\), give 10",
             id="too few",
         ),
-        pytest.param(GOOD, ["--sep", ""], "--sep: the separator is empty", id="no sep"),
         pytest.param(GOOD, ["--n-jobs", "0"], "--n-jobs: must be 1 or more", id="jobs"),
         pytest.param(GOOD, ["--seed", "-1"], "'random_state' .* Got -1", id="seed"),
         pytest.param(
