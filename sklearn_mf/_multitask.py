@@ -30,7 +30,7 @@ from sklearn_mf._threads import cut_rows, make_aligned
 from sklearn_mf._typing import TableLike
 
 BLOCK_WORK = 2**15  # ratings that are worth a task of their own
-TURN, TRIAL = 256, 32  # batches that pass before an interrupt is seen, or on trial
+TURN, TRIAL = 512, 32  # batches that pass before an interrupt is seen, or on trial
 PATIENCE = 64  # turns, at most, until the slower number of threads is tried again
 
 
@@ -226,6 +226,25 @@ class Pace:
             self.waited, self.patience = 0, 1
 
 
+def pass_over(n_batches, run, pace, *args):
+    """Train on all batches, in turns whose threads `pace` counts."""
+    last = 0
+    while last < n_batches:
+        n_threads, n_turn = pace.choose()
+        first, last = last, min(last + n_turn, n_batches)
+        barrier, begin = make_barrier(), perf_counter()
+        with abandon_on_error(barrier):
+            run(
+                abandon_on_error(barrier)(train_batches),
+                [(thread, n_threads) for thread in range(n_threads)],
+                first,
+                last,
+                barrier,
+                *args,
+            )
+        pace.note(n_threads, (perf_counter() - begin) / (last - first))
+
+
 def fit_multitask(
     problem, task, *, n_factors, batch_size, learning_rate, run, iterations, validate
 ):
@@ -286,10 +305,8 @@ def fit_multitask(
     def publish():
         for rows, table in zip(sides, tables, strict=True):
             factors = view_factors(table.values, n_factors)
-            rows[:, :-1], rows[:, -1] = (
-                factors.reshape(len(rows), -1),
-                table.biases[:, 0],
-            )
+            rows[:, :-1] = factors.reshape(len(rows), -1)
+            rows[:, -1] = table.biases[:, 0]
 
     problem.publish = publish
     best = None
@@ -306,29 +323,20 @@ def fit_multitask(
             pairs.others,
         )
         batch.losses[:] = 0
-        last = 0
-        while last < n_batches:
-            n_threads, n_turn = pace.choose()
-            first, last = last, min(last + n_turn, n_batches)
-            barrier, begin = make_barrier(), perf_counter()
-            with abandon_on_error(barrier):
-                run(
-                    abandon_on_error(barrier)(train_batches),
-                    [(thread, n_threads) for thread in range(n_threads)],
-                    first,
-                    last,
-                    batch_size,
-                    barrier,
-                    pairs,
-                    users,
-                    items,
-                    network,
-                    batch,
-                    task,
-                    dtype(learning_rate),
-                    constants,
-                )
-            pace.note(n_threads, (perf_counter() - begin) / (last - first))
+        pass_over(
+            n_batches,
+            run,
+            pace,
+            batch_size,
+            pairs,
+            users,
+            items,
+            network,
+            batch,
+            task,
+            dtype(learning_rate),
+            constants,
+        )
         factorization, regression = batch.losses[:, :2].sum(axis=0) / total
         joint = task.factorization * factorization + task.regression * regression
         joint += task.regularization * penalty() / total
@@ -391,8 +399,8 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         The weight λ_R ≥ 0 of the ratings. Small weights let the interactions, of which
         there is more to learn, shape shared factors; λ_R counts in units of 1/y².
     regularization : float, default=0.01
-        The penalty λ ≥ 0. Typical: 0.001 to 0.1. Larger values predict ratings better,
-        and rank worse.
+        The penalty λ ≥ 0. Typical: about `regression_weight`. Larger values predict
+        ratings better, up to a point, and rank worse.
     fit_intercept : bool, default=True
         Whether μ comes from the mean of the ratings. False: μ = 0.
     learning_rate : float, default=0.001

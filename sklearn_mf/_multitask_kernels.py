@@ -620,8 +620,8 @@ def train_batches(
     n_threads,
     first_batch,
     last_batch,
-    batch_size,
     barrier,
+    batch_size,
     pairs,
     users,
     items,
@@ -637,10 +637,12 @@ def train_batches(
     ----------
     thread, n_threads : int
         Which of the threads this is.
-    first_batch, last_batch, batch_size : int
-        The batches to pass over, and the pairs of each; the last may have fewer.
+    first_batch, last_batch : int
+        The batches to pass over.
     barrier : int64 ndarray
         From `make_barrier`: where the threads wait for one another.
+    batch_size : int
+        Pairs of a batch; the last may have fewer.
     pairs : Pairs
         What is learnt from.
     users, items : Table
