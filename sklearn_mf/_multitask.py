@@ -30,8 +30,8 @@ from sklearn_mf._threads import cut_rows, make_aligned
 from sklearn_mf._typing import TableLike
 
 BLOCK_WORK = 2**15  # ratings that are worth a task of their own
-TURN, TRIAL = 512, 32  # batches that pass before an interrupt is seen, or on trial
-PATIENCE = 64  # turns, at most, until the slower number of threads is tried again
+TURN, TRIAL = 256, 32  # batches that pass before an interrupt is seen, or on trial
+PATIENCE = 8  # turns, at most, until the slower number of threads is tried again
 
 
 # ------------------------------------------------------------------------- the network
