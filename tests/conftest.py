@@ -1,7 +1,16 @@
 """What all tests share."""
 
+import signal
+
 import numba
 import pytest
+
+
+def pytest_configure():
+    # A shell starts what runs in its background with interrupts ignored, and processes
+    # that tests start would be so too.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

@@ -606,7 +606,6 @@ def test_pace_takes_the_faster_and_tries_the_slower_for_a_while_less_and_less():
     # Other work takes the cores.
     turns = take_turns(pace, 200, {1: 2.0, 2: 3.0})
     assert [n_threads for n_threads, _ in turns].count(2) <= 200 // PATIENCE + 3
-
     assert (2, TRIAL) in turns[3:]
     assert set(take_turns(Pace(1), 9, {1: 2.0})) == {(1, TRIAL), (1, TURN)}
 
