@@ -1,7 +1,6 @@
 """Two tasks on one embedding: which items users meet, and how they rate them."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from numbers import Integral, Real
 from time import perf_counter
 from typing import Literal
@@ -14,122 +13,24 @@ from sklearn_mf._barrier import abandon_on_error, make_barrier
 from sklearn_mf._base import PARAMETERS, BaseFactorizer, predict_codes, score_in_blocks
 from sklearn_mf._early_stopping import EarlyStoppingMixin
 from sklearn_mf._multitask_kernels import (
-    CHUNK,
-    LANES,
     Batch,
-    Network,
     Pairs,
     Table,
     Task,
+    deal,
     draw_unrated,
     predict_pairs,
     train_batches,
 )
+from sklearn_mf._perceptron import draw_layers, lay_out, pad_width, read_layers
+from sklearn_mf._perceptron_kernels import CHUNK, WORD
 from sklearn_mf._steps import make_constants
 from sklearn_mf._threads import cut_rows, make_aligned
 from sklearn_mf._typing import TableLike
 
 BLOCK_WORK = 2**15  # ratings that are worth a task of their own
-TURN, TRIAL = 256, 32  # batches that pass before an interrupt is seen, or on trial
+TURN, TRIAL = 512, 32  # batches that pass before an interrupt is seen, or on trial
 PATIENCE = 8  # turns, at most, until the slower number of threads is tried again
-
-
-# ------------------------------------------------------------------------- the network
-
-
-def draw_layers(sizes, rng, dtype):
-    """Draw the weights and biases of a network uniformly within ±1/√n_inputs.
-
-    Parameters
-    ----------
-    sizes : list of int
-        Width of its input, of each hidden layer, and of its output.
-    rng : RandomState
-        Source of the draws.
-    dtype : dtype
-        Float type.
-
-    Returns
-    -------
-    list of (ndarray of shape (n_inputs, n_outputs), ndarray of shape (n_outputs,))
-    """
-    return [
-        tuple(
-            rng.uniform(-(n_inputs**-0.5), n_inputs**-0.5, shape).astype(dtype)
-            for shape in ((n_inputs, n_outputs), n_outputs)
-        )
-        for n_inputs, n_outputs in pairwise(sizes)
-    ]
-
-
-def pad_width(width):
-    """Give the next multiple of LANES."""
-    return -(-width // LANES) * LANES
-
-
-def lay_out(layers):
-    """Lay a network out as the kernels want it.
-
-    Parameters
-    ----------
-    layers : list of (ndarray, ndarray)
-        Weights and biases; see `draw_layers`. Each of the three parts of the input is
-        padded.
-
-    Returns
-    -------
-    Network
-    """
-    (weights, biases), *others = layers
-    n_factors = len(weights) // 3
-    parts = weights.reshape(3, n_factors, -1)
-    parts = np.pad(parts, ((0, 0), (0, pad_width(n_factors) - n_factors), (0, 0)))
-    layers = [(parts.reshape(-1, weights.shape[1]), biases), *others]
-    widths = np.array([pad_width(len(weights)) for weights, _ in layers])
-    heights = np.append(widths[:-1] + 1, 2)
-    shape, dtype = (heights.sum(), widths.max()), weights.dtype
-    values, first, second = (make_aligned(shape, dtype) for _ in range(3))
-    network = Network(
-        widths=widths,
-        tops=np.cumsum(heights) - heights,
-        values=values,
-        first=first,
-        second=second,
-        powers=np.ones((len(values), 2), dtype),
-        transposed=make_aligned((widths[1:].sum(), widths.max()), dtype),
-        bottoms=np.cumsum(widths[1:]) - widths[1:],
-    )
-    for at, (weights, biases) in enumerate(layers):
-        own_weights, own_biases = view_layer(network, at, weights.shape)
-        own_weights[:], own_biases[:] = weights, biases
-        if at < len(network.bottoms):
-            n_inputs, n_outputs = weights.shape
-            bottom = network.bottoms[at]
-            network.transposed[bottom : bottom + n_outputs, :n_inputs] = weights.T
-    return network
-
-
-def view_layer(network, at, shape):
-    """Give views of the weights and biases of a layer of the given shape."""
-    (n_inputs, n_outputs), top = shape, network.tops[at]
-    if at == len(network.bottoms):
-        return network.values[top, :n_inputs, np.newaxis], network.values[top + 1, :1]
-    rows = network.values[:, :n_outputs]
-    return rows[top : top + n_inputs], rows[top + network.widths[at]]
-
-
-def read_layers(network, sizes):
-    """Give copies of the weights and of the biases of each layer, two lists."""
-    n_factors = sizes[0] // 3
-    width = pad_width(n_factors)
-    shapes = pairwise([3 * width, *sizes[1:]])
-    layers = [view_layer(network, at, shape) for at, shape in enumerate(shapes)]
-    coefs, intercepts = (
-        [array.copy() for array in part] for part in zip(*layers, strict=True)
-    )
-    parts = coefs[0].reshape(3, width, -1)[:, :n_factors]
-    coefs[0] = parts.reshape(3 * n_factors, -1)
-    return coefs, intercepts
 
 
 # -------------------------------------------------------------------------- the solver
@@ -170,11 +71,10 @@ def view_factors(values, n_factors):
 def make_batch(size, users, network):
     """Give room for the gradients of a batch of `size` pairs."""
     n_chunks, width = -(-size // CHUNK), users.values.shape[1]
-    layers = n_chunks, len(network.tops) * CHUNK, network.widths.max()
+    layers = n_chunks, len(network.tops) * CHUNK, network.values.shape[1]
+    words = -(-network.widths.max() // WORD)
     dtype = users.values.dtype
     return Batch(
-        users=make_aligned((size,), np.int64),
-        items=make_aligned((2 * size,), np.int64),
         user_gradients=make_aligned((size, width), dtype),
         item_gradients=make_aligned((2 * size, width), dtype),
         user_slopes=make_aligned((size,), dtype),
@@ -182,17 +82,13 @@ def make_batch(size, users, network):
         gradients=make_aligned((n_chunks, *network.values.shape), dtype),
         activations=make_aligned(layers, dtype),
         errors=make_aligned(layers, dtype),
+        active=make_aligned((*layers[:2], words), np.int64),
+        members=make_aligned((n_chunks, words * WORD, CHUNK // WORD), np.int64),
+        usual=make_aligned((n_chunks, 4, layers[-1]), dtype),
+        slopes=make_aligned((n_chunks, CHUNK), dtype),
         places=make_aligned((n_chunks, 2 * size), np.int64),
         losses=make_aligned((n_chunks, 8), np.float64),
     )
-
-
-def sort_within(order, size):
-    """Sort each batch of an order."""
-    whole = len(order) - len(order) % size
-    order[:whole].reshape(-1, size).sort(axis=1)
-    order[whole:].sort()
-    return order
 
 
 class Pace:
@@ -276,16 +172,14 @@ def fit_multitask(
     sides = problem.users, problem.items
     users, items = tables = [make_table(rows, n_factors) for rows in sides]
     weights = np.ones_like(side.ratings) if side.weights is None else side.weights
+    others, ratings = np.empty_like(side.indices), side.ratings - dtype(problem.mean)
     pairs = Pairs(
-        order=np.arange(n_pairs),
-        users=np.repeat(np.arange(len(users.values), dtype=np.int32), side.counts()),
-        items=side.indices,
-        others=np.empty_like(side.indices),
-        ratings=side.ratings - dtype(problem.mean),
-        weights=weights,
+        codes=make_aligned((n_pairs, 3), np.int32),
+        ratings=make_aligned((n_pairs, 2), ratings.dtype),
     )
     batch_size = min(batch_size, n_pairs)
     n_batches = -(-n_pairs // batch_size)
+    batches = np.arange(n_pairs, dtype=np.int32) // np.int32(batch_size)
     batch = make_batch(batch_size, users, network)
     pace = Pace(min(run.n_threads, len(batch.gradients)))
     constants = make_constants(dtype)
@@ -311,7 +205,7 @@ def fit_multitask(
     problem.publish = publish
     best = None
     for _ in iterations:
-        pairs.order[:] = sort_within(rng.permutation(n_pairs), batch_size)
+        words = rng.randint(2**32, size=(2, n_pairs), dtype=np.uint32)
         run(
             draw_unrated,
             user_blocks,
@@ -319,9 +213,11 @@ def fit_multitask(
             problem.seen_indptr,
             problem.seen_indices,
             len(items.values),
-            rng.uniform(size=n_pairs),
-            pairs.others,
+            words[0],
+            others,
         )
+        source = side.indptr, side.indices, others, ratings, weights
+        deal(words[1], batches, batch_size, *source, pairs)
         batch.losses[:] = 0
         pass_over(
             n_batches,

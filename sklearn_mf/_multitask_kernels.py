@@ -25,17 +25,21 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_mf._barrier import wait
-from sklearn_mf._compile import FAST, jit, njit
-from sklearn_mf._steps import ADAM, correct
-from sklearn_mf._vectors import add_up, load, pick, root, store, zeros
-
-CHUNK = 128  # pairs, at most, that pass through the network together
-LANES = 16  # numbers of a vector; widths of layers are multiples of it
-TILE = 8  # rows of a tile
-OWNED = LANES  # rows that a thread owns before another's begin: whole cache lines
-# A helper that stays a function of its own rounds in one way where it has just been
-# compiled, and in another where a kernel comes from numba's cache.
-inlined = njit(nogil=True, error_model="numpy", fastmath=FAST, forceinline=True)
+from sklearn_mf._compile import jit
+from sklearn_mf._perceptron_kernels import (
+    CHUNK,
+    LANES,
+    OWNED,
+    WORD,
+    correct_rate,
+    feed,
+    inlined,
+    propagate_back,
+    read_out,
+    step_network,
+    step_vector,
+)
+from sklearn_mf._vectors import add_up, load, store, zeros
 
 
 class Table(NamedTuple):
@@ -61,55 +65,22 @@ class Table(NamedTuple):
     places: np.ndarray
 
 
-class Network(NamedTuple):
-    """A multi-layer perceptron with one number as its output.
-
-    Layer l has ``widths[l]`` inputs, as many as layer l - 1 has outputs, and its rows
-    of the table begin at ``tops[l]``: a row of weights for each input, then the biases.
-    The output is a layer of its own: a row of weights, and a row that its bias begins.
-
-    Attributes
-    ----------
-    widths, tops : int64 ndarrays of shape (n_layers + 1,)
-        Multiples of LANES; the last layer is the output.
-    values, first, second, powers : ndarrays of shape (n_rows, …)
-        The parameters, and the state of their optimizer, as in `Table`.
-    transposed : ndarray of shape (n_outputs, n_inputs)
-        The weights of layer l once more, its outputs from row ``bottoms[l]`` on.
-    bottoms : int64 ndarray of shape (n_layers,)
-        See above.
-    """
-
-    widths: np.ndarray
-    tops: np.ndarray
-    values: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    powers: np.ndarray
-    transposed: np.ndarray
-    bottoms: np.ndarray
-
-
 class Pairs(NamedTuple):
-    """What is learnt from.
+    """What is learnt from, batch after batch: `deal` writes it.
+
+    In each batch the users ascend, so that the parameters of a user mostly stay with
+    one thread.
 
     Attributes
     ----------
-    order : int64 ndarray of shape (n_pairs,)
-        The order in which the pairs are met, ascending within each batch, and with
-        them its users: so the parameters of a user mostly stay with one thread.
-    users, items, others : int32 ndarrays of shape (n_pairs,)
-        Rows of the tables; the others are from `draw_unrated`.
-    ratings, weights : ndarrays of shape (n_pairs,)
+    codes : int32 ndarray of shape (n_pairs, 3)
+        Rows of the user, of the item, and of the item that was drawn, or -1.
+    ratings : ndarray of shape (n_pairs, 2)
         Ratings less μ, and their weights.
     """
 
-    order: np.ndarray
-    users: np.ndarray
-    items: np.ndarray
-    others: np.ndarray
+    codes: np.ndarray
     ratings: np.ndarray
-    weights: np.ndarray
 
 
 class Task(NamedTuple):
@@ -137,28 +108,28 @@ class Task(NamedTuple):
 class Batch(NamedTuple):
     """Where the two halves of a batch meet.
 
-    Of its m-th pair, the item stands at 2 m, and the one that was not rated after it.
+    Rows of items are placed as in `Pairs`.
 
     Attributes
     ----------
-    users, items : int64 ndarrays of shape (size,) and (2 * size,)
-        Rows of the tables; -1 where there is none.
     user_gradients, item_gradients : ndarrays of shape (size, …) and (2 * size, …)
-        Gradients of their factors.
+        Gradients of the factors.
     user_slopes, item_slopes : ndarrays of shape (size,) and (2 * size,)
-        Gradients of their biases.
+        Gradients of the biases.
     gradients : ndarray of shape (n_chunks, n_rows, width)
         Gradients of the network.
-    activations, errors : ndarrays of shape (n_chunks, n_layers * CHUNK, widest)
-        Inputs of each layer and of the output, and their gradients.
+    activations, errors : ndarrays of shape (n_chunks, n_layers * CHUNK, width)
+        Inputs of each layer, and their gradients.
+    active : int64 ndarray of shape (n_chunks, n_layers * CHUNK, n_words)
+        A bit for each of them, which says whether it is above zero.
+    members : int64 ndarray of shape (n_chunks, n_units, CHUNK // WORD)
+        The same of one layer for each unit: a bit for each pair.
     places : int64 ndarray of shape (n_chunks, 2 * size)
         Room for the places of the items that a thread owns.
     losses : float64 ndarray of shape (n_chunks, 8)
         The first two are the sums of w ℓ_F and w ℓ_R, over all batches.
     """
 
-    users: np.ndarray
-    items: np.ndarray
     user_gradients: np.ndarray
     item_gradients: np.ndarray
     user_slopes: np.ndarray
@@ -166,215 +137,26 @@ class Batch(NamedTuple):
     gradients: np.ndarray
     activations: np.ndarray
     errors: np.ndarray
+    active: np.ndarray
+    members: np.ndarray
+    usual: np.ndarray
+    slopes: np.ndarray
     places: np.ndarray
     losses: np.ndarray
-
-
-# ------------------------------------------------------------------------------- tiles
-
-
-def _tile_multiplier(transposed):
-    """Make the function that sets a tile of C to that of AB, or of AᵀB."""
-
-    @inlined
-    def multiply_tile(C, row, left, A, a, top, B, b, n):
-        none = zeros(C, LANES)
-        c0, c1, c2, c3, c4, c5, c6, c7 = none, none, none, none, none, none, none, none
-        for k in range(n):
-            right = load(B, b + k, left, LANES)
-            if transposed:
-                c0 = c0 + pick(A, a + k, top) * right
-                c1 = c1 + pick(A, a + k, top + 1) * right
-                c2 = c2 + pick(A, a + k, top + 2) * right
-                c3 = c3 + pick(A, a + k, top + 3) * right
-                c4 = c4 + pick(A, a + k, top + 4) * right
-                c5 = c5 + pick(A, a + k, top + 5) * right
-                c6 = c6 + pick(A, a + k, top + 6) * right
-                c7 = c7 + pick(A, a + k, top + 7) * right
-            else:
-                c0 = c0 + pick(A, a + top, k) * right
-                c1 = c1 + pick(A, a + top + 1, k) * right
-                c2 = c2 + pick(A, a + top + 2, k) * right
-                c3 = c3 + pick(A, a + top + 3, k) * right
-                c4 = c4 + pick(A, a + top + 4, k) * right
-                c5 = c5 + pick(A, a + top + 5, k) * right
-                c6 = c6 + pick(A, a + top + 6, k) * right
-                c7 = c7 + pick(A, a + top + 7, k) * right
-        store(c0, C, row, left)
-        store(c1, C, row + 1, left)
-        store(c2, C, row + 2, left)
-        store(c3, C, row + 3, left)
-        store(c4, C, row + 4, left)
-        store(c5, C, row + 5, left)
-        store(c6, C, row + 6, left)
-        store(c7, C, row + 7, left)
-
-    return multiply_tile
-
-
-_multiply_tile = _tile_multiplier(transposed=False)
-_multiply_transposed_tile = _tile_multiplier(transposed=True)
-
-
-@inlined
-def _multiply(C, c, A, a, B, b, n_rows, n_columns, n):
-    """Set rows c, … of C to AB: `n_rows` of A from a on, `n` rows of B from b on."""
-    for top in range(0, n_rows, TILE):
-        for left in range(0, n_columns, LANES):
-            _multiply_tile(C, c + top, left, A, a, top, B, b, n)
-
-
-@inlined
-def _multiply_transposed(C, c, A, a, B, b, n_rows, n_columns, n):
-    """Set rows c, … of C to AᵀB: `n` rows of A from a on and of B from b on."""
-    for top in range(0, n_rows, TILE):
-        for left in range(0, n_columns, LANES):
-            _multiply_transposed_tile(C, c + top, left, A, a, top, B, b, n)
-
-
-# ------------------------------------------------------------------------- the network
-
-
-@inlined
-def _feed(network, activations, n):
-    """Pass a chunk through the network, whose inputs are its first `n` rows.
-
-    `n` is a multiple of TILE; layers begin CHUNK rows apart.
-    """
-    n_layers = len(network.bottoms)
-    for layer in range(n_layers):
-        n_inputs, n_outputs = network.widths[layer], network.widths[layer + 1]
-        top, below, above = network.tops[layer], layer * CHUNK, (layer + 1) * CHUNK
-        _multiply(
-            activations,
-            above,
-            activations,
-            below,
-            network.values,
-            top,
-            n,
-            n_outputs,
-            n_inputs,
-        )
-        zero = activations.dtype.type(0)
-        for k in range(n):
-            for f in range(n_outputs):
-                z = activations[above + k, f] + network.values[top + n_inputs, f]
-                activations[above + k, f] = zero if z < zero else z
-
-
-@inlined
-def _read_out(network, activations, k):
-    """Give the output for the k-th pair of a chunk that has passed through."""
-    layer = len(network.bottoms)
-    top, row = network.tops[layer], layer * CHUNK + k
-    products = zeros(activations, LANES)
-    for f in range(0, network.widths[layer], LANES):
-        weights = load(network.values, top, f, LANES)
-        products = products + weights * load(activations, row, f, LANES)
-    return network.values[top + 1, 0] + add_up(products)
-
-
-@inlined
-def _propagate_back(network, activations, errors, gradients, n):
-    """Find the gradients of a chunk, from those of what goes into the output.
-
-    Parameters
-    ----------
-    network : Network
-    activations : ndarray of shape ((n_layers + 1) * CHUNK, widest)
-        From `_feed`.
-    errors : ndarray of the same shape
-        Gradients of the activations; those of the output's inputs are given, and the
-        others are overwritten.
-    gradients : ndarray of shape (n_rows, width)
-        Overwritten but for the output's: gradients of the network.
-    n : int
-        See `_feed`.
-    """
-    for reverse in range(len(network.bottoms)):
-        layer = len(network.bottoms) - 1 - reverse
-        n_inputs, n_outputs = network.widths[layer], network.widths[layer + 1]
-        top, below, above = network.tops[layer], layer * CHUNK, (layer + 1) * CHUNK
-        zero = activations.dtype.type(0)
-        for f in range(n_outputs):
-            gradients[top + n_inputs, f] = 0
-        for k in range(n):
-            for f in range(n_outputs):
-                off = activations[above + k, f] <= zero
-                error = zero if off else errors[above + k, f]
-                errors[above + k, f] = error
-                gradients[top + n_inputs, f] += error
-        _multiply_transposed(
-            gradients,
-            top,
-            activations,
-            below,
-            errors,
-            above,
-            n_inputs,
-            n_outputs,
-            n,
-        )
-        _multiply(
-            errors,
-            below,
-            errors,
-            above,
-            network.transposed,
-            network.bottoms[layer],
-            n,
-            n_inputs,
-            n_outputs,
-        )
-
-
-@inlined
-def _step_vector(table, row, f, gradient, rate, constants, c1, c2):
-    """Step by Adam in the LANES columns from f on, as `step` does in one column."""
-    one = table.values.dtype.type(1)
-    first = constants[0] * load(table.first, row, f, LANES) + constants[1] * gradient
-    second = load(table.second, row, f, LANES)
-    second = constants[2] * second + constants[3] * gradient * gradient
-    store(first, table.first, row, f)
-    store(second, table.second, row, f)
-    change = (-rate / c1) * first / (root((one / c2) * second) + constants[4])
-    store(load(table.values, row, f, LANES) + change, table.values, row, f)
-
-
-@inlined
-def _step_network(thread, n_threads, network, gradients, n_chunks, rate, constants):
-    """Step along the gradients of the chunks, added up in order."""
-    for layer in range(len(network.tops)):
-        is_output = layer == len(network.bottoms)
-        n_inputs = 1 if is_output else network.widths[layer]
-        n_outputs = network.widths[layer if is_output else layer + 1]
-        top = network.tops[layer]
-        for begin in range(thread * OWNED, n_inputs + 1, n_threads * OWNED):
-            end = min(begin + OWNED, n_inputs + 1)
-            for row in range(top + begin, top + end):
-                c1, c2 = correct(ADAM, network.powers, row, constants)
-                for f in range(0, n_outputs, LANES):
-                    total = zeros(network.values, LANES)
-                    for chunk in range(n_chunks):
-                        total = total + load(gradients[chunk], row, f, LANES)
-                    _step_vector(network, row, f, total, rate, constants, c1, c2)
-        if is_output:
-            continue
-        bottom = network.bottoms[layer]
-        for begin in range(thread * OWNED, n_inputs, n_threads * OWNED):
-            for f in range(n_outputs):
-                for k in range(begin, begin + OWNED):
-                    weight = pick(network.values, top + k, f)
-                    network.transposed[bottom + f, k] = weight
 
 
 # --------------------------------------------------------------------------- the batch
 
 
+@inlined
+def _scale(word, n):
+    """Give a number below n, all as likely but for n / 2³², of a random word."""
+    return np.int64(np.uint64(word) * np.uint64(n) >> np.uint64(32))
+
+
 @jit
 def draw_unrated(
-    start, stop, indptr, seen_indptr, seen_indices, n_items, draws, others
+    start, stop, indptr, seen_indptr, seen_indices, n_items, words, others
 ):
     """Draw an item that the user has not rated for each pair, all as likely.
 
@@ -388,8 +170,8 @@ def draw_unrated(
         Which items each rated: compressed sparse rows, ascending.
     n_items : int
         How many there are.
-    draws : float64 ndarray of shape (n_pairs,)
-        Numbers in [0, 1), which choose.
+    words : uint32 ndarray of shape (n_pairs,)
+        Random words, which choose.
     others : int32 ndarray of shape (n_pairs,)
         The items, overwritten; -1 where there is none.
     """
@@ -407,21 +189,41 @@ def draw_unrated(
             stands_for[item] = unrated
             unrated += 1
         for pair in range(indptr[user], indptr[user + 1]):
-            place = min(int(draws[pair] * n_unrated), n_unrated - 1)
-            others[pair] = stands_for[place] if n_unrated > 0 else -1
+            others[pair] = (
+                stands_for[_scale(words[pair], n_unrated)] if n_unrated else -1
+            )
         for item in seen[:n_below]:
             stands_for[item] = item
 
 
-@inlined
-def _choose_rows(chunk, start, size, pairs, batch):
-    """Write down the rows of a chunk of a batch: users, items, and items drawn."""
-    begin = chunk * CHUNK
-    for m in range(begin, min(begin + CHUNK, size)):
-        pair = pairs.order[start + m]
-        batch.users[m] = pairs.users[pair]
-        batch.items[2 * m] = pairs.items[pair]
-        batch.items[2 * m + 1] = pairs.others[pair]
+@jit
+def deal(words, batches, batch_size, indptr, indices, others, ratings, weights, pairs):
+    """Deal pairs out to batches at random.
+
+    Parameters
+    ----------
+    words : uint32 ndarray of shape (n_pairs,)
+        Random words, which shuffle.
+    batches : int32 ndarray of shape (n_pairs,)
+        The batch of each pair, shuffled in place.
+    batch_size : int
+        Pairs of a batch; the last may have fewer.
+    indptr, indices, others, ratings, weights : ndarrays
+        The pairs, user by user: their items, those that were drawn, and so on.
+    pairs : Pairs
+        Overwritten.
+    """
+    for last in range(len(batches) - 1, 0, -1):
+        place = _scale(words[last], last + 1)
+        batches[last], batches[place] = batches[place], batches[last]
+    codes, places = pairs.codes, np.arange(0, len(batches), batch_size)
+    for user in range(len(indptr) - 1):
+        for pair in range(indptr[user], indptr[user + 1]):
+            batch = batches[pair]
+            m = places[batch]
+            places[batch] += 1
+            codes[m, 0], codes[m, 1], codes[m, 2] = user, indices[pair], others[pair]
+            pairs.ratings[m, 0], pairs.ratings[m, 1] = ratings[pair], weights[pair]
 
 
 @inlined
@@ -452,49 +254,44 @@ def _learn_ratings(chunk, start, size, pairs, users, items, network, batch, task
     width, at = task.width, task.at
     U, Q = users.values, items.values
     activations, errors = batch.activations[chunk], batch.errors[chunk]
-    gradients = batch.gradients[chunk]
     begin = chunk * CHUNK
     n = min(CHUNK, size - begin)
-    n_rows = -(-n // TILE) * TILE
     for k in range(n):
-        u, i = batch.users[begin + k], batch.items[2 * (begin + k)]
+        m = start + begin + k
+        u, i = pairs.codes[m, 0], pairs.codes[m, 1]
         for f in range(0, width, LANES):
             p, q = load(U, u, at + f, LANES), load(Q, i, at + f, LANES)
             store(p, activations, k, f)
             store(q, activations, k, width + f)
             store(p * q, activations, k, 2 * width + f)
-    _feed(network, activations, n_rows)
+    feed(network, activations, batch.active[chunk], n)
 
-    layer = len(network.bottoms)
-    top, last = network.tops[layer], layer * CHUNK
-    zero = U.dtype.type(0)
     loss = 0.0
-    for f in range(network.widths[layer]):
-        gradients[top, f] = 0
-    gradients[top + 1, 0] = 0
-    for k in range(n_rows):
-        error = zero  # where there are fewer pairs
-        if k < n:
-            pair = pairs.order[start + begin + k]
-            weight = pairs.weights[pair]
-            residual = _read_out(network, activations, k) - pairs.ratings[pair]
-            loss += weight * residual * residual
-            share = task.regression * weight / U.dtype.type(size)
-            error = share * (residual + residual)
-        gradients[top + 1, 0] += error
-        for f in range(0, network.widths[layer], LANES):
-            total = load(gradients, top, f, LANES)
-            store(
-                total + error * load(activations, last + k, f, LANES), gradients, top, f
-            )
-            store(error * load(network.values, top, f, LANES), errors, last + k, f)
-    _propagate_back(network, activations, errors, gradients, n_rows)
+    slopes = batch.slopes[chunk]
+    for k in range(n):
+        m = start + begin + k
+        weight = pairs.ratings[m, 1]
+        residual = read_out(network, activations, k) - pairs.ratings[m, 0]
+        loss += weight * residual * residual
+        share = task.regression * weight / U.dtype.type(size)
+        slopes[k] = share * (residual + residual)
+    propagate_back(
+        network,
+        activations,
+        errors,
+        batch.active[chunk],
+        batch.members[chunk],
+        batch.usual[chunk],
+        slopes,
+        batch.gradients[chunk],
+        n,
+    )
 
     user_gradients, item_gradients = batch.user_gradients, batch.item_gradients
     for k in range(n):
         m = begin + k
-        u, i = batch.users[m], batch.items[2 * m]
-        weight = pairs.weights[pairs.order[start + m]]
+        u, i = pairs.codes[start + m, 0], pairs.codes[start + m, 1]
+        weight = pairs.ratings[start + m, 1]
         penalty = task.regularization * weight / U.dtype.type(size)
         penalty += penalty
         for f in range(0, at, LANES):
@@ -513,13 +310,13 @@ def _learn_ratings(chunk, start, size, pairs, users, items, network, batch, task
 @inlined
 def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
     """Add the gradients of λ_F ℓ_F for a chunk of a batch; give the sum of w ℓ_F."""
-    width = task.width
+    width, codes = task.width, pairs.codes
     U, Q, a, b = users.values, items.values, users.biases, items.biases
     user_gradients, item_gradients = batch.user_gradients, batch.item_gradients
     begin = chunk * CHUNK
     total = 0.0
     for m in range(begin, min(begin + CHUNK, size)):
-        u, i, j = batch.users[m], batch.items[2 * m], batch.items[2 * m + 1]
+        u, i, j = codes[start + m, 0], codes[start + m, 1], codes[start + m, 2]
         batch.user_slopes[m] = batch.item_slopes[2 * m] = 0
         if j < 0:
             continue
@@ -537,7 +334,7 @@ def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
             loss, slope = _log_loss(score)
             other_loss, other_slope = _log_loss(-other)
             loss, other_slope = loss + other_loss, -other_slope
-        weight = pairs.weights[pairs.order[start + m]]
+        weight = pairs.ratings[start + m, 1]
         total += weight * loss
         share = task.factorization * weight / U.dtype.type(size)
         g, h = share * U.dtype.type(slope), share * U.dtype.type(other_slope)
@@ -569,49 +366,55 @@ def _add_gradient(gradients, slopes, m, to):
 @inlined
 def _step_row(table, row, gradients, slopes, m, rate, constants):
     """Step along the gradient of a row."""
-    c1, c2 = correct(ADAM, table.powers, row, constants)
+    rate, epsilon = correct_rate(table.powers, row, rate, constants)
     for f in range(0, gradients.shape[1], LANES):
         gradient = load(gradients, m, f, LANES)
-        _step_vector(table, row, f, gradient, rate, constants, c1, c2)
+        step_vector(table, row, f, gradient, constants, rate, epsilon)
     biases, slope = table.biases, slopes[m]
     first = constants[0] * biases[row, 1] + constants[1] * slope
     second = constants[2] * biases[row, 2] + constants[3] * slope * slope
     biases[row, 1], biases[row, 2] = first, second
-    biases[row, 0] -= rate * (first / c1) / (math.sqrt(second / c2) + constants[4])
+    biases[row, 0] += rate * first / (math.sqrt(second) + epsilon)
 
 
 @inlined
-def _step_users(begin, end, size, users, batch, rate, constants):
+def _step_users(begin, end, codes, users, batch, rate, constants):
     """Step with the users that come first at begin to end: they ascend."""
-    codes, gradients, slopes = batch.users, batch.user_gradients, batch.user_slopes
+    gradients, slopes = batch.user_gradients, batch.user_slopes
     for m in range(begin, end):
-        if m > 0 and codes[m] == codes[m - 1]:
+        if m > 0 and codes[m, 0] == codes[m - 1, 0]:
             continue
         other = m + 1
-        while other < size and codes[other] == codes[m]:
+        while other < len(codes) and codes[other, 0] == codes[m, 0]:
             _add_gradient(gradients, slopes, other, m)
             other += 1
-        _step_row(users, codes[m], gradients, slopes, m, rate, constants)
+        _step_row(users, codes[m, 0], gradients, slopes, m, rate, constants)
 
 
 @inlined
-def _step_items(thread, n_threads, size, items, batch, rate, constants):
+def _step_items(thread, n_threads, codes, items, batch, rate, constants):
     """Step with the items that the thread owns, their gradients added in order."""
-    codes, gradients, slopes = batch.items, batch.item_gradients, batch.item_slopes
+    gradients, slopes = batch.item_gradients, batch.item_slopes
     places = items.places
-    n_owned = 0
-    for m in range(2 * size):
-        row = codes[m]
-        if row >= 0 and row // OWNED % n_threads == thread:
-            if places[row] < 0:
-                places[row] = batch.places[thread, n_owned] = m
-                n_owned += 1
-            else:
-                _add_gradient(gradients, slopes, m, np.int64(places[row]))
+    mine = batch.places[thread]
+    n_mine = n_owned = 0
+    for m in range(2 * len(codes)):
+        row = codes[m // 2, 1 + m % 2]
+        mine[n_mine] = m
+        n_mine += (row >= 0) & (row // OWNED % n_threads == thread)
+    for k in range(n_mine):
+        m = mine[k]
+        row = codes[m // 2, 1 + m % 2]
+        if places[row] < 0:
+            places[row] = mine[n_owned] = m
+            n_owned += 1
+        else:
+            _add_gradient(gradients, slopes, m, np.int64(places[row]))
     for k in range(n_owned):
-        m = batch.places[thread, k]
-        places[codes[m]] = -1
-        _step_row(items, codes[m], gradients, slopes, m, rate, constants)
+        m = mine[k]
+        row = codes[m // 2, 1 + m % 2]
+        places[row] = -1
+        _step_row(items, row, gradients, slopes, m, rate, constants)
 
 
 @jit
@@ -660,12 +463,11 @@ def train_batches(
     """
     for number in range(first_batch, last_batch):
         start = number * batch_size
-        size = min(batch_size, len(pairs.order) - start)
+        size = min(batch_size, len(pairs.codes) - start)
         n_chunks = (size + CHUNK - 1) // CHUNK
         first_chunk = n_chunks * thread // n_threads
         last_chunk = n_chunks * (thread + 1) // n_threads
         for chunk in range(first_chunk, last_chunk):
-            _choose_rows(chunk, start, size, pairs, batch)
             loss = _learn_ratings(
                 chunk, start, size, pairs, users, items, network, batch, task
             )
@@ -677,9 +479,10 @@ def train_batches(
         if not wait(barrier, n_threads):
             return
         begin, end = first_chunk * CHUNK, min(last_chunk * CHUNK, size)
-        _step_users(begin, end, size, users, batch, rate, constants)
-        _step_items(thread, n_threads, size, items, batch, rate, constants)
-        _step_network(
+        codes = pairs.codes[start : start + size]
+        _step_users(begin, end, codes, users, batch, rate, constants)
+        _step_items(thread, n_threads, codes, items, batch, rate, constants)
+        step_network(
             thread, n_threads, network, batch.gradients, n_chunks, rate, constants
         )
         if not wait(barrier, n_threads):
@@ -710,7 +513,8 @@ def predict_pairs(start, stop, users, items, U, Q, network, mean, predictions):
     """
     width, zero = network.widths[0] // 3, U.dtype.type(0)
     height = (len(network.bottoms) + 1) * CHUNK
-    activations = np.zeros((height, np.max(network.widths)), U.dtype)
+    activations = np.zeros((height, network.values.shape[1]), U.dtype)
+    active = np.zeros((height, -(-np.max(network.widths) // WORD)), np.int64)
     for begin in range(start, stop, CHUNK):
         n = min(CHUNK, stop - begin)
         for k in range(n):
@@ -721,6 +525,6 @@ def predict_pairs(start, stop, users, items, U, Q, network, mean, predictions):
                 activations[k, f] = p
                 activations[k, width + f] = q
                 activations[k, 2 * width + f] = p * q
-        _feed(network, activations, -(-n // TILE) * TILE)
+        feed(network, activations, active, n)
         for k in range(n):
-            predictions[begin + k] = mean + _read_out(network, activations, k)
+            predictions[begin + k] = mean + read_out(network, activations, k)

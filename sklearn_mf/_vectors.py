@@ -192,6 +192,43 @@ add_up = _instruction(np.sum)(_reduce("fadd", -0.0, flags=("reassoc",)))
 largest = _instruction(np.max)(_reduce("fmax", flags=("nnan",)))
 
 
+def _positive_interpreted(vector):
+    return np.int64(sum(1 << int(lane) for lane in np.flatnonzero(~(vector <= 0))))
+
+
+@_instruction(_positive_interpreted)
+def positive(typing_context, vector):
+    """Give an int with a bit for each number of a vector: whether it is above zero."""
+
+    def generate(context, builder, signature, args):
+        flags = builder.fcmp_unordered(">", args[0], args[0].type(None))
+        bits = builder.bitcast(flags, ir.IntType(vector.lanes))
+        return builder.zext(bits, ir.IntType(64))
+
+    return types.int64(vector), generate
+
+
+@_instruction(lambda vector: np.where(vector <= 0, vector.dtype.type(0), vector))
+def rectify(typing_context, vector):
+    """Give a vector with zeros for what is below, and NaN where it was."""
+
+    def generate(context, builder, signature, args):
+        zero = args[0].type(None)
+        return builder.select(builder.fcmp_unordered(">", args[0], zero), args[0], zero)
+
+    return vector(vector), generate
+
+
+@_instruction(lambda bits: (int(bits) & -int(bits)).bit_length() - 1)
+def lowest(typing_context, bits):
+    """Give the place of the lowest bit of an int that is set; it is not zero."""
+
+    def generate(context, builder, signature, args):
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), generate
+
+
 @_instruction(np.sqrt)
 def root(typing_context, vector):
     """Give the square roots of the numbers of a vector."""

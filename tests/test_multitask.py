@@ -26,12 +26,15 @@ from sklearn_mf import (
     MultiTaskMF,
     _multitask,
     _multitask_kernels,
+    _perceptron_kernels,
     _threads,
     as_pairs,
     load,
 )
-from sklearn_mf._multitask import PATIENCE, TRIAL, TURN, Pace, pad_width, read_layers
-from sklearn_mf._multitask_kernels import CHUNK, LANES, draw_unrated
+from sklearn_mf._multitask import PATIENCE, TRIAL, TURN, Pace
+from sklearn_mf._multitask_kernels import Pairs, deal, draw_unrated
+from sklearn_mf._perceptron import pad_width, read_layers
+from sklearn_mf._perceptron_kernels import CHUNK, LANES, WORD
 from sklearn_mf.datasets import make_ratings
 
 QUICK = {
@@ -43,7 +46,7 @@ QUICK = {
     "tol": None,
     "random_state": 0,
 }
-SIZES = [(), (5,), (6, 4)]
+SIZES = [(), (5,), (6, 4), (WORD + 2, 3)]
 NAMES = {
     "P": "user_factors_",
     "Q": "item_factors_",
@@ -96,9 +99,7 @@ def noted(monkeypatch):
 
     def note(thread, n_threads, first, *args):
         if thread == first == 0:
-            pairs = args[3]
-            drawn = {"order": pairs.order.copy(), "others": pairs.others.copy()}
-            calls.append((pairs._replace(**drawn), *args[4:7]))
+            calls.append((Pairs(*map(np.copy, args[3])), *args[4:7]))
         train(thread, n_threads, first, *args)
 
     monkeypatch.setattr(_multitask, "train_batches", note)
@@ -186,10 +187,9 @@ def gradient(theta, model, batch, step=1e-30):
 
 def batches(pairs, size):
     """Give each batch of an epoch, from what the kernel was handed."""
-    for start in range(0, len(pairs.order), size):
-        at = pairs.order[start : start + size]
-        ids = pairs.users[at], pairs.items[at], pairs.others[at]
-        yield *ids, pairs.ratings[at], pairs.weights[at]
+    for start in range(0, len(pairs.codes), size):
+        batch = slice(start, start + size)
+        yield *pairs.codes[batch].T, *pairs.ratings[batch].T
 
 
 class Adam:
@@ -230,10 +230,12 @@ def in_general_position(X, y, w, **params):
 # --------------------------------------------------------------------------- gradients
 
 
-@pytest.mark.parametrize("hidden_layer_sizes", SIZES)
+@pytest.mark.parametrize(
+    ("n_factors", "hidden_layer_sizes"),
+    [(3, ()), (LANES, (5,)), (2 * LANES + 1, (6, 4)), (3, (WORD + 2,)), (1, SIZES[-1])],
+)
 @pytest.mark.parametrize("loss", ["bpr", "logistic"])
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("n_factors", [3, LANES])
 def test_gradients(n_factors, shared, loss, hidden_layer_sizes, data, weights, noted):
     """A first step of Adam remembers a tenth of the gradient."""
     X, y = data
@@ -309,9 +311,12 @@ def test_steps_are_those_of_adam(loss, shared, data, weights, noted):
     theta = parameters(model)
     noted.clear()
     model.set_params(max_iter=3).fit(X, y, sample_weight=weights)
-    orders = [pairs.order.tolist() for pairs, *_ in noted]
-    assert all(sorted(order) == list(range(150)) for order in orders)
-    assert orders[0] != orders[1]
+    orders = [pairs.codes[:, :2] for pairs, *_ in noted]
+    rated = np.unique(orders[0], axis=0)
+    assert len(rated) == 150
+    for order in orders:
+        assert_array_equal(np.unique(order, axis=0), rated)
+    assert (orders[0] != orders[1]).any()
     adam, means = Adam(theta, 0.01), []
     for pairs, *_ in noted:
         found = []
@@ -325,7 +330,7 @@ def test_steps_are_those_of_adam(loss, shared, data, weights, noted):
     curves = np.transpose(means)
     assert_allclose(model.loss_curve_["factorization"], curves[0], rtol=1e-6)
     assert_allclose(model.loss_curve_["regression"], curves[1], rtol=1e-6)
-    u, i, r, w = (getattr(pairs, n) for n in ("users", "items", "ratings", "weights"))
+    ((u, i, _, r, w),) = batches(pairs, 150)
     *_, squares = losses(theta, model, u, i, i, r)
     expected = 0.7 * curves[0, -1] + 0.4 * curves[1, -1]
     expected += 0.1 * (w @ squares) / w.sum()
@@ -360,9 +365,9 @@ def test_each_unrated_item_is_equally_likely(rated):
     seen_indptr = np.array([0, 2, 2 + len(rated), 2 + len(rated)])
     seen_indices = np.array([1, 9, *rated], dtype=np.int32)
     n_unrated = 10 - len(rated)
-    draws = np.linspace(0, 1 - 2**-53, 50 * n_unrated)
+    draws = np.linspace(0, 2**32 - 1, 50 * n_unrated)
     indptr = np.array([0, 1, 1 + len(draws), 2 + len(draws)])
-    draws = np.array([0.0, *draws, 0.95])
+    draws = np.array([0, *draws, 0.95 * 2**32]).astype(np.uint32)
     found = np.full(len(draws), -2, np.int32)
     draw_unrated(0, 2, indptr, seen_indptr, seen_indices, 10, draws, found)
     assert found[0] not in {1, 9}
@@ -371,6 +376,41 @@ def test_each_unrated_item_is_equally_likely(rated):
     assert_array_equal(counts, np.where(np.isin(np.arange(10), rated), 0, 50))
     draw_unrated(2, 3, indptr, seen_indptr, seen_indices, 10, draws, found)
     assert found[-1] == 9  # nothing is left over from other users
+
+
+def test_each_pair_is_as_likely_in_each_batch():
+    rng = np.random.default_rng(0)
+    indptr, indices = np.array([0, 2, 2, 5]), np.arange(5, dtype=np.int32)
+    others, ratings = indices + 5, np.arange(5.0)
+    batches = np.array([0, 0, 1, 1, 2], dtype=np.int32)
+    pairs = Pairs(np.empty((5, 3), np.int32), np.empty((5, 2)))
+    counts = np.zeros((5, 5))  # how often an item and another are in one batch
+    for _ in range(4000):
+        words = rng.integers(2**32, size=5, dtype=np.uint32)
+        deal(words, batches, 2, indptr, indices, others, ratings, ratings + 9, pairs)
+        items = pairs.codes[:, 1]
+        assert_array_equal(np.sort(items), indices)
+        assert_array_equal(pairs.codes[:, 0], np.where(items < 2, 0, 2))
+        assert_array_equal(pairs.codes[:, 2], items + 5)
+        assert_array_equal(pairs.ratings, np.column_stack([items, items + 9]))
+        assert items[0] < items[1]
+        assert items[2] < items[3]
+        for batch in (items[:2], items[2:4], items[4:]):
+            counts[np.ix_(batch, batch)] += 1
+    # Of ten possible pairs of items, two are met in each epoch.
+    assert_allclose(counts[~np.eye(5, dtype=bool)], 800, atol=5 * 800**0.5)
+
+
+@pytest.mark.parametrize("n", [1, 15, 40])
+def test_usual_units_are_active_for_most_of_a_sample(n):
+    rng = np.random.default_rng(0)
+    flags = rng.random((n, WORD)) < np.linspace(0, 1, WORD)
+    active = np.array([[sum(1 << k for k in np.flatnonzero(row))] for row in flags])
+    active = active.astype(np.uint64).view(np.int64)
+    usual = int(_perceptron_kernels._choose_usual(active, n, 0)) % 2**WORD
+    found = [usual >> k & 1 for k in range(WORD)]
+    sample = flags[np.arange(15) * n // 15]
+    assert_array_equal(found, np.median(sample, axis=0))
 
 
 def test_an_item_is_drawn_that_the_user_has_not_rated(data, noted):
@@ -576,10 +616,13 @@ def test_a_kernel_from_the_cache_rounds_as_one_just_compiled():
     """It does where no helper is left as a function of its own."""
     helpers = {
         name: function
-        for name, function in vars(_multitask_kernels).items()
-        if name.startswith("_") and hasattr(function, "targetoptions")
+        for module in (_multitask_kernels, _perceptron_kernels)
+        for name, function in vars(module).items()
+        if hasattr(function, "targetoptions")
+        and function.py_func.__module__ == module.__name__
+        and name not in {"deal", "draw_unrated", "predict_pairs", "train_batches"}
     }
-    assert {"_log_loss", "_step_row"} < helpers.keys()
+    assert {"_log_loss", "_step_row", "feed", "_add_pairs"} < helpers.keys()
     for helper in helpers.values():
         assert helper.targetoptions["forceinline"]
 
