@@ -167,7 +167,8 @@ def fit_multitask(
         Gives the score of the held-out ratings after an epoch; the epoch with the best
         one is restored.
     """
-    side, network, rng = problem.ratings.by_user, problem.network, problem.rng
+    side, network = problem.ratings.by_user, problem.network
+    bits = np.random.PCG64(problem.rng.randint(2**32))
     n_pairs, dtype = len(side.ratings), problem.users.dtype.type
     sides = problem.users, problem.items
     users, items = tables = [make_table(rows, n_factors) for rows in sides]
@@ -192,7 +193,7 @@ def fit_multitask(
 
     def penalty():
         return sum(
-            counts @ np.square(table.values, dtype=np.float64).sum(axis=1)
+            counts @ np.vecdot(table.values, table.values)
             for counts, table in zip(strengths, tables, strict=True)
         )
 
@@ -205,7 +206,7 @@ def fit_multitask(
     problem.publish = publish
     best = None
     for _ in iterations:
-        words = rng.randint(2**32, size=(2, n_pairs), dtype=np.uint32)
+        words = bits.random_raw(n_pairs).view(np.uint32).reshape(2, -1)
         run(
             draw_unrated,
             user_blocks,

@@ -199,6 +199,7 @@ def _propagate_output(
     _clear(usual, 3, usual.shape[1])
     for f in range(0, n_units, LANES):
         store(load(values, top, f, LANES), usual, 3, f)
+    n_inputs, inputs = 0, activations
     if layer > 0:
         n_inputs, below = network.widths[layer - 1], network.tops[layer - 1]
         inputs, own_active = activations[(layer - 1) * CHUNK :], active[layer * CHUNK :]
@@ -211,12 +212,11 @@ def _propagate_output(
                     weight = values[top, unit]
                     usual[2, unit], usual[3, unit] = weight, -weight
                     _add_row(weight, values, below + unit, usual, 0, n_inputs)
-        for k in range(n):
-            _add_row(slopes[k], inputs, k, usual, 1, n_inputs)
     total = values.dtype.type(0)
     _clear(gradients[top:], 1, n_units)
     for k in range(n):
         total += slopes[k]
+        _add_row(slopes[k], inputs, k, usual, 1, n_inputs)
         _add_row(slopes[k], outputs, k, gradients, top, n_units)
         _set_row(slopes[k], usual, 3, output_errors, k, n_units)
     gradients[top + 1, 0] = total
