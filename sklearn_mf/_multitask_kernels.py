@@ -227,12 +227,11 @@ def deal(words, batches, batch_size, indptr, indices, others, ratings, weights, 
 
 
 @inlined
-def _log_loss(z):
-    """Give −log σ(z) and its derivative −σ(−z)."""
+def _log_loss(z, one):
+    """Give −log σ(z) and its derivative −σ(−z), of the type of `one`."""
     small = math.exp(-abs(z))
-    if z >= 0:
-        return math.log1p(small), -small / (1 + small)
-    return math.log1p(small) - z, -1 / (1 + small)
+    loss, share = math.log(one + small), one / (one + small)
+    return (loss - z, -share) if z < 0 else (loss, -small * share)
 
 
 @inlined
@@ -313,7 +312,7 @@ def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
     width, codes = task.width, pairs.codes
     U, Q, a, b = users.values, items.values, users.biases, items.biases
     user_gradients, item_gradients = batch.user_gradients, batch.item_gradients
-    begin = chunk * CHUNK
+    begin, one = chunk * CHUNK, U.dtype.type(1)
     total = 0.0
     for m in range(begin, min(begin + CHUNK, size)):
         u, i, j = codes[start + m, 0], codes[start + m, 1], codes[start + m, 2]
@@ -328,16 +327,16 @@ def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
         score = add_up(products) + a[u, 0] + b[i, 0]
         other = add_up(others) + a[u, 0] + b[j, 0]
         if task.bpr:
-            loss, slope = _log_loss(score - other)
+            loss, slope = _log_loss(score - other, one)
             other_slope = -slope
         else:
-            loss, slope = _log_loss(score)
-            other_loss, other_slope = _log_loss(-other)
+            loss, slope = _log_loss(score, one)
+            other_loss, other_slope = _log_loss(-other, one)
             loss, other_slope = loss + other_loss, -other_slope
         weight = pairs.ratings[start + m, 1]
         total += weight * loss
         share = task.factorization * weight / U.dtype.type(size)
-        g, h = share * U.dtype.type(slope), share * U.dtype.type(other_slope)
+        g, h = share * slope, share * other_slope
         for f in range(0, width, LANES):
             p = load(U, u, f, LANES)
             sum_user = load(user_gradients, m, f, LANES) + g * load(Q, i, f, LANES)
