@@ -20,6 +20,7 @@ from sklearn_mf._multitask_kernels import (
     deal,
     draw_unrated,
     predict_pairs,
+    shuffle,
     train_batches,
 )
 from sklearn_mf._perceptron import draw_layers, lay_out, pad_width, read_layers
@@ -28,7 +29,6 @@ from sklearn_mf._steps import make_constants
 from sklearn_mf._threads import cut_rows, make_aligned
 from sklearn_mf._typing import TableLike
 
-BLOCK_WORK = 2**15  # ratings that are worth a task of their own
 TURN, TRIAL = 512, 32  # batches that pass before an interrupt is seen, or on trial
 PATIENCE = 8  # turns, at most, until the slower number of threads is tried again
 
@@ -186,10 +186,16 @@ def fit_multitask(
     constants = make_constants(dtype)
     strengths = side.strengths(), problem.ratings.by_item.strengths()
     total = strengths[0].sum()
-    user_blocks = cut_rows(side.counts(), BLOCK_WORK)
+    user_blocks = cut_rows(side.counts(), n_pairs / run.n_threads)
 
     parameters = [array for table in tables for array in (table.values, table.biases)]
     parameters.append(network.values)
+
+    def prepare(start, stop, words):
+        seen = problem.seen_indptr, problem.seen_indices, len(items.values)
+        draw_unrated(start, stop, side.indptr, *seen, words, others)
+        source = side.indptr, side.indices, others, ratings, weights
+        deal(start, stop, batches, batch_size, *source, pairs)
 
     def penalty():
         return sum(
@@ -207,18 +213,8 @@ def fit_multitask(
     best = None
     for _ in iterations:
         words = bits.random_raw(n_pairs).view(np.uint32).reshape(2, -1)
-        run(
-            draw_unrated,
-            user_blocks,
-            side.indptr,
-            problem.seen_indptr,
-            problem.seen_indices,
-            len(items.values),
-            words[0],
-            others,
-        )
-        source = side.indptr, side.indices, others, ratings, weights
-        deal(words[1], batches, batch_size, *source, pairs)
+        shuffle(words[0], batches)
+        run(prepare, user_blocks, words[1])
         batch.losses[:] = 0
         pass_over(
             n_batches,

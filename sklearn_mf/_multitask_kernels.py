@@ -197,27 +197,53 @@ def draw_unrated(
 
 
 @jit
-def deal(words, batches, batch_size, indptr, indices, others, ratings, weights, pairs):
-    """Deal pairs out to batches at random.
+def shuffle(words, batches):
+    """Put the batches of the pairs in any order, all as likely.
 
     Parameters
     ----------
     words : uint32 ndarray of shape (n_pairs,)
-        Random words, which shuffle.
+        Random words, which choose.
     batches : int32 ndarray of shape (n_pairs,)
-        The batch of each pair, shuffled in place.
+        The batch of each pair, changed in place.
+    """
+    for last in range(len(batches) - 1, 0, -1):
+        place = _scale(words[last], last + 1)
+        batches[last], batches[place] = batches[place], batches[last]
+
+
+@jit
+def deal(
+    start,
+    stop,
+    batches,
+    batch_size,
+    indptr,
+    indices,
+    others,
+    ratings,
+    weights,
+    pairs,
+):
+    """Deal the pairs of the users start to stop out to their batches.
+
+    Parameters
+    ----------
+    start, stop : int
+        The users.
+    batches : int32 ndarray of shape (n_pairs,)
+        The batch of each pair.
     batch_size : int
         Pairs of a batch; the last may have fewer.
     indptr, indices, others, ratings, weights : ndarrays
         The pairs, user by user: their items, those that were drawn, and so on.
     pairs : Pairs
-        Overwritten.
+        Their rows are written.
     """
-    for last in range(len(batches) - 1, 0, -1):
-        place = _scale(words[last], last + 1)
-        batches[last], batches[place] = batches[place], batches[last]
     codes, places = pairs.codes, np.arange(0, len(batches), batch_size)
-    for user in range(len(indptr) - 1):
+    for pair in range(indptr[start]):
+        places[batches[pair]] += 1
+    for user in range(start, stop):
         for pair in range(indptr[user], indptr[user + 1]):
             batch = batches[pair]
             m = places[batch]

@@ -32,7 +32,7 @@ from sklearn_mf import (
     load,
 )
 from sklearn_mf._multitask import PATIENCE, TRIAL, TURN, Pace
-from sklearn_mf._multitask_kernels import Pairs, deal, draw_unrated
+from sklearn_mf._multitask_kernels import Pairs, deal, draw_unrated, shuffle
 from sklearn_mf._perceptron import pad_width, read_layers
 from sklearn_mf._perceptron_kernels import CHUNK, LANES, WORD
 from sklearn_mf.datasets import make_ratings
@@ -381,13 +381,15 @@ def test_each_unrated_item_is_equally_likely(rated):
 def test_each_pair_is_as_likely_in_each_batch():
     rng = np.random.default_rng(0)
     indptr, indices = np.array([0, 2, 2, 5]), np.arange(5, dtype=np.int32)
-    others, ratings = indices + 5, np.arange(5.0)
+    columns = indices, indices + 5, np.arange(5.0), np.arange(9.0, 14)
     batches = np.array([0, 0, 1, 1, 2], dtype=np.int32)
     pairs = Pairs(np.empty((5, 3), np.int32), np.empty((5, 2)))
     counts = np.zeros((5, 5))  # how often an item and another are in one batch
     for _ in range(4000):
         words = rng.integers(2**32, size=5, dtype=np.uint32)
-        deal(words, batches, 2, indptr, indices, others, ratings, ratings + 9, pairs)
+        shuffle(words, batches)
+        for start, stop in ((0, 1), (1, 3)):
+            deal(start, stop, batches, 2, indptr, *columns, pairs)
         items = pairs.codes[:, 1]
         assert_array_equal(np.sort(items), indices)
         assert_array_equal(pairs.codes[:, 0], np.where(items < 2, 0, 2))
@@ -620,7 +622,8 @@ def test_a_kernel_from_the_cache_rounds_as_one_just_compiled():
         for name, function in vars(module).items()
         if hasattr(function, "targetoptions")
         and function.py_func.__module__ == module.__name__
-        and name not in {"deal", "draw_unrated", "predict_pairs", "train_batches"}
+        and name
+        not in {"deal", "draw_unrated", "predict_pairs", "shuffle", "train_batches"}
     }
     assert {"_log_loss", "_step_row", "feed", "_add_pairs"} < helpers.keys()
     for helper in helpers.values():
