@@ -8,6 +8,7 @@ import math
 
 from sklearn_mf._compile import jit
 
+TINY = 1e-30  # what counts as zero beside 1: processors are slow where it fades out
 SGD, MOMENTUM, NESTEROV, ADAGRAD, ADAM = range(5)
 OPTIMIZERS = {
     "sgd": SGD,
@@ -77,6 +78,7 @@ def correct(optimizer, powers, row, constants):
     one = powers.dtype.type(1)
     if optimizer != ADAM:
         return one, one
-    powers[row, 0] *= constants[0]
-    powers[row, 1] *= constants[2]
+    for k in range(2):
+        power = powers[row, k] * constants[2 * k]
+        powers[row, k] = power if power > TINY else one - one
     return one - powers[row, 0], one - powers[row, 1]

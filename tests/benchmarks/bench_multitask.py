@@ -28,7 +28,7 @@ from sklearn_mf.datasets import load_ratings, make_ratings
 from sklearn_mf.metrics import mean_reciprocal_rank_of_all
 
 D, HIDDEN, BATCH, RATE = 32, 64, 256, 0.001
-PENALTIES = {(0.99, 0.01): 0.015, (0.5, 0.5): 0.3}  # by λ_F and λ_R
+PENALTIES = {(0.99, 0.01): 0.02, (0.5, 0.5): 0.3}  # by λ_F and λ_R
 CONFIGURATIONS = list(itertools.product((True, False), PENALTIES))
 
 
