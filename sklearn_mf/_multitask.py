@@ -95,16 +95,20 @@ class Pace:
     """Finds out whether threads that wait for one another are faster than one alone.
 
     They are where each has a core, and they are far from it where other work has taken
-    the cores. The slower number of threads gets a short turn now and then, ever more
-    seldom as long as it stays the slower. The result does not depend on it.
+    the cores. The slower number of threads gets short turns now and then, ever more
+    seldom as long as it stays the slower. The first turn of a number is not timed: it
+    moves the parameters to the caches of its cores. The result does not depend on it.
     """
 
     def __init__(self, n_threads):
         self.seconds = dict.fromkeys((n_threads, 1), 0.0)  # of a batch; 0 if unknown
         self.waited, self.patience = 0, 1
+        self.used, self.is_warm = 0, True
 
     def choose(self):
         """Give the number of threads for the next turn, and its number of batches."""
+        if not self.is_warm:
+            return self.used, TRIAL
         fastest, *others = sorted(self.seconds, key=self.seconds.get)
         if not self.seconds[fastest]:
             return fastest, TRIAL
@@ -116,6 +120,9 @@ class Pace:
 
     def note(self, n_threads, seconds):
         """Take the time that a batch took in a turn."""
+        self.is_warm, self.used = n_threads == self.used, n_threads
+        if not self.is_warm:
+            return
         fastest = min(self.seconds, key=self.seconds.get)
         self.seconds[n_threads] = seconds
         if min(self.seconds, key=self.seconds.get) != fastest:

@@ -109,7 +109,9 @@ def thread_pool(n_threads):
     callable
         ``run(kernel, blocks, *args)`` calls ``kernel(start, stop, *args)`` for each
         block and returns when all are done. An exception, KeyboardInterrupt included,
-        drops the blocks that have not begun. ``run.n_threads`` is `n_threads`.
+        drops the blocks that have not begun. ``run.n_threads`` is `n_threads`. Where
+        each block has a thread, the calling one takes the first: it is awake, and has
+        its data at hand.
     """
     if n_threads == 1:
 
@@ -124,10 +126,10 @@ def thread_pool(n_threads):
     executor = ThreadPoolExecutor(n_threads, thread_name_prefix="sklearn_mf")
 
     def run(kernel, blocks, *args):
-        if len(blocks) == 1:
-            kernel(*blocks[0], *args)
-            return
-        tasks = [executor.submit(kernel, *block, *args) for block in blocks]
+        n_own = 1 if len(blocks) <= n_threads else 0
+        tasks = [executor.submit(kernel, *block, *args) for block in blocks[n_own:]]
+        for block in blocks[:n_own]:
+            kernel(*block, *args)
         for task in tasks:
             task.result()
 

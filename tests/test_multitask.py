@@ -641,19 +641,29 @@ def take_turns(pace, n_turns, seconds):
 
 def test_pace_takes_the_faster_and_tries_the_slower_for_a_while_less_and_less():
     pace = Pace(2)
-    turns = take_turns(pace, 200, {1: 2.0, 2: 1.0})
-    assert turns[:3] == [(2, TRIAL), (1, TRIAL), (2, TURN)]
+    turns = take_turns(pace, 300, {1: 2.0, 2: 1.0})
+    first, trial, back = [(2, TRIAL)] * 2, [(1, TRIAL)] * 2, [(2, TURN), (2, TRIAL)]
+    assert turns[:6] == first + trial + back
+    assert set(turns[4:]) == {*trial, *back}
     trials = [k for k, turn in enumerate(turns) if turn == (1, TRIAL)]
-    assert set(turns[2:]) == {(2, TURN), (1, TRIAL)}
-    waits = np.diff(trials)
+    assert_array_equal(np.diff(trials)[::2], 1)  # one to warm up, one that counts
+    waits = np.diff(trials)[1::2]
     assert (np.diff(waits) >= 0).all()
-    assert waits[0] < 4
-    assert waits[-1] == PATIENCE + 1
+    assert waits[0] < 6
+    assert waits[-1] == PATIENCE + 2
     # Other work takes the cores.
-    turns = take_turns(pace, 200, {1: 2.0, 2: 3.0})
-    assert [n_threads for n_threads, _ in turns].count(2) <= 200 // PATIENCE + 3
-    assert (2, TRIAL) in turns[3:]
+    turns = take_turns(pace, 300, {1: 2.0, 2: 3.0})
+    assert [n_threads for n_threads, _ in turns].count(2) <= 600 // PATIENCE + 9
+    assert (2, TRIAL) in turns[9:]
     assert set(take_turns(Pace(1), 9, {1: 2.0})) == {(1, TRIAL), (1, TURN)}
+
+
+def test_pace_does_not_count_the_turn_that_warms_up():
+    pace = Pace(2)
+    for _ in range(300):
+        n_threads, _ = pace.choose()
+        pace.note(n_threads, 9.0 if n_threads != pace.used else n_threads)
+    assert pace.seconds == {1: 1, 2: 2}
 
 
 def test_same_seed_row_order_and_layout(data, tmp_path):
