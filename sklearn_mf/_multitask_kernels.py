@@ -108,7 +108,7 @@ class Task(NamedTuple):
 class Batch(NamedTuple):
     """Where the two halves of a batch meet.
 
-    Rows of items are placed as in `Pairs`.
+    Of its m-th pair, the item stands at 2 m, and the one that was drawn after it.
 
     Attributes
     ----------
@@ -120,10 +120,10 @@ class Batch(NamedTuple):
         Gradients of the network.
     activations, errors : ndarrays of shape (n_chunks, n_layers * CHUNK, width)
         Inputs of each layer, and their gradients.
-    active : int64 ndarray of shape (n_chunks, n_layers * CHUNK, n_words)
-        A bit for each of them, which says whether it is above zero.
-    members : int64 ndarray of shape (n_chunks, n_units, CHUNK // WORD)
-        The same of one layer for each unit: a bit for each pair.
+    active, members, usual : ndarrays
+        Those of `propagate_back`, for each chunk.
+    slopes : ndarray of shape (n_chunks, CHUNK)
+        Gradients of the output.
     places : int64 ndarray of shape (n_chunks, 2 * size)
         Room for the places of the items that a thread owns.
     losses : float64 ndarray of shape (n_chunks, 8)

@@ -8,7 +8,7 @@ import math
 
 from sklearn_mf._compile import jit
 
-TINY = 1e-30  # what counts as zero beside 1: processors are slow where it fades out
+TINY = 1e-30  # nothing beside 1, and not yet one of the numbers that are slow
 SGD, MOMENTUM, NESTEROV, ADAGRAD, ADAM = range(5)
 OPTIMIZERS = {
     "sgd": SGD,
