@@ -190,7 +190,8 @@ def fit_multitask(
     batches = np.arange(n_pairs, dtype=np.int32) // np.int32(batch_size)
     batch = make_batch(batch_size, users, network)
     pace = Pace(min(run.n_threads, len(batch.gradients)))
-    constants = make_constants(dtype)
+    state = batch_size, pairs, users, items, network
+    rate, constants = dtype(learning_rate), make_constants(dtype)
     strengths = side.strengths(), problem.ratings.by_item.strengths()
     total = strengths[0].sum()
     user_blocks = cut_rows(side.counts(), n_pairs / run.n_threads)
@@ -223,20 +224,7 @@ def fit_multitask(
         shuffle(words[0], batches)
         run(prepare, user_blocks, words[1])
         batch.losses[:] = 0
-        pass_over(
-            n_batches,
-            run,
-            pace,
-            batch_size,
-            pairs,
-            users,
-            items,
-            network,
-            batch,
-            task,
-            dtype(learning_rate),
-            constants,
-        )
+        pass_over(n_batches, run, pace, *state, batch, task, rate, constants)
         factorization, regression = batch.losses[:, :2].sum(axis=0) / total
         joint = task.factorization * factorization + task.regression * regression
         joint += task.regularization * penalty() / total

@@ -55,7 +55,7 @@ class Network(NamedTuple):
         The parameters, and the state of their optimizer. The width is a multiple of
         SPAN, and none of `widths` is above it.
     powers : ndarray of shape (n_rows, 2)
-        As in `Table`.
+        β₁ᵗ and β₂ᵗ, where t counts the steps of each row.
     transposed : ndarray of shape (n_inputs, width)
         The weights of each layer but the last once more: those of the inputs of layer
         l from row ``bottoms[l]`` on.

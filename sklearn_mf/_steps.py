@@ -8,7 +8,7 @@ import math
 
 from sklearn_mf._compile import jit
 
-TINY = 1e-30  # nothing beside 1, and not yet one of the numbers that are slow
+TINY = 1e-30  # nothing beside 1; below 1e-38 numbers become denormal, which is slow
 SGD, MOMENTUM, NESTEROV, ADAGRAD, ADAM = range(5)
 OPTIMIZERS = {
     "sgd": SGD,
@@ -75,10 +75,10 @@ def step(optimizer, theta, g, rate, first, second, row, f, constants, c1, c2):
 @jit
 def correct(optimizer, powers, row, constants):
     """Count a step of Adam in a row; give its corrections 1 − β₁ᵗ and 1 − β₂ᵗ."""
-    one = powers.dtype.type(1)
+    zero, one = powers.dtype.type(0), powers.dtype.type(1)
     if optimizer != ADAM:
         return one, one
     for k in range(2):
         power = powers[row, k] * constants[2 * k]
-        powers[row, k] = power if power > TINY else one - one
+        powers[row, k] = power if power > TINY else zero
     return one - powers[row, 0], one - powers[row, 1]
