@@ -1,12 +1,13 @@
 """Matrix factorisation for recommender data as scikit-learn estimators."""
 
-from sklearn_mf._als import ALSFactorizer
-from sklearn_mf._autorec import AutoRec
-from sklearn_mf._biased import BiasedMF
-from sklearn_mf._multitask import MultiTaskMF
-from sklearn_mf._persistence import load
-from sklearn_mf._ratings import ColdStartWarning, as_matrix, as_pairs
-from sklearn_mf._sgd import SGDFactorizer
+from sklearn_mf._data.matrices import as_matrix, as_pairs
+from sklearn_mf._estimators.als_factorizer import ALSFactorizer
+from sklearn_mf._estimators.autorec import AutoRec
+from sklearn_mf._estimators.base import ColdStartWarning
+from sklearn_mf._estimators.biased_mf import BiasedMF
+from sklearn_mf._estimators.multitask_mf import MultiTaskMF
+from sklearn_mf._estimators.sgd_factorizer import SGDFactorizer
+from sklearn_mf._load import load
 from sklearn_mf._version import __version__
 
 __all__ = [

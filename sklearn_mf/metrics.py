@@ -19,11 +19,11 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
-from sklearn_mf._labels import factorize
-from sklearn_mf._ranking import RankingMixin
-from sklearn_mf._ranking_kernels import count_ranks
-from sklearn_mf._ratings import read_columns, read_ids, read_targets
-from sklearn_mf._threads import count_threads, cut_rows, thread_pool
+from sklearn_mf._data.labels import factorize
+from sklearn_mf._data.tables import read_columns, read_ids, read_targets
+from sklearn_mf._estimators.ranking import RankingMixin
+from sklearn_mf._model.ranking import count_ranks
+from sklearn_mf._runtime.threads import count_threads, cut_rows, thread_pool
 from sklearn_mf._typing import TableLike
 
 __all__ = ["make_ranking_scorer", "mean_reciprocal_rank_of_all"]

@@ -15,8 +15,8 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from sklearn_mf._labels import factorize, locate
-from sklearn_mf._ratings import read_columns
+from sklearn_mf._data.labels import factorize, locate
+from sklearn_mf._data.tables import read_columns
 from sklearn_mf._typing import TableLike
 
 __all__ = ["ColdShare", "LeaveLastOut", "RatingKFold", "TimeSplit", "cold_share"]

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mf._base import BaseFactorizer
-from sklearn_mf._labels import cast_exactly, kind_of
-from sklearn_mf._multitask import MultiTaskMF
-from sklearn_mf._objective import to_intercept
+from sklearn_mf._data.labels import cast_exactly, kind_of
+from sklearn_mf._estimators.base import BaseFactorizer
+from sklearn_mf._estimators.multitask_mf import MultiTaskMF
+from sklearn_mf._objective.loss import to_intercept
 from sklearn_mf._version import __version__
 
 if TYPE_CHECKING:

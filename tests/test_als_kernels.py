@@ -9,7 +9,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import nnls
 
-from sklearn_mf._als_kernels import (
+from sklearn_mf._data.ratings import Side
+from sklearn_mf._runtime.vectors import add_up, largest, load, pick, store
+from sklearn_mf._solvers.als.kernels import (
     CHUNK,
     TILE,
     Unobserved,
@@ -18,8 +20,6 @@ from sklearn_mf._als_kernels import (
     solve_rows,
     sum_rows,
 )
-from sklearn_mf._ratings import Side
-from sklearn_mf._vectors import add_up, largest, load, pick, store
 
 MEAN = 2.5
 

@@ -10,7 +10,8 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from sklearn_mf import ALSFactorizer, BiasedMF, _alternation
+from sklearn_mf import ALSFactorizer, BiasedMF
+from sklearn_mf._solvers.als import solver as als_solver
 from sklearn_mf.datasets import make_ratings
 from tests import reference
 
@@ -464,8 +465,8 @@ def more_data():
 def test_n_jobs_does_not_change_a_bit(
     variant, unobserved_weight, dtype, more_data, monkeypatch
 ):
-    monkeypatch.setattr(_alternation, "BLOCK_WORK", 1e4)
-    monkeypatch.setattr(_alternation, "SUM_ROWS", 16)
+    monkeypatch.setattr(als_solver, "BLOCK_WORK", 1e4)
+    monkeypatch.setattr(als_solver, "SUM_ROWS", 16)
     X, y = more_data
     # With no weights and 1 all rows share one matrix.
     w = None if unobserved_weight == 1 else np.linspace(0.5, 2, len(y)).astype(dtype)
@@ -475,8 +476,8 @@ def test_n_jobs_does_not_change_a_bit(
         n_blocks.append(len(cut_rows(*args)))
         return cut_rows(*args)
 
-    cut_rows = _alternation.cut_rows
-    monkeypatch.setattr(_alternation, "cut_rows", spy)
+    cut_rows = als_solver.cut_rows
+    monkeypatch.setattr(als_solver, "cut_rows", spy)
     alone, *others = (
         make(
             variant,

@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, train_test_split
 
 from sklearn_mf import AutoRec, BiasedMF, as_pairs, load
-from sklearn_mf import _network as network
+from sklearn_mf._solvers.autoencoder import solver as network
 from sklearn_mf.datasets import make_ratings
 
 QUICK = {"n_factors": 4, "max_iter": 3, "tol": None, "random_state": 0}
@@ -366,7 +366,7 @@ def test_the_number_of_threads_does_not_change_a_bit(axis, dtype, large):
 
 
 def test_blocks_run_in_threads(large):
-    from sklearn_mf._threads import cut_rows
+    from sklearn_mf._runtime.threads import cut_rows
 
     cuts = []
 
@@ -508,7 +508,9 @@ def test_partial_fit_of_nonsense_leaves_the_model(axis, data):
         model.partial_fit(X[:1], [np.nan])
     with pytest.raises(ValueError, match="kind 'text'"):
         model.partial_fit([["1", "3"]], [1.0])
-    interrupt = mock.patch("sklearn_mf._autorec.feed", side_effect=KeyboardInterrupt)
+    interrupt = mock.patch(
+        "sklearn_mf._estimators.autorec.feed", side_effect=KeyboardInterrupt
+    )
     with interrupt, pytest.raises(KeyboardInterrupt):
         model.partial_fit(X[:1], [1.0])
     assert_same_bits(fitted(model), before)

@@ -11,7 +11,7 @@ import pytest
 from numba import njit
 from numpy.testing import assert_array_equal
 
-from sklearn_mf._barrier import (
+from sklearn_mf._runtime.barrier import (
     ABANDONED,
     ARRIVALS,
     SPINS,

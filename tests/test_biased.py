@@ -19,7 +19,9 @@ from sklearn.model_selection import (
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
 
-from sklearn_mf import BiasedMF, SGDFactorizer, _alternation, _descent
+from sklearn_mf import BiasedMF, SGDFactorizer
+from sklearn_mf._solvers.als import solver as als_solver
+from sklearn_mf._solvers.sgd import solver as sgd_solver
 from sklearn_mf.datasets import make_ratings
 from tests import movielens, reference
 
@@ -1016,7 +1018,7 @@ def more_data():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_n_jobs_does_not_change_a_bit_of_als(dtype, more_data, monkeypatch):
-    monkeypatch.setattr(_alternation, "BLOCK_WORK", 1e4)
+    monkeypatch.setattr(als_solver, "BLOCK_WORK", 1e4)
     X, y = more_data
     n_blocks = []
 
@@ -1024,8 +1026,8 @@ def test_n_jobs_does_not_change_a_bit_of_als(dtype, more_data, monkeypatch):
         n_blocks.append(len(cut_rows(*args)))
         return cut_rows(*args)
 
-    cut_rows = _alternation.cut_rows
-    monkeypatch.setattr(_alternation, "cut_rows", spy)
+    cut_rows = als_solver.cut_rows
+    monkeypatch.setattr(als_solver, "cut_rows", spy)
     alone, *others = (
         biased(n_jobs=n_jobs, n_factors=5, regularization=0.05).fit(X, y.astype(dtype))
         for n_jobs in (1, 2, 4)
@@ -1049,15 +1051,15 @@ def test_n_jobs_does_not_change_a_bit_of_als(dtype, more_data, monkeypatch):
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_n_jobs_does_not_change_a_bit_of_sgd(dtype, params, more_data, monkeypatch):
-    monkeypatch.setattr(_descent, "BLOCK_RATINGS", 2**6)
+    monkeypatch.setattr(sgd_solver, "BLOCK_RATINGS", 2**6)
     sides = []
 
-    class Grid(_descent.Grid):
+    class Grid(sgd_solver.Grid):
         def __init__(self, *args):
             super().__init__(*args)
             sides.append(self.n_sides)
 
-    monkeypatch.setattr(_descent, "Grid", Grid)
+    monkeypatch.setattr(sgd_solver, "Grid", Grid)
     X, y = more_data
     alone, *others = (
         biased(solver="sgd", n_jobs=n_jobs, **params).fit(X, y.astype(dtype))
@@ -1079,7 +1081,7 @@ def test_a_grid_of_many_blocks_reaches_the_same_objective(more_data, monkeypatch
         "max_iter": 60,
     }
     one = biased(**options).fit(X, y)
-    monkeypatch.setattr(_descent, "BLOCK_RATINGS", 2**6)
+    monkeypatch.setattr(sgd_solver, "BLOCK_RATINGS", 2**6)
     many = biased(**options).fit(X, y)
     assert many.loss_curve_ != one.loss_curve_
     assert_allclose(many.loss_curve_[-1], one.loss_curve_[-1], rtol=1e-2)

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 
-from sklearn_mf.datasets import _draw_users, make_answers, make_ratings
+from sklearn_mf.datasets._synthetic import _draw_users, make_answers, make_ratings
 
 
 def planted_ratings(X, coef):

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from sklearn_mf import ALSFactorizer, _movielens, _text
-from sklearn_mf.datasets import fetch_movielens, load_ratings
+from sklearn_mf import ALSFactorizer
+from sklearn_mf.datasets import _movielens, _text, fetch_movielens, load_ratings
 
 # ------------------------------------------------------------------------ load_ratings
 

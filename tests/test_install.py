@@ -33,7 +33,8 @@ def package(tmp_path_factory):
         folder / "sklearn_mf",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
-    (folder / "sklearn_mf" / "__pycache__").touch()
+    for package in [folder / "sklearn_mf", *(folder / "sklearn_mf").rglob("*/")]:
+        (package / "__pycache__").touch()
     return folder
 
 

@@ -24,17 +24,17 @@ from sklearn.model_selection import GridSearchCV, KFold, train_test_split
 from sklearn_mf import (
     BiasedMF,
     MultiTaskMF,
-    _multitask,
-    _multitask_kernels,
-    _perceptron_kernels,
-    _threads,
     as_pairs,
     load,
 )
-from sklearn_mf._multitask import PATIENCE, TRIAL, TURN, Pace
-from sklearn_mf._multitask_kernels import Pairs, deal, draw_unrated, shuffle
-from sklearn_mf._perceptron import pad_width, read_layers
-from sklearn_mf._perceptron_kernels import CHUNK, LANES, WORD
+from sklearn_mf._model import perceptron_kernels as _perceptron_kernels
+from sklearn_mf._model.perceptron import pad_width, read_layers
+from sklearn_mf._model.perceptron_kernels import CHUNK, LANES, WORD
+from sklearn_mf._runtime import threads as _threads
+from sklearn_mf._solvers.two_tasks import kernels as _multitask_kernels
+from sklearn_mf._solvers.two_tasks import solver as two_tasks_solver
+from sklearn_mf._solvers.two_tasks.kernels import Pairs, deal, draw_unrated, shuffle
+from sklearn_mf._solvers.two_tasks.solver import PATIENCE, TRIAL, TURN, Pace
 from sklearn_mf.datasets import make_ratings
 
 QUICK = {
@@ -95,14 +95,14 @@ def assert_same_bits(one, other, *, but=()):
 def noted(monkeypatch):
     """Give a list of what the kernel was handed, in the order of the epochs."""
     calls = []
-    train = _multitask.train_batches
+    train = two_tasks_solver.train_batches
 
     def note(thread, n_threads, first, *args):
         if thread == first == 0:
             calls.append((Pairs(*map(np.copy, args[3])), *args[4:7]))
         train(thread, n_threads, first, *args)
 
-    monkeypatch.setattr(_multitask, "train_batches", note)
+    monkeypatch.setattr(two_tasks_solver, "train_batches", note)
     return calls
 
 
@@ -581,13 +581,13 @@ def test_the_number_of_threads_does_not_change_a_bit(shared, dtype, large, monke
         shared_embeddings=shared, hidden_layer_sizes=(20, 5), early_stopping=True
     )
     model.set_params(batch_size=8 * CHUNK, n_factors=20)
-    threads, train = set(), _multitask.train_batches
+    threads, train = set(), two_tasks_solver.train_batches
 
     def note(*args):
         threads.add(args[1])
         train(*args)
 
-    monkeypatch.setattr(_multitask, "train_batches", note)
+    monkeypatch.setattr(two_tasks_solver, "train_batches", note)
     expected = fitted(clone(model).set_params(n_jobs=1).fit(X, y, sample_weight=w))
     assert threads == {1}
     for choice, n_jobs, used in (
@@ -1046,14 +1046,14 @@ def sklearn_mf_threads():
 def test_what_ends_a_turn_leaves_the_model(exception, n_jobs, data, monkeypatch):
     model = multitask(n_jobs=n_jobs).fit(*data)
     before = copy.deepcopy(fitted(model))
-    train = _multitask.train_batches
+    train = two_tasks_solver.train_batches
 
     def fail(thread, n_threads, *args):
         if thread == n_threads - 1:  # the other one waits for it
             raise exception
         train(thread, n_threads, *args)
 
-    monkeypatch.setattr(_multitask, "train_batches", fail)
+    monkeypatch.setattr(two_tasks_solver, "train_batches", fail)
     monkeypatch.setattr(Pace, "choose", CHOICES["all"])
     with pytest.raises(exception):
         model.fit(*data)
@@ -1086,9 +1086,10 @@ def test_a_task_that_is_not_handed_out_is_not_waited_for(exception, data, monkey
 def test_an_interrupt_ends_a_long_fit(n_jobs):
     code = f"""
 import threading
-from sklearn_mf import MultiTaskMF, _multitask
+from sklearn_mf import MultiTaskMF
+from sklearn_mf._solvers.two_tasks import solver as two_tasks_solver
 from sklearn_mf.datasets import make_ratings
-_multitask.Pace.choose = lambda pace: (max(pace.seconds), 256)
+two_tasks_solver.Pace.choose = lambda pace: (max(pace.seconds), 256)
 model = MultiTaskMF(max_iter=10**6, tol=None, verbose=True, n_jobs={n_jobs})
 try:
     model.fit(*make_ratings(500, 200, 20_000, random_state=0))
@@ -1108,10 +1109,11 @@ except KeyboardInterrupt:
 FORK = """
 import multiprocessing
 import numpy as np
-from sklearn_mf import MultiTaskMF, _multitask
+from sklearn_mf import MultiTaskMF
+from sklearn_mf._solvers.two_tasks import solver as two_tasks_solver
 from sklearn_mf.datasets import make_ratings
 
-_multitask.Pace.choose = lambda pace: (max(pace.seconds), 256)
+two_tasks_solver.Pace.choose = lambda pace: (max(pace.seconds), 256)
 X, y = make_ratings(200, 150, 4000, random_state=0)
 
 def fit(_):

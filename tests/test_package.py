@@ -38,11 +38,11 @@ import os, threading, warnings
 import numba, numpy, sklearn.callback, sklearn.metrics
 before = dict(os.environ), threading.active_count(), numpy.geterr()
 import sklearn_mf
-from sklearn_mf._als_kernels import approach_rows, solve_rows, sum_rows
-from sklearn_mf._autorec_kernels import STEP_BIASES, STEP_COLUMNS, feed_rows
-from sklearn_mf._multitask_kernels import predict_pairs, train_batches
-from sklearn_mf._scoring_kernels import score_pairs
-from sklearn_mf._sgd_kernels import PASS_IN_BATCHES, PASS_OVER_BLOCKS
+from sklearn_mf._solvers.als.kernels import approach_rows, solve_rows, sum_rows
+from sklearn_mf._solvers.autoencoder.kernels import STEP_BIASES, STEP_COLUMNS, feed_rows
+from sklearn_mf._solvers.two_tasks.kernels import predict_pairs, train_batches
+from sklearn_mf._model.scoring import score_pairs
+from sklearn_mf._solvers.sgd.kernels import PASS_IN_BATCHES, PASS_OVER_BLOCKS
 kernels = [solve_rows, approach_rows, sum_rows, score_pairs]
 kernels += [predict_pairs, train_batches]
 kernels += [feed_rows, *STEP_BIASES.values(), *STEP_COLUMNS.values()]

@@ -21,8 +21,12 @@ from joblib import Parallel, delayed, parallel_config
 from numpy.testing import assert_array_equal
 from sklearn.model_selection import GridSearchCV, KFold
 
-from sklearn_mf import ALSFactorizer, _alternation, _base, _threads
-from sklearn_mf._threads import MAX_BLOCKS, count_threads, cut_rows, thread_pool
+from sklearn_mf import ALSFactorizer
+from sklearn_mf._estimators import base as _base
+from sklearn_mf._model import scoring
+from sklearn_mf._runtime import threads as _threads
+from sklearn_mf._runtime.threads import MAX_BLOCKS, count_threads, cut_rows, thread_pool
+from sklearn_mf._solvers.als import solver as als_solver
 from sklearn_mf.datasets import make_ratings
 from tests import movielens
 
@@ -192,7 +196,7 @@ def test_n_jobs_does_not_change_a_bit(many_ratings, many_pairs, dtype, monkeypat
         n_blocks.append(len(blocks))
         return blocks
 
-    monkeypatch.setattr(_alternation, "cut_rows", spy)
+    monkeypatch.setattr(als_solver, "cut_rows", spy)
     learnt = {}
     for n_jobs in (1, 2, 4, None, -1):
         als = make_als(n_factors=32, n_jobs=n_jobs)
@@ -207,7 +211,7 @@ def test_n_jobs_does_not_change_a_bit(many_ratings, many_pairs, dtype, monkeypat
         ]
     assert len(n_blocks) == 5 * 3 * 2
     assert min(n_blocks) > 4  # more blocks than threads
-    assert len(many_pairs) > 4 * _base.BLOCK_PAIRS
+    assert len(many_pairs) > 4 * scoring.BLOCK_PAIRS
     for n_jobs, values in learnt.items():
         for value, alone in zip(values, learnt[1], strict=True):
             assert_array_equal(value, alone, err_msg=f"n_jobs={n_jobs}", strict=True)
@@ -215,7 +219,7 @@ def test_n_jobs_does_not_change_a_bit(many_ratings, many_pairs, dtype, monkeypat
 
 def test_n_jobs_does_not_change_a_bit_of_singular_rows(monkeypatch):
     # Without a penalty, many rows have fewer ratings than factors.
-    monkeypatch.setattr(_alternation, "BLOCK_WORK", 1000.0)
+    monkeypatch.setattr(als_solver, "BLOCK_WORK", 1000.0)
     alone, *others = (
         make_als(n_factors=20, regularization=0.0, n_jobs=n_jobs).fit(X, Y)
         for n_jobs in (1, 2, 4)
@@ -316,7 +320,8 @@ def test_threads_of_fits_in_a_search(eight_cores, monkeypatch, n_jobs, expected)
         counts.append(n_threads)
         return thread_pool(n_threads)
 
-    monkeypatch.setattr(_base, "thread_pool", spy)
+    for module in (_base, scoring):
+        monkeypatch.setattr(module, "thread_pool", spy)
     cv = KFold(3, shuffle=True, random_state=0)
     search = GridSearchCV(make_als(), {"n_factors": [1, 2]}, cv=cv, n_jobs=n_jobs)
     with parallel_config(backend="threading"):
@@ -476,10 +481,10 @@ def test_exception_drops_the_blocks_in_the_queue(n_threads, exception, monkeypat
 
 
 def test_fit_and_predict_leave_no_thread(monkeypatch):
-    monkeypatch.setattr(_alternation, "BLOCK_WORK", 1000.0)
-    monkeypatch.setattr(_base, "BLOCK_PAIRS", 100)
+    monkeypatch.setattr(als_solver, "BLOCK_WORK", 1000.0)
+    monkeypatch.setattr(scoring, "BLOCK_PAIRS", 100)
     pooled = []
-    solve_rows, score_pairs = _alternation.solve_rows, _base.score_pairs
+    solve_rows, score_pairs = als_solver.solve_rows, scoring.score_pairs
 
     def watch(kernel):
         def watched(*args):
@@ -488,8 +493,8 @@ def test_fit_and_predict_leave_no_thread(monkeypatch):
 
         return watched
 
-    monkeypatch.setattr(_alternation, "solve_rows", watch(solve_rows))
-    monkeypatch.setattr(_base, "score_pairs", watch(score_pairs))
+    monkeypatch.setattr(als_solver, "solve_rows", watch(solve_rows))
+    monkeypatch.setattr(scoring, "score_pairs", watch(score_pairs))
     als = make_als(n_jobs=3).fit(X, Y)
     assert len(pooled) > 2 * 3
     assert sklearn_mf_threads() == []
@@ -502,7 +507,7 @@ def test_fit_and_predict_leave_no_thread(monkeypatch):
     def fail(*args):
         raise FloatingPointError
 
-    monkeypatch.setattr(_alternation, "solve_rows", fail)
+    monkeypatch.setattr(als_solver, "solve_rows", fail)
     with pytest.raises(FloatingPointError):
         als.fit(X, Y)
     assert sklearn_mf_threads() == []

@@ -29,8 +29,8 @@ from sklearn.exceptions import NotFittedError
 
 import sklearn_mf
 from sklearn_mf import ALSFactorizer, AutoRec, BiasedMF, MultiTaskMF, SGDFactorizer
-from sklearn_mf import _persistence as persistence
-from sklearn_mf._persistence import load, save_model
+from sklearn_mf import _load as persistence
+from sklearn_mf._load import load, save_model
 from sklearn_mf.datasets import make_ratings
 
 X, Y = make_ratings(30, 20, 200, random_state=0)

@@ -12,8 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_mf import ALSFactorizer, BiasedMF, SGDFactorizer, as_matrix
-from sklearn_mf._ranking import rank
-from sklearn_mf._ranking_kernels import LANES, QUERIES
+from sklearn_mf._model.ranking import LANES, QUERIES, rank
 from sklearn_mf.datasets import make_ratings
 
 MODELS = [

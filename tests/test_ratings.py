@@ -15,7 +15,7 @@ from scipy import sparse
 from sklearn.model_selection import KFold, cross_validate
 
 from sklearn_mf import ALSFactorizer, ColdStartWarning, as_matrix, as_pairs
-from sklearn_mf._labels import cast_exactly, factorize, locate
+from sklearn_mf._data.labels import cast_exactly, factorize, locate
 from sklearn_mf.datasets import make_ratings
 from tests import reference
 

@@ -45,8 +45,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import estimator_html_repr, get_tags, resample
 
 from sklearn_mf import ALSFactorizer, as_matrix, as_pairs
-from sklearn_mf import _alternation as als_module
-from sklearn_mf._base import BaseFactorizer
+from sklearn_mf._estimators.base import BaseFactorizer
+from sklearn_mf._solvers.als import solver as als_module
 from sklearn_mf.datasets import make_ratings
 
 X, Y = make_ratings(60, 40, 900, random_state=0)
@@ -550,7 +550,7 @@ def test_duplicates_of_an_unfitted_estimator():
 def test_pickle_of_another_version_warns(monkeypatch):
     als = make_als().fit(X, Y)
     pickled = pickle.dumps(als)
-    monkeypatch.setattr("sklearn_mf._base.__version__", "99.0")
+    monkeypatch.setattr("sklearn_mf._estimators.base.__version__", "99.0")
     with pytest.warns(InconsistentVersionWarning, match="ALSFactorizer") as record:
         loaded = pickle.loads(pickled)
     assert len(record) == 1

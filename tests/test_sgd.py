@@ -20,8 +20,10 @@ from sklearn.model_selection import (
 )
 from sklearn.utils._param_validation import InvalidParameterError
 
-from sklearn_mf import BiasedMF, SGDFactorizer, _descent
-from sklearn_mf._ratings import hold_out, read_ratings
+from sklearn_mf import BiasedMF, SGDFactorizer
+from sklearn_mf._data.ratings import hold_out
+from sklearn_mf._data.tables import read_ratings
+from sklearn_mf._solvers.sgd import solver as sgd_solver
 from sklearn_mf.datasets import make_ratings
 
 WHOLE = 10**6  # a batch of all ratings
@@ -73,7 +75,7 @@ def large():
 
 def small_blocks(n_ratings=16):
     """Cut blocks so small that few ratings make a grid of many."""
-    return mock.patch.object(_descent, "BLOCK_RATINGS", n_ratings)
+    return mock.patch.object(sgd_solver, "BLOCK_RATINGS", n_ratings)
 
 
 def to_shares(y):
@@ -368,9 +370,9 @@ def test_shuffled_blocks_against_the_reference(optimizer, batch_size, data, weig
     rng = np.random.RandomState(0)
     rng.normal(size=(25 + 15, 3))  # what the start draws
     at = {pair: k for k, pair in enumerate(map(tuple, X.tolist()))}
-    with small_blocks(4), mock.patch.object(_descent, "BLOCK_BATCHES", 2):
+    with small_blocks(4), mock.patch.object(sgd_solver, "BLOCK_BATCHES", 2):
         model.fit(X, y, weights)
-        grid = _descent.Grid(read_ratings(model, X, y, None), batch_size, True, rng)
+        grid = sgd_solver.Grid(read_ratings(model, X, y, None), batch_size, True, rng)
     assert grid.n_sides >= 4
     users, items = grid.user_order[grid.users], grid.item_order[grid.items]
     rows = np.array([at[pair] for pair in zip(users, items, strict=True)])
@@ -529,7 +531,9 @@ def rating_tables(draw):
 def test_the_grid_holds_every_rating_once(table, shuffle, batch_size, seed):
     ratings = read_ratings(SGDFactorizer(), *table, table[1] + 0.5)
     with small_blocks(2):
-        grid = _descent.Grid(ratings, batch_size, shuffle, np.random.RandomState(seed))
+        grid = sgd_solver.Grid(
+            ratings, batch_size, shuffle, np.random.RandomState(seed)
+        )
     n, n_blocks = len(table[1]), grid.n_sides**2
     users, items = grid.user_order[grid.users], grid.item_order[grid.items]
     X = np.column_stack([ratings.users[users], ratings.items[items]])
@@ -542,7 +546,7 @@ def test_the_grid_holds_every_rating_once(table, shuffle, batch_size, seed):
     assert (np.diff(grid.bounds) >= 0).all()
 
     assert grid.n_sides <= min(len(ratings.users), len(ratings.items))
-    fewest = 2 if batch_size == 1 else _descent.BLOCK_BATCHES * batch_size
+    fewest = 2 if batch_size == 1 else sgd_solver.BLOCK_BATCHES * batch_size
     assert grid.n_sides == 1 or n / n_blocks >= fewest
     for rows in (grid.users, grid.items):
         blocks = np.split(rows, grid.bounds[1:-1])
@@ -559,7 +563,7 @@ def test_the_orders_of_a_grid_are_permutations(table, seed):
     ratings = read_ratings(SGDFactorizer(), *table, None)
     rng = np.random.RandomState(seed)
     with small_blocks(3):
-        grid = _descent.Grid(ratings, 1, True, rng)
+        grid = sgd_solver.Grid(ratings, 1, True, rng)
     for _ in range(3):
         offsets, strides = grid.orders(True, rng)
         for n, offset, stride in zip(
@@ -578,7 +582,7 @@ def test_the_orders_of_a_grid_are_permutations(table, seed):
 def test_each_epoch_has_an_order_of_its_own(data):
     ratings = read_ratings(SGDFactorizer(), *data, None)
     rng = np.random.RandomState(0)
-    grid = _descent.Grid(ratings, 1, True, rng)
+    grid = sgd_solver.Grid(ratings, 1, True, rng)
     drawn = {tuple(map(int, np.ravel(grid.orders(True, rng)))) for _ in range(20)}
     assert len(drawn) == 20
 
@@ -586,7 +590,7 @@ def test_each_epoch_has_an_order_of_its_own(data):
 def test_blocks_hold_enough_ratings_and_are_about_equal(large):
     ratings = read_ratings(SGDFactorizer(), large[0], large[2], None)
     with small_blocks(100):
-        grid = _descent.Grid(ratings, 1, True, np.random.RandomState(0))
+        grid = sgd_solver.Grid(ratings, 1, True, np.random.RandomState(0))
     assert grid.n_sides == 6  # 3750 / 36 is more than 100, 3750 / 49 is not
     sizes = np.diff(grid.bounds)
     assert sizes.min() > 0.4 * sizes.mean()
@@ -597,7 +601,7 @@ def test_blocks_hold_enough_ratings_and_are_about_equal(large):
 def test_tasks_of_a_diagonal_are_its_blocks(n_threads, large):
     ratings = read_ratings(SGDFactorizer(), large[0], large[2], None)
     with small_blocks(200):
-        grid = _descent.Grid(ratings, 1, True, np.random.RandomState(0))
+        grid = sgd_solver.Grid(ratings, 1, True, np.random.RandomState(0))
     n = grid.n_sides
     assert n == 4
     diagonals = list(grid.diagonals(n_threads))
@@ -614,12 +618,12 @@ def test_rows_are_padded_with_zeros_to_cache_lines(dtype, make, data, weights):
     X, y = data
     made = []
 
-    class Kept(_descent.Rows):
+    class Kept(sgd_solver.Rows):
         def __init__(self, *args):
             super().__init__(*args)
             made.append(self)
 
-    with mock.patch.object(_descent, "Rows", Kept):
+    with mock.patch.object(sgd_solver, "Rows", Kept):
         model = make(
             **OPTIMIZERS["adam"],
             weighted_regularization=False,
@@ -676,7 +680,7 @@ def test_the_number_of_threads_does_not_change_a_bit(
     )
     with small_blocks():
         ratings = read_ratings(model, X, y, w)
-        grid = _descent.Grid(ratings, batch_size, True, np.random.RandomState(0))
+        grid = sgd_solver.Grid(ratings, batch_size, True, np.random.RandomState(0))
         assert grid.n_sides > 2
         one, *others = (
             copy.deepcopy(model.set_params(n_jobs=n)).fit(X, y, w)
@@ -696,9 +700,9 @@ def test_n_jobs_is_the_number_of_threads(data):
         seen.append(n_jobs)
         return 1
 
-    with mock.patch("sklearn_mf._sgd.count_threads", count):
+    with mock.patch("sklearn_mf._estimators.stochastic.count_threads", count):
         sgd(n_jobs=3).partial_fit(X, y)
-    with mock.patch("sklearn_mf._base.count_threads", count):
+    with mock.patch("sklearn_mf._estimators.base.count_threads", count):
         sgd(n_jobs=5).fit(X, y)
     assert seen == [3, 5]
 
@@ -1331,7 +1335,9 @@ def test_partial_fit_of_nonsense_leaves_the_model(data):
         model.partial_fit(X, np.full(len(y), np.nan))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         model.partial_fit(X[:-1], y)
-    interrupt = mock.patch("sklearn_mf._sgd.fit_sgd", side_effect=KeyboardInterrupt)
+    interrupt = mock.patch(
+        "sklearn_mf._estimators.stochastic.fit_sgd", side_effect=KeyboardInterrupt
+    )
     with interrupt, pytest.raises(KeyboardInterrupt):
         model.partial_fit(X, y)
     assert_same_state(model, before)

@@ -5,8 +5,8 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mf._base import BaseFactorizer
-from sklearn_mf._multitask import MultiTaskMF
+from sklearn_mf._estimators.base import BaseFactorizer
+from sklearn_mf._estimators.multitask_mf import MultiTaskMF
 
 OBJECTIVES = {
     "squared_error": "objective (units of y²)",

@@ -10,8 +10,8 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._plotting import _validate_style_kwargs
 from sklearn.utils.validation import _check_y
 
-from sklearn_mf._base import BaseFactorizer
-from sklearn_mf._ratings import read_pairs
+from sklearn_mf._data.tables import read_pairs
+from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._typing import TableLike, Values, validate_params
 from sklearn_mf.inspection._axes import (
     SIDE,

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._plotting import _validate_style_kwargs
 
-from sklearn_mf._base import BaseFactorizer
+from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._typing import Values
 from sklearn_mf.inspection._axes import (
     OBJECTIVES,

@@ -11,13 +11,14 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval
 from sklearn.utils._plotting import _validate_style_kwargs
 
-from sklearn_mf._als import ALSFactorizer
-from sklearn_mf._autorec import AutoRec
-from sklearn_mf._biased import BiasedMF
-from sklearn_mf._multitask import MultiTaskMF
-from sklearn_mf._objective import Objective, to_intercept
-from sklearn_mf._ratings import read_ratings
-from sklearn_mf._sgd import SGDFactorizer
+from sklearn_mf._data.tables import read_ratings
+from sklearn_mf._estimators.als_factorizer import ALSFactorizer
+from sklearn_mf._estimators.autorec import AutoRec
+from sklearn_mf._estimators.biased_mf import BiasedMF
+from sklearn_mf._estimators.multitask_mf import MultiTaskMF
+from sklearn_mf._estimators.sgd_factorizer import SGDFactorizer
+from sklearn_mf._objective.loss import to_intercept
+from sklearn_mf._objective.penalty import Objective
 from sklearn_mf._typing import SparseMatrix, TableLike, Values, validate_params
 from sklearn_mf.inspection._axes import (
     OBJECTIVES,

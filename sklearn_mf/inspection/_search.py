@@ -9,7 +9,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._plotting import _validate_style_kwargs
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mf._base import BaseFactorizer
+from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._typing import Values, validate_params
 from sklearn_mf.inspection._axes import add_legend, set_axes
 

@@ -99,7 +99,7 @@ def fit_all():
     import sklearn_mf
 
     X, y, weights = make_data()
-    later = (X[:200] + [60, 0], y[:200][::-1].copy())
+    later = (X[:200] + np.array([60, 0]), y[:200][::-1].copy())
     learnt = {}
     for name, (model, parameters) in FITS.items():
         parameters = COMMON | {"n_factors": N_FACTORS} | parameters

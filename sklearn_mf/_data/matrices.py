@@ -1,0 +1,150 @@
+"""Sparse rating matrices to tables of pairs, and back."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from sklearn.utils import check_consistent_length
+
+from sklearn_mf._data.labels import cast_exactly, factorize
+from sklearn_mf._data.ratings import sort_both_ways
+from sklearn_mf._data.tables import (
+    check_table,
+    read_targets,
+    stored_entries,
+    take_columns,
+)
+from sklearn_mf._typing import SparseMatrix, TableLike
+
+
+def as_pairs(
+    R: SparseMatrix,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
+    """Turn a sparse rating matrix into a table of pairs.
+
+    Every method of the estimators but fit, and every splitter of scikit-learn, wants
+    ratings as rows.
+
+    Parameters
+    ----------
+    R : sparse matrix or array of shape (n_users, n_items)
+        Row = user, column = item. Every *stored* entry is a rating, explicit zeros
+        too.
+
+    Returns
+    -------
+    X : int64 ndarray of shape (n_ratings, 2)
+        Row and column of each stored entry: user and item.
+    y : ndarray of shape (n_ratings,)
+        The ratings: float32 if R is, else float64.
+
+    Raises
+    ------
+    ValueError
+        If R is not sparse, holds NaN, infinity or complex numbers, or has no stored
+        entry.
+
+    See Also
+    --------
+    as_matrix : The way back.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.sparse import csr_array
+    >>> from sklearn_mf import as_pairs
+    >>> X, y = as_pairs(csr_array(np.array([[5.0, 0.0], [3.0, 1.0]])))
+    >>> X
+    array([[0, 0],
+           [1, 0],
+           [1, 1]])
+    >>> y
+    array([5., 3., 1.])
+    """
+    if not sparse.issparse(R):
+        raise ValueError(
+            f"R must be a scipy.sparse matrix, got {type(R).__name__}. A dense array "
+            "does not tell a missing rating from a zero: keep the pairs that were "
+            "rated, for example X = np.argwhere(mask), y = R[mask]."
+        )
+    entries = stored_entries(R)
+    X = np.column_stack([entries.row, entries.col]).astype(np.int64, copy=False)
+    return X, read_targets(entries.data)
+
+
+_NO_POSITIONS = (
+    "{name}: ids must be non-negative integers to be rows and columns of a matrix, got "
+    "{label!r}. Encode them first, for example with "
+    "sklearn.preprocessing.OrdinalEncoder."
+)
+
+
+def as_matrix(
+    X: TableLike,
+    y: npt.ArrayLike,
+    *,
+    user_column: int | str = 0,
+    item_column: int | str = 1,
+    shape: tuple[int, int] | None = None,
+) -> sparse.csr_array:
+    """Turn a table of pairs into a sparse rating matrix.
+
+    Parameters
+    ----------
+    X : table of shape (n_ratings, n_features)
+        One rating a row. Its user and item columns hold non-negative integers, which
+        become the row and the column.
+    y : array-like of shape (n_ratings,)
+        The ratings. The ratings of a repeated pair are averaged.
+    user_column, item_column : int or str, default=0 and 1
+        Position, or name in a DataFrame, of the columns of X.
+    shape : (int, int) or None, default=None
+        Number of users and of items. None: one more than the largest of each.
+
+    Returns
+    -------
+    scipy.sparse.csr_array of shape (n_users, n_items)
+        Every rating is a stored entry, zeros too: float32 if y is, else float64.
+
+    Raises
+    ------
+    ValueError
+        If an id is no non-negative integer below its limit in `shape`, or for input
+        that fit would not take either.
+
+    See Also
+    --------
+    as_pairs : The way back.
+
+    Examples
+    --------
+    >>> from sklearn_mf import as_matrix
+    >>> as_matrix([[0, 0], [1, 0], [1, 1]], [5.0, 3.0, 1.0]).toarray()
+    array([[5., 0.],
+           [3., 1.]])
+    """
+    table = check_table(X)
+    columns = take_columns(table, user_column=user_column, item_column=item_column)
+    y = read_targets(y)
+    check_consistent_length(table, y)
+    positions, limits = [], []
+    for axis, (name, column) in enumerate(columns):
+        labels, codes = factorize(name, column)
+        if labels.dtype.kind not in "iuf":
+            raise ValueError(_NO_POSITIONS.format(name=name, label=labels.tolist()[0]))
+        rows, exact = cast_exactly(labels, np.int64)
+        if not exact.all() or rows[0] < 0:
+            wrong = labels[~exact | (rows < 0)]
+            raise ValueError(_NO_POSITIONS.format(name=name, label=wrong.tolist()[0]))
+        limit = int(rows[-1]) + 1 if shape is None else shape[axis]
+        if rows[-1] >= limit:
+            raise ValueError(
+                f"{name}: id {rows[-1]} lies outside of shape={shape}: pass a larger "
+                "shape, or shape=None."
+            )
+        positions.append(rows[codes])
+        limits.append(limit)
+    users, items = positions
+    by_user, _ = sort_both_ways(users, items, y, None, tuple(limits))
+    return sparse.csr_array(
+        (by_user.ratings, by_user.indices, by_user.indptr), shape=limits
+    )

@@ -1,0 +1,249 @@
+"""Ratings as solvers read them: coded, merged, and sorted both by user and by item."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+
+class Side(NamedTuple):
+    """The ratings of one side, sorted by its ids: compressed sparse rows.
+
+    Kernels take it whole.
+
+    Attributes
+    ----------
+    indptr : int64 ndarray of shape (n_rows + 1,)
+        The ratings of row u stand at ``indptr[u]`` to ``indptr[u + 1]``.
+    indices : int32 ndarray of shape (n_ratings,)
+        Code of the other id of each rating, ascending within a row.
+    ratings : ndarray of shape (n_ratings,), float32 or float64
+        The ratings.
+    weights : ndarray of shape (n_ratings,) of the same dtype, or None
+        Their weights; None stands for ones.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    ratings: np.ndarray
+    weights: np.ndarray | None
+
+    def counts(self):
+        """Give the number of ratings of each row, int64 of shape (n_rows,)."""
+        return np.diff(self.indptr)
+
+    def without_empty_rows(self):
+        """Give the side without the rows that have no rating, and which are left."""
+        rows = np.flatnonzero(self.counts())
+        ends = np.append(self.indptr[rows], self.indptr[-1])
+        return self._replace(indptr=ends), rows
+
+    def strengths(self):
+        """Give the sum of weights of each row, float64 of shape (n_rows,)."""
+        if self.weights is None:
+            return self.counts().astype(np.float64)
+        rows = np.repeat(np.arange(len(self.indptr) - 1), self.counts())
+        return np.bincount(rows, self.weights, minlength=len(self.indptr) - 1)
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """What a solver learns from: each pair once, sorted by user and by item.
+
+    Attributes
+    ----------
+    users, items : ndarrays of shape (n_users,) and (n_items,)
+        The labels, sorted.
+    by_user, by_item : Side
+        The same ratings, sorted either way.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    by_user: Side
+    by_item: Side
+
+    @property
+    def dtype(self):
+        """Float type of the ratings, and of all that is learnt from them."""
+        return self.by_user.ratings.dtype
+
+    def mean(self, unobserved_weight=0.0):
+        """Give the weighted mean of the ratings, a float.
+
+        Pairs without a rating count as zeros of weight `unobserved_weight`.
+        """
+        side = self.by_user
+        ratings = side.ratings.astype(np.float64)
+        mean, weight = np.average(ratings, weights=side.weights, returned=True)
+        n_unobserved = len(self.users) * len(self.items) - len(ratings)
+        return float(mean * (weight / (weight + unobserved_weight * n_unobserved)))
+
+    def range(self):
+        """Give the smallest and the largest rating, two floats."""
+        return float(self.by_user.ratings.min()), float(self.by_user.ratings.max())
+
+    def join(self, users, items, ratings):
+        """Give these ratings and others, but for the others of the same pairs.
+
+        Parameters
+        ----------
+        users, items : int ndarrays of shape (n_others,)
+            Codes of the others, each pair once.
+        ratings : ndarray of shape (n_others,)
+            The others. All come without weights.
+
+        Returns
+        -------
+        Ratings
+        """
+        shape, side = (len(self.users), len(self.items)), self.by_user
+        own = np.repeat(np.arange(shape[0]), side.counts()), side.indices
+        pairs = (np.ravel_multi_index(codes, shape) for codes in ((users, items), own))
+        kept = np.isin(*pairs, invert=True)
+        by_user, by_item = sort_both_ways(
+            np.append(users[kept], own[0]),
+            np.append(items[kept], own[1]),
+            np.append(ratings[kept], side.ratings),
+            None,
+            shape,
+        )
+        return Ratings(self.users, self.items, by_user, by_item)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs to be scored.
+
+    Attributes
+    ----------
+    users, items : int32 ndarrays of shape (n_pairs,)
+        Codes; -1 for an unseen id.
+    cold_share : float
+        Share of the distinct users that are unseen.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    cold_share: float
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Ratings that are kept from the solver, to be scored.
+
+    Attributes
+    ----------
+    users, items : int32 ndarrays of shape (n_held_out,)
+        Codes.
+    ratings, weights : ndarrays of shape (n_held_out,); weights may be None
+        The ratings and their weights.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    ratings: np.ndarray
+    weights: np.ndarray | None
+
+
+def hold_out(ratings, fraction, rng):
+    """Take some ratings out at random, so that no user or item loses its last one.
+
+    Parameters
+    ----------
+    ratings : Ratings
+        The ratings.
+    fraction : float
+        Share of the ratings to be taken out.
+    rng : RandomState
+        Source of the choice.
+
+    Returns
+    -------
+    Ratings
+        The others.
+    HeldOut or None
+        What was taken; None if no rating can be spared by both its user and its item.
+    """
+    side = ratings.by_user
+    users = np.repeat(np.arange(len(ratings.users), dtype=np.int32), side.counts())
+    order = rng.permutation(len(users))
+    # The last rating of each id in this order is kept.
+    spare = np.ones(len(order), dtype=bool)
+    for codes in (users, side.indices):
+        last = np.full(codes.max() + 1, -1)
+        np.maximum.at(last, codes[order], np.arange(len(order)))
+        spare[last[last >= 0]] = False
+    taken = order[spare][: max(1, round(fraction * len(order)))]
+    if len(taken) == 0:
+        return ratings, None
+    mask = np.zeros(len(order), dtype=bool)
+    mask[taken] = True
+
+    def part(mask):
+        weights = None if side.weights is None else side.weights[mask]
+        return users[mask], side.indices[mask], side.ratings[mask], weights
+
+    shape = len(ratings.users), len(ratings.items)
+    by_user, by_item = sort_both_ways(*part(~mask), shape)
+    kept = Ratings(ratings.users, ratings.items, by_user, by_item)
+    return kept, HeldOut(*part(mask))
+
+
+def join_patterns(shape, *patterns):
+    """Join lists of pairs, as tuples of users and items, to one pattern.
+
+    Returns
+    -------
+    indptr, indices : int64 and int32 ndarrays
+        Which items belong to each user: compressed sparse rows, ascending.
+    """
+    users, items = (np.concatenate(codes) for codes in zip(*patterns, strict=True))
+    pattern = sparse.csr_array((np.ones(len(users), np.int8), (users, items)), shape)
+    pattern.sum_duplicates()
+    return pattern.indptr.astype(np.int64), pattern.indices.astype(np.int32, copy=False)
+
+
+def sort_both_ways(users, items, ratings, weights, shape):
+    """Sort ratings by user and by item; merge the repeated pairs.
+
+    Sparse matrices do the sorting: a change of format is a stable counting sort.
+    """
+    # SciPy takes indices as wide as the widest part: half the memory where int32 does.
+    index = np.int32 if len(ratings) < 2**31 else np.int64
+
+    def by_user(values):
+        # One row a rating: its transposition sorts the ratings by item.
+        rows = np.arange(len(values) + 1, dtype=index)
+        single = sparse.csr_array(
+            (values, items, rows), shape=(len(values), shape[1])
+        ).tocsc()
+        return sparse.csc_array(
+            (single.data, users[single.indices], single.indptr), shape=shape
+        ).tocsr()
+
+    R = by_user(ratings)
+    W = None if weights is None else by_user(weights)
+    if not R.has_canonical_format:
+        # Weights are added, ratings averaged. Summed in an order of their own, the
+        # ratings of a pair give the same mean whatever the order of the rows.
+        if weights is None:
+            weights = np.ones_like(ratings)
+        order = np.lexsort((weights, ratings))
+        users, items = users[order], items[order]
+        ratings, weights = ratings[order], weights[order]
+        R, W = by_user(ratings * weights), by_user(weights)
+        R.sum_duplicates()
+        W.sum_duplicates()
+        R.data /= W.data
+    return _side(R, W), _side(R.tocsc(), None if W is None else W.tocsc())
+
+
+def _side(R, W):
+    return Side(
+        indptr=R.indptr.astype(np.int64),
+        indices=R.indices.astype(np.int32, copy=False),
+        ratings=R.data,
+        weights=None if W is None else W.data,
+    )

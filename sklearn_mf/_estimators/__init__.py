@@ -1,0 +1,1 @@
+"""The estimators: parameters, documentation, and the interface of scikit-learn."""

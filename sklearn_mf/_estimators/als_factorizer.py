@@ -1,0 +1,250 @@
+"""Alternating least squares: its estimator."""
+
+from numbers import Integral, Real
+from typing import Literal
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from sklearn_mf._estimators.base import BaseFactorizer
+from sklearn_mf._estimators.fold_in import FoldInMixin
+from sklearn_mf._objective.penalty import Objective
+from sklearn_mf._solvers.als.solver import fit_als
+
+ALTERNATING_CONSTRAINTS = {
+    "cg_steps": [Interval(Integral, 1, None, closed="left")],
+    "unobserved_weight": [Interval(Real, 0, None, closed="left")],
+    "non_negative": ["boolean"],
+}
+
+
+class ALSFactorizer(FoldInMixin, BaseFactorizer):
+    """Matrix factorisation by alternating least squares.
+
+    The prediction for user u and item i is::
+
+        r̂(u,i) = μ + p_u · q_i
+
+    with factors p_u and q_i of length `n_factors` that minimise::
+
+        Σ_{(u,i) observed} w_ui (r_ui − r̂_ui)² + α₀ Σ_{(u,i) not observed} r̂_ui²
+          + λ (Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²)
+
+    where r are the ratings y, w the sample weights (one each by default), α₀ is
+    `unobserved_weight`, μ the weighted mean of the pairs that the objective covers (0
+    without `fit_intercept`), λ is `regularization`, and c_u and c_i are the sums of the
+    weights of the user's and of the item's pairs (1 without `weighted_regularization`).
+    With either side held fixed this is a ridge regression for each row of the other,
+    solved items and users in turn [1]_.
+
+    - ``unobserved_weight=0``, the default, predicts ratings: the pairs without one say
+      nothing.
+    - ``unobserved_weight=1`` reads them as zeros: a regularised singular value
+      decomposition of the dense matrix.
+    - Implicit feedback [2]_, where r counts what a user did with an item: pass y = 1,
+      ``sample_weight=1 + alpha * r`` and ``unobserved_weight=1, fit_intercept=False``.
+      A prediction is then a preference, to rank items by.
+
+    Parameters
+    ----------
+    n_factors : int, default=20
+        Length d of the factors. More factors can express more and need more
+        regularisation; 5 to 100 are usual.
+    solver : {"cholesky", "cg"}, default="cholesky"
+        "cholesky" solves each row exactly, in n_ratings · d² + (n_users + n_items) · d³
+        / 6 multiplications an iteration, or with ``unobserved_weight=1`` and no sample
+        weights, where all rows share one matrix, in n_ratings · d + (n_users + n_items)
+        · d². "cg" lowers the objective of each row by `cg_steps` steps of conjugate
+        gradient from where it stood [3]_, in n_ratings · d · (4 + 4 · `cg_steps`). It
+        wants more iterations and is worth it for 100 factors or more.
+    cg_steps : int, default=3
+        Steps of conjugate gradient for each row in an iteration of "cg".
+    regularization : float, default=0.12
+        The penalty λ ≥ 0. Typical values for ratings in stars are 0.02 to 0.2 with
+        `weighted_regularization`, and 1 to 20 without. It is in units of y: ratings
+        ten times as large want ten times the λ. With 0, a row that its ratings do not
+        determine gets the solution of least norm, if it is solved exactly.
+    weighted_regularization : bool, default=True
+        Whether the penalty of an id grows with its ratings: c is the sum of its
+        weights, `unobserved_weight` for a pair without a rating, as in ALS-WR [1]_ and
+        as in stochastic gradient descent with a penalty per rating. The best λ then
+        depends little on `n_factors` and on the size of the data. False: c = 1, the
+        plain penalty λ ‖P‖² + λ ‖Q‖².
+    unobserved_weight : float, default=0.0
+        The weight α₀ ≥ 0 of every pair of a known user and a known item that has no
+        rating, and counts as a rating of 0.
+    non_negative : bool, default=False
+        Whether no factor may be negative, which makes factors parts that add up. Each
+        row is then solved by coordinate descent on its normal equations; it needs
+        ``solver="cholesky"``.
+    fit_intercept : bool, default=True
+        Whether μ is the weighted mean of the pairs that the objective covers. False:
+        μ = 0, the literal product of two matrices; ids with few ratings are then
+        pulled towards zero.
+    max_iter : int, default=200
+        The most iterations, each of which solves for all items, then for all users.
+    tol : float or None, default=1e-3
+        The fit ends when an iteration lowers the objective by no more than this share
+        of its value. None or 0: always `max_iter` iterations.
+    init_scale : float, default=0.05
+        Standard deviation of the entries of the random factors that the fit begins
+        with; with `non_negative` of their absolute values. An exact solve forgets those
+        of the items.
+    clip : bool, default=True
+        Whether predictions are clipped to `rating_range_`.
+    warm_start : bool, default=False
+        Whether fit goes on from the factors of the previous fit, for the ids that it
+        knew, instead of beginning anew.
+    user_column, item_column : int or str, default=0 and 1
+        Position, or name in a DataFrame, of the columns of X that hold the user and
+        the item. Other columns are not read.
+    n_jobs : int or None, default=None
+        Number of threads. None: all cores that the process may use, or `n_jobs` of an
+        enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
+        Dask. -1: all cores. The result does not depend on it, to the bit.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the initial factors. An int gives the same result at each fit.
+    verbose : bool or int, default=False
+        Whether to print the objective after each iteration. For progress bars, pass
+        `sklearn.callback.ProgressBar` to `set_callbacks`.
+
+    Attributes
+    ----------
+    user_factors_ : ndarray of shape (n_users, n_factors)
+        Factors p, a row for each of `users_`: float32 if y was, else float64.
+    item_factors_ : ndarray of shape (n_items, n_factors)
+        Factors q, a row for each of `items_`.
+    global_mean_ : float
+        The mean μ, in units of y; 0.0 without `fit_intercept`.
+    users_, items_ : ndarrays of shape (n_users,) and (n_items,)
+        The ids seen in fit, sorted. For a sparse matrix, all its rows and columns.
+    seen_indptr_, seen_indices_ : int64 and int32 ndarrays
+        Which items each user rated, as compressed sparse rows: those of ``users_[u]``
+        are ``items_[seen_indices_[seen_indptr_[u]:seen_indptr_[u + 1]]]``.
+    rating_range_ : (float, float)
+        The smallest and the largest rating seen in fit; with `unobserved_weight` the
+        rating 0 of the other pairs is among them.
+    n_iter_ : int
+        Number of iterations run.
+    loss_curve_ : list of float
+        Value of the objective after each iteration; to rounding, it never rises.
+    n_features_in_ : int
+        Number of columns of X in fit. Not set by a fit on a sparse matrix.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of X in fit, where X was a DataFrame with string names.
+
+    See Also
+    --------
+    sklearn.decomposition.NMF : Reads a missing rating as zero.
+    as_pairs : From a sparse matrix to X and y.
+
+    Notes
+    -----
+    The normal equations of a row are built and eliminated (LDLᵀ) tile by tile in vector
+    registers, in threads that release the interpreter's lock; no BLAS is called. The
+    first fit of a machine compiles this (some seconds), later processes load it from
+    numba's cache. The same `random_state` gives the same bits,
+    whatever `n_jobs` and the order of the rows of X.
+
+    References
+    ----------
+    .. [1] Y. Zhou, D. Wilkinson, R. Schreiber and R. Pan (2008). "Large-scale Parallel
+       Collaborative Filtering for the Netflix Prize". AAIM 2008, sections 3.1 and 3.2.
+    .. [2] Y. Hu, Y. Koren and C. Volinsky (2008). "Collaborative Filtering for Implicit
+       Feedback Datasets". ICDM 2008, equations 3 to 5.
+    .. [3] G. Takács, I. Pilászy and D. Tikk (2011). "Applications of the Conjugate
+       Gradient Method for Implicit Feedback Collaborative Filtering". RecSys 2011.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_mf import ALSFactorizer
+    >>> from sklearn_mf.datasets import make_ratings
+    >>> X, y = make_ratings(random_state=0)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> als = ALSFactorizer(n_factors=5, random_state=0).fit(X_train, y_train)
+    >>> als.predict(X_test[:3]).round(1)
+    array([2.6, 3.8, 3.3])
+    >>> round(-als.score(X_test, y_test), 2)  # root mean squared error, in stars
+    0.8
+    """
+
+    loss_curve_: list[float]
+
+    _parameter_constraints: dict = {
+        **BaseFactorizer._parameter_constraints,
+        "regularization": [Interval(Real, 0, None, closed="left")],
+        "weighted_regularization": ["boolean"],
+        "solver": [StrOptions({"cholesky", "cg"})],
+        **ALTERNATING_CONSTRAINTS,
+    }
+
+    def __init__(
+        self,
+        n_factors: int = 20,
+        *,
+        solver: Literal["cholesky", "cg"] = "cholesky",
+        cg_steps: int = 3,
+        regularization: float = 0.12,
+        weighted_regularization: bool = True,
+        unobserved_weight: float = 0.0,
+        non_negative: bool = False,
+        fit_intercept: bool = True,
+        max_iter: int = 200,
+        tol: float | None = 1e-3,
+        init_scale: float = 0.05,
+        clip: bool = True,
+        warm_start: bool = False,
+        user_column: int | str = 0,
+        item_column: int | str = 1,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+    ) -> None:
+        self.n_factors = n_factors
+        self.solver = solver
+        self.cg_steps = cg_steps
+        self.regularization = regularization
+        self.weighted_regularization = weighted_regularization
+        self.unobserved_weight = unobserved_weight
+        self.non_negative = non_negative
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.init_scale = init_scale
+        self.clip = clip
+        self.warm_start = warm_start
+        self.user_column = user_column
+        self.item_column = item_column
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @property
+    def _unobserved_weight(self):
+        return self.unobserved_weight
+
+    def _check_options(self):
+        if self.non_negative and self.solver == "cg":
+            raise ValueError(
+                "non_negative=True needs solver='cholesky', got solver='cg'."
+            )
+
+    def _solve(self, problem, run, iterations):
+        cg_steps = self.cg_steps if self.solver == "cg" else None
+        fit_als(
+            problem,
+            self._objective(),
+            cg_steps=cg_steps,
+            run=run,
+            iterations=iterations,
+        )
+
+    def _objective(self):
+        return Objective(
+            biased=False,
+            penalties=(self.regularization, 0.0),
+            weighted_regularization=self.weighted_regularization,
+            unobserved_weight=self.unobserved_weight,
+            non_negative=self.non_negative,
+        )

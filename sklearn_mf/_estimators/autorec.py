@@ -1,0 +1,460 @@
+"""AutoRec: an autoencoder of ratings, which is a factorisation once it is fitted."""
+
+import copy
+from numbers import Integral, Real
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from sklearn_mf._data.labels import locate
+from sklearn_mf._data.tables import read_ratings
+from sklearn_mf._estimators.base import BaseFactorizer
+from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
+from sklearn_mf._runtime.threads import count_threads, thread_pool
+from sklearn_mf._solvers.autoencoder.kernels import IDENTITY, SIGMOID, SIGMOID_LOG_LOSS
+from sklearn_mf._solvers.autoencoder.solver import Network, feed, fit_network, orient
+from sklearn_mf._typing import SparseMatrix, TableLike, fit_context
+
+
+class AutoRec(EarlyStoppingMixin, BaseFactorizer):
+    """Matrix completion by an autoencoder.
+
+    A row is an item, or with ``axis="user"`` a user; the other side are the columns.
+    The network reads the ratings r_rc of a row, less their mean, and writes a
+    prediction for every column [1]_::
+
+        h_r = g(a + Σ_{c rated by r} (r_rc − r̄) v_c),   r̂(r,c) = f(μ + b_c + w_c · h_r)
+
+    where g is `activation`, f is `output_activation`, r̄ the weighted mean of the
+    ratings and μ the score that f turns into r̄ (without `fit_intercept` μ = 0 and
+    r̄ = f(0)). The weights v and w, of length `n_factors`, and the biases a and b
+    minimise::
+
+        Σ_{(u,i) observed} w_ui ℓ(r_ui, r̂_ui) + λ Σ_c n_c (‖v_c‖² + ‖w_c‖²)
+
+    where ℓ is the squared error, or with ``loss="log_loss"`` twice the log loss, w_ui
+    are the sample weights (one each by default), λ is `regularization`, and n_c is the
+    sum of the weights of the column's ratings (1 without `weighted_regularization`).
+
+    Fitted, it is a factorisation with biases: with h₀ = g(a), the hidden units of a row
+    without ratings, the factors of a row are h_r − h₀ and its bias is 0, those of a
+    column are w_c and b_c + w_c · h₀. An unseen row is predicted what a row without
+    ratings would be, an unseen column the mean.
+
+    Parameters
+    ----------
+    n_factors : int, default=50
+        Number d of hidden units. An epoch costs about 5 · n_ratings · d.
+    axis : {"item", "user"}, default="item"
+        Whose ids are rows. "item" predicts films better, as in [1]_. New ids of this
+        side are served by `partial_fit`, without learning.
+    activation : {"sigmoid", "identity"}, default="sigmoid"
+        The function g of the hidden units. With "identity" the network is linear.
+    output_activation : {"identity", "sigmoid"} or None, default=None
+        The function f of the output; "sigmoid" is for y from 0 to 1. None: "sigmoid"
+        under log loss, else "identity".
+    loss : {"squared_error", "log_loss"}, default="squared_error"
+        "log_loss" is for y from 0 to 1, such as right and wrong answers; predictions
+        are then probabilities.
+    regularization : float, default=0.2
+        The penalty λ ≥ 0. Typical values are 0.1 to 0.4 for ratings in stars, 0.01 to
+        0.1 under log loss; without `weighted_regularization` 1 to 20.
+    weighted_regularization : bool, default=True
+        Whether the penalty of a column grows with its ratings: n_c is the sum of their
+        weights. False: n_c = 1, the penalty of [1]_.
+    fit_intercept : bool, default=True
+        Whether μ comes from the mean of the ratings. False: μ = 0.
+    optimizer : {"adam", "sgd"}, default="adam"
+        How steps are taken along the gradient: "adam" [2]_, with its usual constants
+        0.9, 0.999 and 1e-8, or "sgd", the plain step. The state of "adam" exists for
+        each column; a batch changes the columns that its rows have rated and their
+        state, and the others neither move nor age.
+    learning_rate : float, default=0.002
+        Length γ > 0 of a step along half the gradient of the batch's ratings, with
+        their share of the penalty, divided by the number of rows in the batch.
+        Typical: 0.001 to 0.01 for "adam", 0.03 to 0.3 for "sgd".
+    batch_size : int, default=64
+        The most rows of a batch. In each epoch the rows that have ratings are dealt at
+        random to as few batches as that allows, of equal size but for one row.
+    max_iter : int, default=200
+        The most epochs: passes over all ratings.
+    tol : float or None, default=1e-3
+        Progress is a fall of the objective, or of the validation error with
+        `early_stopping`, by more than this share of its value, or by more than in any
+        epoch before. None: the fit runs all of `max_iter`, or with `early_stopping`
+        until the error rises.
+    n_iter_no_change : int, default=3
+        The fit ends after so many epochs in a row without progress.
+    early_stopping : bool, default=False
+        Whether to hold ratings out, score them after each epoch, and restore the best
+        epoch. The network learns from the other ratings, and is scored when it is fed
+        with these alone; what is fitted is then the network fed with all of them.
+    validation_fraction : float, default=0.1
+        Share of the ratings to hold out, in (0, 1). No user or item loses its last
+        rating.
+    init_scale : float, default=0.01
+        Standard deviation of the entries of v and w that the fit begins with. a begins
+        at 0, b where a row without ratings is predicted the mean.
+    clip : bool, default=True
+        Whether predictions are clipped to the range of the ratings seen in fit.
+    warm_start : bool, default=False
+        Whether fit goes on from the network of the previous fit, for the columns that
+        it knew, instead of beginning anew.
+    user_column, item_column : int or str, default=0 and 1
+        Position, or name in a DataFrame, of the columns of X that hold the user and
+        the item. Other columns are not read.
+    n_jobs : int or None, default=None
+        Number of threads. None: all cores that the process may use, or `n_jobs` of an
+        enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
+        Dask. -1: all cores. The result does not depend on it, to the bit.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the start, of the batches and of what is held out. An int gives the same
+        result at each fit.
+    verbose : bool or int, default=False
+        Whether to print the objective after each epoch. For progress bars, pass
+        `sklearn.callback.ProgressBar` to `set_callbacks`.
+
+    Attributes
+    ----------
+    user_factors_, item_factors_ : ndarrays of shape (n_users, n_factors) and \
+            (n_items, n_factors)
+        h_r − h₀ of the rows, fed with all ratings seen, and w of the columns: float32
+        if y was, else float64.
+    user_biases_, item_biases_ : ndarrays of shape (n_users,) and (n_items,)
+        0 for the rows, b_c + w_c · h₀ for the columns.
+    encoder_weights_ : ndarray of shape (n_columns, n_factors)
+        The weights v of the columns.
+    encoder_biases_ : ndarray of shape (n_factors,)
+        The biases a.
+    axis_ : {"item", "user"}
+        The `axis` of the fit.
+    global_mean_ : float
+        Mean r̄ of the ratings learnt from; without `fit_intercept` f(0).
+    users_, items_ : ndarrays of shape (n_users,) and (n_items,)
+        The ids seen, sorted. For a sparse matrix, all its rows and columns.
+    seen_indptr_, seen_indices_ : int64 and int32 ndarrays
+        Which items each user rated, as compressed sparse rows: those of ``users_[u]``
+        are ``items_[seen_indices_[seen_indptr_[u]:seen_indptr_[u + 1]]]``.
+    seen_ratings_ : ndarray of shape (n_ratings,)
+        Their ratings, which `partial_fit` feeds again.
+    rating_range_ : (float, float)
+        The smallest and the largest rating seen.
+    n_iter_ : int
+        Number of epochs run.
+    best_iter_ : int
+        The epoch, counted from 1, whose network this is.
+    loss_curve_ : list of float
+        Value of the objective after each epoch, with the loss of each rating as it
+        was met during the epoch.
+    validation_scores_ : list of float or None
+        After each epoch the score of the held-out ratings: −RMSE, or under log loss
+        the negative mean log loss. None without `early_stopping`.
+    n_features_in_ : int
+        Number of columns of X. Not set by a fit on a sparse matrix.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of X, where X was a DataFrame with string names.
+
+    See Also
+    --------
+    BiasedMF : The linear model, with factors of its own for each user and item.
+
+    Notes
+    -----
+    A batch is worked on in two phases, in threads: its rows are fed, then each column
+    that they have rated takes one step. No two threads write to the same row or column,
+    and every sum has an order of its own, so the bits of the result depend on the data
+    and the seed alone.
+
+    Sample weights tell how much the error of a rating counts; as an input of the
+    network, every rating is read alike.
+
+    References
+    ----------
+    .. [1] S. Sedhain, A. Menon, S. Sanner and L. Xie (2015). "AutoRec: Autoencoders
+       Meet Collaborative Filtering". WWW 2015 Companion, pages 111-112.
+    .. [2] D. Kingma and J. Ba (2015). "Adam: A Method for Stochastic Optimization".
+       ICLR 2015, algorithm 1.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_mf import AutoRec
+    >>> from sklearn_mf.datasets import make_ratings
+    >>> X, y = make_ratings(random_state=0)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> model = AutoRec(random_state=0).fit(X_train, y_train)
+    >>> round(-model.score(X_test, y_test), 2)  # root mean squared error, in stars
+    0.79
+
+    A new item is served by its ratings alone:
+
+    >>> model = model.partial_fit([[7, 500], [8, 500], [9, 500]], [4.5, 5.0, 4.0])
+    >>> bool(model.predict([[3, 500]])[0] > model.predict([[3, 501]])[0])
+    True
+    """
+
+    encoder_weights_: npt.NDArray[np.floating]
+    encoder_biases_: npt.NDArray[np.floating]
+    axis_: Literal["item", "user"]
+    seen_ratings_: npt.NDArray[np.floating]
+    loss_curve_: list[float]
+
+    _biased = True
+
+    _parameter_constraints: dict = {
+        **BaseFactorizer._parameter_constraints,
+        **EarlyStoppingMixin._parameter_constraints,
+        "axis": [StrOptions({"user", "item"})],
+        "activation": [StrOptions({"sigmoid", "identity"})],
+        "output_activation": [StrOptions({"sigmoid", "identity"}), None],
+        "loss": [StrOptions({"squared_error", "log_loss"})],
+        "regularization": [Interval(Real, 0, None, closed="left")],
+        "weighted_regularization": ["boolean"],
+        "optimizer": [StrOptions({"adam", "sgd"})],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_factors: int = 50,
+        *,
+        axis: Literal["item", "user"] = "item",
+        activation: Literal["sigmoid", "identity"] = "sigmoid",
+        output_activation: Literal["identity", "sigmoid"] | None = None,
+        loss: Literal["squared_error", "log_loss"] = "squared_error",
+        regularization: float = 0.2,
+        weighted_regularization: bool = True,
+        fit_intercept: bool = True,
+        optimizer: Literal["adam", "sgd"] = "adam",
+        learning_rate: float = 0.002,
+        batch_size: int = 64,
+        max_iter: int = 200,
+        tol: float | None = 1e-3,
+        n_iter_no_change: int = 3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        init_scale: float = 0.01,
+        clip: bool = True,
+        warm_start: bool = False,
+        user_column: int | str = 0,
+        item_column: int | str = 1,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+    ) -> None:
+        self.n_factors = n_factors
+        self.axis = axis
+        self.activation = activation
+        self.output_activation = output_activation
+        self.loss = loss
+        self.regularization = regularization
+        self.weighted_regularization = weighted_regularization
+        self.fit_intercept = fit_intercept
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.init_scale = init_scale
+        self.clip = clip
+        self.warm_start = warm_start
+        self.user_column = user_column
+        self.item_column = item_column
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @property
+    def _logistic(self):
+        if self.output_activation is None:
+            return self._log_loss
+        return self.output_activation == "sigmoid"
+
+    @property
+    def _output(self):
+        if not self._logistic:
+            return IDENTITY
+        return SIGMOID_LOG_LOSS if self._log_loss else SIGMOID
+
+    def _check_options(self):
+        if self._log_loss and not self._logistic:
+            raise ValueError(
+                "loss='log_loss' is for probabilities: set output_activation='sigmoid' "
+                "or None, or loss='squared_error'; got output_activation='identity'."
+            )
+
+    def _check_range(self, ratings):
+        low, high = ratings.range()
+        if self._logistic and (low < 0 or high > 1):
+            name, other = "output_activation='sigmoid'", "output_activation='identity'"
+            if self._log_loss:
+                name, other = "loss='log_loss'", "loss='squared_error'"
+            raise ValueError(
+                f"{name} wants y from 0 to 1, the share of right answers; got {low:g} "
+                f"to {high:g}. Scale y, or set {other}."
+            )
+        return ratings
+
+    def _mean(self, ratings):
+        if self.fit_intercept:
+            return ratings.mean()
+        return 0.5 if self._logistic else 0.0
+
+    def _pose(self, ratings, rng, goes_on):
+        problem = super()._pose(self._check_range(ratings), rng, goes_on)
+        _, other = orient(("user", "item"), self.axis)
+        _, side = orient((ratings.by_user, ratings.by_item), self.axis)
+        _, decoder = orient((problem.users, problem.items), self.axis)
+        encoder = self._draw(side, rng, ratings.dtype)[:, :-1]
+        a = np.zeros(self.n_factors, ratings.dtype)
+        if goes_on:
+            if self.axis != self.axis_:
+                raise ValueError(
+                    f"axis={self.axis!r}, but the fit to go on from has "
+                    f"{self.axis_!r}: set axis back, or begin anew with fit and "
+                    "warm_start=False."
+                )
+            old, at = self._places(other, getattr(ratings, f"{other}s"))
+            encoder[old] = self.encoder_weights_[at]
+            a[:] = self.encoder_biases_
+        sigmoid = self.activation == "sigmoid"
+        # The biases of the factorisation hold w · h₀ too, b does not.
+        decoder[:, -1] -= decoder[:, :-1] @ (expit(a) if sigmoid else a)
+        problem.network = Network(
+            C=np.hstack([encoder, decoder]),
+            a=a,
+            sigmoid=sigmoid,
+            axis=self.axis,
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            penalty=self.regularization,
+            weighted_regularization=self.weighted_regularization,
+            batch_size=self.batch_size,
+            seen=ratings,
+        )
+        return problem
+
+    def _solve(self, problem, run, iterations):
+        fit_network(
+            problem,
+            problem.network,
+            output=self._output,
+            run=run,
+            iterations=iterations,
+            validate=self._validation(problem, run.n_threads),
+        )
+
+    def _attributes(self, problem, iterations):
+        network = problem.network
+        return {
+            **super()._attributes(problem, iterations),
+            "axis_": network.axis,
+            "encoder_weights_": network.C[:, : len(network.a)].copy(),
+            "encoder_biases_": network.a.copy(),
+            **self._seen(network.seen),
+        }
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: TableLike | SparseMatrix,
+        y: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Feed more ratings to the network, which stays as it is.
+
+        On an estimator that is not fitted, this is `fit`. Later, each row of X, be it
+        new or known, is fed with these ratings and those that it had before; the new
+        rating of a pair takes the place of the old one. That is what the fit itself
+        would have given the row, without a step of learning.
+
+        Parameters
+        ----------
+        X, y, sample_weight : table or sparse matrix, array-like, array-like
+            Ratings, as in `fit`; of columns that the network knows. A weight of 0
+            leaves a rating out, all others are alike here.
+
+        Returns
+        -------
+        self : object
+            The estimator, which knows the new ids in all its methods. Whatever ends
+            partial_fit before its time leaves it as it was.
+
+        Raises
+        ------
+        ValueError
+            If X has columns that the network does not know, or for input that `fit`
+            would not take either.
+        FloatingPointError
+            If the rows overflow.
+        """
+        if not self.__sklearn_is_fitted__():
+            return self.fit(X, y, sample_weight)
+        self._check_options()
+        header, dtype = copy.copy(self), self.user_factors_.dtype
+        new = read_ratings(
+            header, X, y, sample_weight, known=(self.users_, self.items_), dtype=dtype
+        )
+        self._check_range(new)
+        labels = {"user": new.users, "item": new.items}
+        name, other = orient(("user", "item"), self.axis_)
+        remedy = (
+            f"With axis={self.axis_!r} the network has weights for each {other}: leave "
+            "their ratings out, or learn the weights by fit with warm_start=True."
+        )
+        self._check_known(other, labels[other], remedy)
+        pairs, _ = orient((new.by_user, new.by_item), self.axis_)
+        fed = np.flatnonzero(pairs.counts())
+        seen = self._join_ratings(new)
+        side, _ = orient((seen.by_user, seen.by_item), self.axis_)
+        old, at = self._places(name, labels[name])
+        rows = np.zeros((len(old), self.encoder_weights_.shape[1] + 1), dtype)
+        rows[old] = self._rows(name)[at]
+        with thread_pool(count_threads(self.n_jobs)) as run:
+            rows[fed, :-1], _ = feed(
+                side,
+                fed,
+                self.global_mean_,
+                self.activation == "sigmoid",
+                self.encoder_weights_,
+                self.encoder_biases_,
+                run,
+            )
+        if not np.isfinite(rows).all():
+            raise FloatingPointError(
+                "partial_fit: the rows overflow. Scale y down, or pass it as float64 "
+                "to fit if it was float32."
+            )
+        attributes = self._name_rows(name, labels[name], rows) | self._seen(seen)
+        self._adopt_some(attributes, new, header)
+        return self
+
+    def _join_ratings(self, ratings):
+        """Give the ratings seen before, joined by others that take their place."""
+        counts = np.diff(self.seen_indptr_)
+        users = locate("users_", self.users_, ratings.users)
+        items = locate("items_", self.items_, ratings.items)
+        return ratings.join(
+            np.repeat(users, counts), items[self.seen_indices_], self.seen_ratings_
+        )
+
+    def _seen(self, ratings):
+        """Give the fitted attributes that hold what was seen."""
+        return {
+            "seen_indptr_": ratings.by_user.indptr,
+            "seen_indices_": ratings.by_user.indices,
+            "seen_ratings_": ratings.by_user.ratings,
+        }
+
+    def _remedy(self):
+        return (
+            f"Lower learning_rate={self.learning_rate}; a smaller init_scale="
+            f"{self.init_scale} and y scaled down help too."
+        )

@@ -1,0 +1,383 @@
+"""The biased model: users and items have a level of their own."""
+
+from numbers import Integral, Real
+from typing import Literal
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from sklearn_mf._estimators.als_factorizer import ALTERNATING_CONSTRAINTS
+from sklearn_mf._estimators.base import BaseFactorizer
+from sklearn_mf._estimators.fold_in import FoldInMixin
+from sklearn_mf._estimators.stochastic import StochasticFactorizer
+from sklearn_mf._objective.penalty import Objective
+from sklearn_mf._solvers.als.solver import fit_als
+
+
+class BiasedMF(FoldInMixin, StochasticFactorizer):
+    """Matrix factorisation with biases of users and items.
+
+    The prediction for user u and item i is::
+
+        r̂(u,i) = μ + b_u + b_i + p_u · q_i
+
+    with biases b and factors p_u and q_i of length `n_factors` that minimise::
+
+        Σ_{(u,i) observed} w_ui (r_ui − r̂_ui)² + α₀ Σ_{(u,i) not observed} r̂_ui²
+          + λ (Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²) + λ_b (Σ_u c_u b_u² + Σ_i c_i b_i²)
+
+    where r are the ratings y, w the sample weights (one each by default), α₀ is
+    `unobserved_weight`, μ the weighted mean of the pairs that the objective covers (0
+    without `fit_intercept`), λ is `regularization`, λ_b is `bias_regularization`, and
+    c_u and c_i are the sums of the weights of the user's and of the item's pairs (1
+    without `weighted_regularization`) [1]_.
+
+    With ``loss="log_loss"`` r̂ is the probability σ(μ + b_u + b_i + p_u · q_i), μ the
+    logit of the mean, and the squared error is replaced by twice the log loss. With
+    ``n_factors=0`` that is the one-parameter model of item response theory: b_u is the
+    ability of the user and −b_i the difficulty of the item.
+
+    Parameters
+    ----------
+    n_factors : int, default=20
+        Length d of the factors. 0 is the baseline of the biases alone.
+    solver : {"sgd", "als", "als-cg"}, default="sgd"
+        How the objective is minimised. "sgd" is stochastic gradient descent, n_ratings
+        · d an epoch, with `partial_fit`, `early_stopping` and log loss. "als" solves
+        for factors and bias of each row exactly, users and items in turn, in n_ratings
+        · d² + (n_users + n_items) · d³ / 6 multiplications; "als-cg" approaches these
+        solutions by `cg_steps` steps of conjugate gradient. Tuned, "sgd" predicts as
+        well or slightly better. Take "als" for ratings in hundreds that are not scaled
+        first, for pairs without a rating that count, or to have no step to tune.
+    cg_steps : int, default=3
+        Steps of conjugate gradient for each row in an iteration of "als-cg".
+    regularization : float, default=0.12
+        The penalty λ ≥ 0 of the factors. Typical values for ratings in stars are 0.05
+        to 0.2 with `weighted_regularization`, and 2 to 20 without. It is in units of y:
+        ratings ten times as large want ten times the λ.
+    bias_regularization : float or None, default=None
+        The penalty λ_b ≥ 0 of the biases, which has no unit. None: the same number as
+        `regularization`.
+    weighted_regularization : bool, default=True
+        Whether the penalty of an id grows with its ratings: c is the sum of its
+        weights, `unobserved_weight` for a pair without a rating. False: c = 1.
+    unobserved_weight : float, default=0.0
+        The weight α₀ ≥ 0 of every pair of a known user and a known item that has no
+        rating, and counts as a rating of 0: see `ALSFactorizer`. It needs "als" or
+        "als-cg".
+    non_negative : bool, default=False
+        Whether no factor may be negative; biases may. It needs "als".
+    fit_intercept : bool, default=True
+        Whether μ comes from the mean of the pairs that the objective covers. False:
+        μ = 0.
+    loss : {"squared_error", "log_loss"}, default="squared_error"
+        "log_loss" is for y from 0 to 1, such as right and wrong answers; predictions
+        are then probabilities. It needs ``solver="sgd"``.
+    optimizer : {"adagrad", "adam", "sgd"}, default="adagrad"
+        How steps are taken along the gradient g. "adagrad" [2]_ divides the learning
+        rate of each parameter by √Σ g² + `epsilon` and wants little tuning; "adam"
+        [3]_ averages g and g² with `beta_1` and `beta_2`; "sgd" takes the plain step,
+        with `momentum` if that is not 0, and is the quickest an epoch. The state of
+        an optimizer exists for each row; a batch changes the rows that it touches and
+        their state, and the others neither move nor age. Where a batch touches every
+        row, as on dense data in one batch, this is the textbook's update.
+    learning_rate : float, default=0.05
+        Length γ > 0 of a step along half the gradient, as in [1]_. Typical: 0.02 to
+        0.2 for "adagrad", 0.001 to 0.01 for "adam", 0.002 to 0.02 for "sgd". A value
+        that diverges ends the fit with a FloatingPointError.
+    bias_learning_rate : float or None, default=None
+        Length of a step of the biases. None: the same as `learning_rate`.
+    learning_rate_schedule : {"constant", "exponential", "invscaling"}, \
+            default="constant"
+        The learning rate in epoch t = 0, 1, …: γ, or γ · `decay`ᵗ, or
+        γ / (t + 1)^`power_t`.
+    decay : float, default=0.95
+        Factor on the learning rate after each epoch, in (0, 1], if "exponential".
+    power_t : float, default=0.5
+        Exponent ≥ 0 of "invscaling".
+    momentum : float, default=0.0
+        Share, in [0, 1), of the last step that is added to a step of "sgd".
+    nesterov : bool, default=False
+        Whether the momentum is Nesterov's: the gradient looks ahead by one step.
+    beta_1, beta_2 : float, default=0.9 and 0.999
+        Decay of the averages of "adam", in [0, 1).
+    epsilon : float, default=1e-8
+        Added to the divisor of "adagrad" and "adam".
+    batch_size : int, default=1
+        Number of ratings whose gradient is averaged for one step. 1 is pure
+        stochastic gradient descent; larger batches want a larger learning rate.
+    shuffle : bool, default=True
+        Whether the ratings come in another order in each epoch.
+    max_iter : int, default=200
+        The most iterations: of "sgd" each over all ratings, else each over all users
+        and all items.
+    tol : float or None, default=1e-3
+        Progress is a fall of the objective, or of the validation error with
+        `early_stopping`, by more than this share of its value, or by more than in any
+        epoch before. None: the fit runs all of `max_iter`, or with `early_stopping`
+        until the error rises.
+    n_iter_no_change : int, default=3
+        The fit ends after so many epochs in a row without progress.
+    early_stopping : bool, default=False
+        With "sgd", whether to hold ratings out, score them after each epoch, and
+        restore the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the ratings to hold out, in (0, 1). No user or item loses its last
+        rating.
+    init_scale : float, default=0.05
+        Standard deviation of the entries of the random factors that the fit begins
+        with. Biases begin at 0.
+    clip : bool, default=True
+        Whether predictions are clipped to `rating_range_`.
+    warm_start : bool, default=False
+        Whether fit goes on from the parameters of the previous fit, for the ids that
+        it knew, instead of beginning anew.
+    user_column, item_column : int or str, default=0 and 1
+        Position, or name in a DataFrame, of the columns of X that hold the user and
+        the item. Other columns are not read.
+    n_jobs : int or None, default=None
+        Number of threads. None: all cores that the process may use, or `n_jobs` of an
+        enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
+        Dask. -1: all cores. The result does not depend on it, to the bit.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the start, of the orders and of what is held out. An int gives the same
+        result at each fit.
+    verbose : bool or int, default=False
+        Whether to print the objective after each epoch. For progress bars, pass
+        `sklearn.callback.ProgressBar` to `set_callbacks`.
+
+    Attributes
+    ----------
+    user_factors_ : ndarray of shape (n_users, n_factors)
+        Factors p, a row for each of `users_`: float32 if y was, else float64.
+    item_factors_ : ndarray of shape (n_items, n_factors)
+        Factors q, a row for each of `items_`.
+    user_biases_, item_biases_ : ndarrays of shape (n_users,) and (n_items,)
+        Biases b, in units of y, or of its logit under log loss.
+    global_mean_ : float
+        Mean of the ratings; without `fit_intercept` what μ = 0 predicts, 0.0 or under
+        log loss 0.5.
+    users_, items_ : ndarrays of shape (n_users,) and (n_items,)
+        The ids seen, sorted. For a sparse matrix, all its rows and columns.
+    seen_indptr_, seen_indices_ : int64 and int32 ndarrays
+        Which items each user rated, as compressed sparse rows: those of ``users_[u]``
+        are ``items_[seen_indices_[seen_indptr_[u]:seen_indptr_[u + 1]]]``.
+    rating_range_ : (float, float)
+        The smallest and the largest rating seen; with `unobserved_weight` the rating 0
+        of the other pairs is among them.
+    weight_sum_ : float
+        Sum of the weights of the ratings learnt from.
+    n_iter_ : int
+        Number of epochs run.
+    best_iter_ : int
+        The epoch, counted from 1, whose parameters these are.
+    loss_curve_ : list of float
+        Value of the objective after each iteration; of "sgd" with the loss of each
+        rating as it was met during the epoch.
+    validation_scores_ : list of float or None
+        After each epoch the score of the held-out ratings: −RMSE, or under log loss
+        the negative mean log loss. None without `early_stopping`.
+    optimizer_ : str
+        The optimizer; "momentum" or "nesterov" for "sgd" with momentum. Only set by
+        "sgd".
+    optimizer_state_ : dict of ndarrays
+        Its state, from which `partial_fit` goes on. Only set by "sgd".
+    n_features_in_ : int
+        Number of columns of X. Not set by a fit on a sparse matrix.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of X, where X was a DataFrame with string names.
+
+    See Also
+    --------
+    ALSFactorizer : Without biases, by alternating least squares.
+    SGDFactorizer : Without biases, by stochastic gradient descent.
+
+    Notes
+    -----
+    The parameters from `optimizer` to `shuffle`, and from `n_iter_no_change` to
+    `validation_fraction`, belong to "sgd"; the other solvers do not read them.
+
+    For "sgd" the ratings are cut into a fixed grid of blocks of users × items, the
+    blocks of a diagonal are passed over side by side [4]_, and each has an order of its
+    own that is drawn from the seed. The grid depends on the data alone, and so do the
+    bits of the result.
+
+    References
+    ----------
+    .. [1] Y. Koren, R. Bell and C. Volinsky (2009). "Matrix Factorization Techniques
+       for Recommender Systems". IEEE Computer 42(8), pages 30-37, equations 4 and 5.
+    .. [2] J. Duchi, E. Hazan and Y. Singer (2011). "Adaptive Subgradient Methods for
+       Online Learning and Stochastic Optimization". JMLR 12, pages 2121-2159.
+    .. [3] D. Kingma and J. Ba (2015). "Adam: A Method for Stochastic Optimization".
+       ICLR 2015, algorithm 1.
+    .. [4] R. Gemulla, E. Nijkamp, P. Haas and Y. Sismanis (2011). "Large-scale Matrix
+       Factorization with Distributed Stochastic Gradient Descent". KDD 2011.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_mf import BiasedMF
+    >>> from sklearn_mf.datasets import make_ratings
+    >>> X, y = make_ratings(random_state=0)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> model = BiasedMF(random_state=0).fit(X_train, y_train)
+    >>> round(-model.score(X_test, y_test), 2)  # root mean squared error, in stars
+    0.77
+    """
+
+    _biased = True
+
+    _parameter_constraints: dict = {
+        **StochasticFactorizer._parameter_constraints,
+        "n_factors": [Interval(Integral, 0, None, closed="left")],
+        "solver": [StrOptions({"sgd", "als", "als-cg"})],
+        **ALTERNATING_CONSTRAINTS,
+        "bias_regularization": [Interval(Real, 0, None, closed="left"), None],
+        "bias_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+    }
+
+    def __init__(
+        self,
+        n_factors: int = 20,
+        *,
+        solver: Literal["sgd", "als", "als-cg"] = "sgd",
+        cg_steps: int = 3,
+        regularization: float = 0.12,
+        bias_regularization: float | None = None,
+        weighted_regularization: bool = True,
+        unobserved_weight: float = 0.0,
+        non_negative: bool = False,
+        fit_intercept: bool = True,
+        loss: Literal["squared_error", "log_loss"] = "squared_error",
+        optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
+        learning_rate: float = 0.05,
+        bias_learning_rate: float | None = None,
+        learning_rate_schedule: Literal[
+            "constant", "exponential", "invscaling"
+        ] = "constant",
+        decay: float = 0.95,
+        power_t: float = 0.5,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        batch_size: int = 1,
+        shuffle: bool = True,
+        max_iter: int = 200,
+        tol: float | None = 1e-3,
+        n_iter_no_change: int = 3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        init_scale: float = 0.05,
+        clip: bool = True,
+        warm_start: bool = False,
+        user_column: int | str = 0,
+        item_column: int | str = 1,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+    ) -> None:
+        self.n_factors = n_factors
+        self.solver = solver
+        self.cg_steps = cg_steps
+        self.regularization = regularization
+        self.bias_regularization = bias_regularization
+        self.weighted_regularization = weighted_regularization
+        self.unobserved_weight = unobserved_weight
+        self.non_negative = non_negative
+        self.fit_intercept = fit_intercept
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.bias_learning_rate = bias_learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.decay = decay
+        self.power_t = power_t
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.init_scale = init_scale
+        self.clip = clip
+        self.warm_start = warm_start
+        self.user_column = user_column
+        self.item_column = item_column
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @property
+    def _penalties(self):
+        bias_regularization = self.bias_regularization
+        if bias_regularization is None:
+            bias_regularization = self.regularization
+        return self.regularization, bias_regularization
+
+    @property
+    def _rates(self):
+        bias_learning_rate = self.bias_learning_rate
+        if bias_learning_rate is None:
+            bias_learning_rate = self.learning_rate
+        return self.learning_rate, bias_learning_rate
+
+    @property
+    def _unobserved_weight(self):
+        return self.unobserved_weight
+
+    def _check_options(self):
+        for name, usual, solvers in (
+            ("loss", "squared_error", ("sgd",)),
+            ("early_stopping", False, ("sgd",)),
+            ("unobserved_weight", 0, ("als", "als-cg")),
+            ("non_negative", False, ("als",)),
+        ):
+            if getattr(self, name) != usual and self.solver not in solvers:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} needs solver="
+                    f"{' or '.join(map(repr, solvers))}, got solver={self.solver!r}."
+                )
+
+    def _solve(self, problem, run, iterations):
+        if self.solver == "sgd":
+            super()._solve(problem, run, iterations)
+            return
+        cg_steps = self.cg_steps if self.solver == "als-cg" else None
+        fit_als(
+            problem,
+            self._objective(),
+            cg_steps=cg_steps,
+            run=run,
+            iterations=iterations,
+        )
+
+    def _objective(self):
+        if self._logistic:
+            raise ValueError(
+                "loss='log_loss' has no closed solution to fold ids in by: use "
+                "partial_fit, or loss='squared_error'."
+            )
+        return Objective(
+            biased=True,
+            penalties=self._penalties,
+            weighted_regularization=self.weighted_regularization,
+            unobserved_weight=self.unobserved_weight,
+            non_negative=self.non_negative,
+        )
+
+    def _remedy(self):
+        if self.solver == "sgd":
+            return super()._remedy()
+        return BaseFactorizer._remedy(self)
+
+    @property
+    def _patience(self):
+        return self.n_iter_no_change if self.solver == "sgd" else 1

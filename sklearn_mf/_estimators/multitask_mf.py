@@ -1,0 +1,402 @@
+"""Two tasks on one embedding: which items users meet, and how they rate them."""
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from sklearn_mf._estimators.base import PARAMETERS, BaseFactorizer
+from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
+from sklearn_mf._model.perceptron import draw_layers, lay_out, pad_width, read_layers
+from sklearn_mf._model.scoring import predict_codes, score_in_blocks
+from sklearn_mf._solvers.two_tasks.kernels import (
+    Task,
+    predict_pairs,
+)
+from sklearn_mf._solvers.two_tasks.solver import fit_multitask
+from sklearn_mf._typing import TableLike
+
+
+class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
+    """Which items a user meets, and how the user rates them: two tasks, one embedding.
+
+    The probability that user u meets item i, and the rating if so, are::
+
+        p(u,i) = σ(s(u,i)),  s(u,i) = p_u · q_i + b_u + b_i
+        r̂(u,i) = μ + f(p'_u, q'_i, p'_u ∘ q'_i)
+
+    with factors p and q of length `n_factors`, biases b, and a multi-layer perceptron f
+    with rectified hidden units that reads the same factors, p' = p and q' = q, or with
+    ``shared_embeddings=False`` factors of its own. They minimise the mean over the
+    ratings, with weights w (one each by default), of::
+
+        λ_F ℓ_F(u,i,j) + λ_R (r_ui − r̂_ui)² + λ (‖p_u‖² + ‖q_i‖² + ‖p'_u‖² + ‖q'_i‖²)
+
+    where r are the ratings y, λ_F is `factorization_weight`, λ_R is
+    `regression_weight`, λ is `regularization` (shared factors are counted once), μ is
+    the weighted mean of the ratings (0 without `fit_intercept`), and j is an item that
+    the user has not rated, drawn anew in each epoch, all as likely. ℓ_F is
+    −log σ(s(u,i) − s(u,j)) with ``interaction_loss="bpr"`` [1]_, and with "logistic"
+    −log σ(s(u,i)) − log σ(−s(u,j)). Batches step along the gradient by Adam [2]_.
+
+    Parameters
+    ----------
+    n_factors : int, default=32
+        Length d of the factors.
+    hidden_layer_sizes : tuple of int, default=(64,)
+        Width of each hidden layer of f; () makes f linear. With h the width of the
+        first, an epoch costs about 3 · n_ratings · d · h multiplications to predict,
+        and at most twice as many to learn: units that are active for nearly all
+        ratings, or for few of them, cost little.
+    shared_embeddings : bool, default=True
+        Whether f reads the factors of the interactions. False: it has its own, and the
+        two tasks learn nothing from each other.
+    interaction_loss : {"bpr", "logistic"}, default="bpr"
+        "bpr" learns to put what a user met before what the user did not, and leaves
+        b_u at 0; "logistic" also learns how likely it is, beside one drawn item for
+        each that was met.
+    factorization_weight : float, default=0.99
+        The weight λ_F ≥ 0 of the interactions.
+    regression_weight : float, default=0.01
+        The weight λ_R ≥ 0 of the ratings. Small weights let the interactions, of which
+        there is more to learn, shape shared factors; λ_R counts in units of 1/y².
+    regularization : float, default=0.01
+        The penalty λ ≥ 0. Typical: about `regression_weight`. Larger values predict
+        ratings better, up to a point, and rank worse.
+    fit_intercept : bool, default=True
+        Whether μ comes from the mean of the ratings. False: μ = 0.
+    learning_rate : float, default=0.001
+        Length γ > 0 of a step of Adam. Typical: 0.0003 to 0.01.
+    batch_size : int, default=256
+        Number of ratings whose gradient is averaged for one step.
+    max_iter : int, default=200
+        The most epochs: passes over all ratings.
+    tol : float or None, default=1e-3
+        Progress is a fall of the joint loss, or of the validation error with
+        `early_stopping`, by more than this share of its value, or by more than in any
+        epoch before. None: the fit runs all of `max_iter`, or with `early_stopping`
+        until the error rises.
+    n_iter_no_change : int, default=3
+        The fit ends after so many epochs in a row without progress.
+    early_stopping : bool, default=False
+        Whether to hold ratings out, score their predictions after each epoch, and
+        restore the best epoch. f fits the ratings ever closer: turn this on, or choose
+        `max_iter`, for good predictions.
+    validation_fraction : float, default=0.1
+        Share of the ratings to hold out, in (0, 1). No user or item loses its last
+        rating.
+    init_scale : float, default=0.05
+        Standard deviation of the entries of the random factors that the fit begins
+        with. f begins uniformly within ±1/√n of each layer with n inputs.
+    clip : bool, default=True
+        Whether predicted ratings are clipped to the range of the ratings seen in fit.
+    warm_start : bool, default=False
+        Whether fit goes on from the parameters of the previous fit, for the ids that
+        it knew, instead of beginning anew.
+    user_column, item_column : int or str, default=0 and 1
+        Position, or name in a DataFrame, of the columns of X that hold the user and
+        the item. Other columns are not read.
+    n_jobs : int or None, default=None
+        Number of threads. None: all cores that the process may use, or `n_jobs` of an
+        enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
+        Dask. -1: all cores. The result does not depend on it, to the bit.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the start, of the orders, of the drawn items and of what is held out.
+        An int gives the same result at each fit.
+    verbose : bool or int, default=False
+        Whether to print the joint loss after each epoch. For progress bars, pass
+        `sklearn.callback.ProgressBar` to `set_callbacks`.
+
+    Attributes
+    ----------
+    user_factors_ : ndarray of shape (n_users, n_factors)
+        Factors p, a row for each of `users_`: float32 if y was, else float64.
+    item_factors_ : ndarray of shape (n_items, n_factors)
+        Factors q, a row for each of `items_`.
+    user_biases_, item_biases_ : ndarrays of shape (n_users,) and (n_items,)
+        Biases b of the interactions.
+    user_rating_factors_ : ndarray of shape (n_users, n_factors)
+        Factors p' that f reads; `user_factors_` if they are shared.
+    item_rating_factors_ : ndarray of shape (n_items, n_factors)
+        Factors q' that f reads; `item_factors_` if they are shared.
+    coefs_ : list of ndarrays of shape (n_inputs, n_outputs)
+        Weights of each layer of f, as in `sklearn.neural_network.MLPRegressor`.
+    intercepts_ : list of ndarrays of shape (n_outputs,)
+        Biases of each layer of f.
+    global_mean_ : float
+        The constant μ.
+    users_, items_ : ndarrays of shape (n_users,) and (n_items,)
+        The ids seen, sorted. For a sparse matrix, all its rows and columns.
+    seen_indptr_, seen_indices_ : int64 and int32 ndarrays
+        Which items each user rated, as compressed sparse rows: those of ``users_[u]``
+        are ``items_[seen_indices_[seen_indptr_[u]:seen_indptr_[u + 1]]]``.
+    rating_range_ : (float, float)
+        The smallest and the largest rating seen.
+    n_iter_ : int
+        Number of epochs run.
+    best_iter_ : int
+        The epoch, counted from 1, whose parameters these are.
+    loss_curve_ : dict of lists of float
+        "joint", "factorization" and "regression": what is minimised, the mean of ℓ_F
+        and the mean squared error, for each epoch, with the loss of each rating as it
+        was met.
+    validation_scores_ : list of float or None
+        After each epoch −RMSE of the held-out ratings. None without `early_stopping`.
+    n_features_in_ : int
+        Number of columns of X. Not set by a fit on a sparse matrix.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of X, where X was a DataFrame with string names.
+
+    See Also
+    --------
+    BiasedMF : Predicts ratings alone, usually more accurately.
+    ALSFactorizer : With `unobserved_weight`, learns from interactions alone.
+
+    Notes
+    -----
+    `recommend`, `similar_items`, `similar_users` and `transform` go by the
+    interactions, `predict` and `score` by the ratings. An unseen id has factors and
+    biases of zero.
+
+    All threads pass over the same batches side by side: they share out the gradients of
+    128 ratings each, which are added up in order, and then the rows of the parameters.
+    The state of Adam exists for each row of a user or an item; a batch changes the rows
+    that it touches, and the others neither move nor age.
+
+    References
+    ----------
+    .. [1] S. Rendle, C. Freudenthaler, Z. Gantner and L. Schmidt-Thieme (2009). "BPR:
+       Bayesian Personalized Ranking from Implicit Feedback". UAI 2009, section 4.1.
+    .. [2] D. Kingma and J. Ba (2015). "Adam: A Method for Stochastic Optimization".
+       ICLR 2015, algorithm 1.
+    .. [3] X. He, L. Liao, H. Zhang, L. Nie, X. Hu and T.-S. Chua (2017). "Neural
+       Collaborative Filtering". WWW 2017, sections 3.2 and 3.3.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_mf import MultiTaskMF
+    >>> from sklearn_mf.datasets import make_ratings
+    >>> X, y = make_ratings(random_state=0)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> model = MultiTaskMF(early_stopping=True, random_state=0)
+    >>> model.fit(X_train, y_train)
+    MultiTaskMF(early_stopping=True, random_state=0)
+    >>> round(-model.score(X_test, y_test), 1)  # root mean squared error, in stars
+    0.8
+    >>> items, probabilities = model.recommend([7, 8], n_items=3)
+    >>> items.shape
+    (2, 3)
+    """
+
+    user_rating_factors_: npt.NDArray[np.floating]
+    item_rating_factors_: npt.NDArray[np.floating]
+    coefs_: list[npt.NDArray[np.floating]]
+    intercepts_: list[npt.NDArray[np.floating]]
+    loss_curve_: dict[str, list[float]]
+
+    _biased = True
+
+    _parameter_constraints: dict = {
+        **BaseFactorizer._parameter_constraints,
+        **EarlyStoppingMixin._parameter_constraints,
+        "hidden_layer_sizes": ["array-like"],
+        "shared_embeddings": ["boolean"],
+        "interaction_loss": [StrOptions({"bpr", "logistic"})],
+        "factorization_weight": [Interval(Real, 0, None, closed="left")],
+        "regression_weight": [Interval(Real, 0, None, closed="left")],
+        "regularization": [Interval(Real, 0, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_factors: int = 32,
+        *,
+        hidden_layer_sizes: Sequence[int] = (64,),
+        shared_embeddings: bool = True,
+        interaction_loss: Literal["bpr", "logistic"] = "bpr",
+        factorization_weight: float = 0.99,
+        regression_weight: float = 0.01,
+        regularization: float = 0.01,
+        fit_intercept: bool = True,
+        learning_rate: float = 0.001,
+        batch_size: int = 256,
+        max_iter: int = 200,
+        tol: float | None = 1e-3,
+        n_iter_no_change: int = 3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        init_scale: float = 0.05,
+        clip: bool = True,
+        warm_start: bool = False,
+        user_column: int | str = 0,
+        item_column: int | str = 1,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+    ) -> None:
+        self.n_factors = n_factors
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.shared_embeddings = shared_embeddings
+        self.interaction_loss = interaction_loss
+        self.factorization_weight = factorization_weight
+        self.regression_weight = regression_weight
+        self.regularization = regularization
+        self.fit_intercept = fit_intercept
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.init_scale = init_scale
+        self.clip = clip
+        self.warm_start = warm_start
+        self.user_column = user_column
+        self.item_column = item_column
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def predict_interaction(self, X: TableLike) -> npt.NDArray[np.floating]:
+        """Predict the probability that a user meets an item.
+
+        Parameters
+        ----------
+        X : table of shape (n_pairs, n_features)
+            One pair a row; see `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,)
+            Of the dtype of the factors. With ``interaction_loss="logistic"`` they are
+            probabilities beside one drawn item for each that was met; with "bpr" only
+            the order of a user's items means something. An unseen id has factors and a
+            bias of zero.
+
+        Raises
+        ------
+        ValueError
+            See `predict`.
+        """
+        pairs = self._read_pairs(X)
+        parameters = tuple(getattr(self, name) for name in PARAMETERS)
+        return predict_codes(pairs, *self._ranking_link, parameters, self.n_jobs)
+
+    _ranking_link = 0.0, True
+
+    def _check_options(self):
+        sizes = self.hidden_layer_sizes
+        if not all(
+            isinstance(size, Integral) and not isinstance(size, bool) and size > 0
+            for size in sizes
+        ):
+            raise ValueError(
+                f"hidden_layer_sizes={sizes!r} must be widths of layers, ints above 0: "
+                "(64,) for one layer."
+            )
+        if not (self.factorization_weight or self.regression_weight):
+            raise ValueError(
+                "factorization_weight and regression_weight are both 0, which leaves "
+                "nothing to learn: raise one of them."
+            )
+
+    def _sizes(self):
+        """Give the width of the network's input, hidden layers and output."""
+        return [3 * self.n_factors, *self.hidden_layer_sizes, 1]
+
+    def _draw(self, side, rng, dtype):
+        rows = super()._draw(side, rng, dtype)
+        if self.shared_embeddings:
+            return rows
+        return np.column_stack([rows[:, :-1], super()._draw(side, rng, dtype)])
+
+    def _rows(self, side):
+        rows = super()._rows(side)
+        if self.shared_embeddings:
+            return rows
+        own = getattr(self, f"{side}_rating_factors_")
+        return np.column_stack([rows[:, :-1], own, rows[:, -1]])
+
+    def _name_rows(self, side, labels, rows):
+        factors, own = rows[:, : self.n_factors].copy(), rows[:, self.n_factors : -1]
+        return {
+            f"{side}s_": labels,
+            f"{side}_factors_": factors,
+            f"{side}_biases_": rows[:, -1].copy(),
+            f"{side}_rating_factors_": own.copy() if own.size else factors,
+        }
+
+    def _pose(self, ratings, rng, goes_on):
+        problem = super()._pose(ratings, rng, goes_on)
+        sizes = self._sizes()
+        layers = draw_layers(sizes, problem.rng, ratings.dtype)
+        if goes_on:
+            fitted = [len(weights) for weights in self.coefs_]
+            if fitted != sizes[:-1]:
+                raise ValueError(
+                    f"hidden_layer_sizes={self.hidden_layer_sizes!r}, but the fit to "
+                    f"go on from has {tuple(fitted[1:])}: set it back, or begin anew "
+                    "with warm_start=False."
+                )
+            layers = [
+                tuple(part.astype(ratings.dtype) for part in layer)
+                for layer in zip(self.coefs_, self.intercepts_, strict=True)
+            ]
+        problem.network = lay_out(layers)
+        problem.losses = {"joint": [], "factorization": [], "regression": []}
+        return problem
+
+    def _solve(self, problem, run, iterations):
+        width, dtype = pad_width(self.n_factors), problem.ratings.dtype.type
+        task = Task(
+            width,
+            0 if self.shared_embeddings else width,
+            self.interaction_loss == "bpr",
+            dtype(self.factorization_weight),
+            dtype(self.regression_weight),
+            dtype(self.regularization),
+        )
+        fit_multitask(
+            problem,
+            task,
+            n_factors=self.n_factors,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            run=run,
+            iterations=iterations,
+            validate=self._validation(problem, run.n_threads),
+        )
+
+    def _learnt(self, problem):
+        coefs, intercepts = read_layers(problem.network, self._sizes())
+        return {
+            **super()._learnt(problem),
+            "coefs_": coefs,
+            "intercepts_": intercepts,
+        }
+
+    def _attributes(self, problem, iterations):
+        attributes = super()._attributes(problem, iterations)
+        curves = {name: list(curve) for name, curve in problem.losses.items()}
+        return attributes | {"loss_curve_": curves}
+
+    def _predict_from(self, learnt, pairs, n_jobs):
+        users, items = learnt["user_rating_factors_"], learnt["item_rating_factors_"]
+        layers = zip(learnt["coefs_"], learnt["intercepts_"], strict=True)
+        network, mean = lay_out(layers), users.dtype.type(learnt["global_mean_"])
+        return score_in_blocks(
+            predict_pairs, pairs, users.dtype, n_jobs, users, items, network, mean
+        )
+
+    def _remedy(self):
+        return (
+            f"Lower learning_rate={self.learning_rate} or init_scale="
+            f"{self.init_scale}, or scale y down."
+        )

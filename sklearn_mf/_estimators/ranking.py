@@ -1,0 +1,257 @@
+"""From factors to rankings: recommendations, and ids that are alike."""
+
+from numbers import Integral, Real
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_mf._data.tables import read_ids
+from sklearn_mf._model.ranking import rank
+from sklearn_mf._objective.loss import to_ratings
+from sklearn_mf._typing import Ids, MaskedArray
+
+
+class RankingMixin:
+    """Rankings by a fitted factorisation, which has these attributes."""
+
+    n_jobs: int | None
+    users_: npt.NDArray[Any]
+    items_: npt.NDArray[Any]
+    user_factors_: npt.NDArray[np.floating]
+    item_factors_: npt.NDArray[np.floating]
+    user_biases_: npt.NDArray[np.floating]  # if the model has biases
+    item_biases_: npt.NDArray[np.floating]
+    seen_indptr_: npt.NDArray[np.int64]
+    seen_indices_: npt.NDArray[np.int32]
+    _biased: bool
+    _ranking_link: tuple[float, bool]
+
+    def recommend(
+        self,
+        users: Ids,
+        n_items: int = 10,
+        *,
+        exclude_seen: bool = True,
+        candidates: Ids | None = None,
+        exclude: Ids | None = None,
+        max_memory: float = 64,
+    ) -> tuple[MaskedArray[Any], MaskedArray[np.floating]]:
+        """Find the items with the highest predictions for each user.
+
+        Parameters
+        ----------
+        users : array-like of shape (n_users,)
+            Ids of users. One that was not seen in fit gets what the model implies for
+            it: by the biases of the items, or where there are none, all items alike.
+        n_items : int, default=10
+            How many items to find for each.
+        exclude_seen : bool, default=True
+            Whether the items that the user rated in fit are left out.
+        candidates : array-like of shape (n_candidates,) or None, default=None
+            Ids of the items to choose from. None: all that were seen in fit. Ids that
+            the model does not know are never found.
+        exclude : array-like of shape (n_excluded,) or None, default=None
+            Ids of items that are left out for every user.
+        max_memory : float, default=64
+            Mebibytes for working copies, beside the result. Less than the factors of
+            the candidates need costs little time.
+
+        Returns
+        -------
+        items : masked array of shape (n_users, n_items)
+            Ids, the best first; of equal predictions the lower id. Masked where fewer
+            candidates are left.
+        scores : masked array of shape (n_users, n_items)
+            Their predictions, but not clipped to `rating_range_`, so that the best do
+            not tie.
+
+        Raises
+        ------
+        ValueError
+            If ids are of another kind than in fit, or a parameter is out of range.
+
+        Examples
+        --------
+        >>> from sklearn_mf import BiasedMF
+        >>> X = [["ann", "up"], ["ann", "wall-e"], ["bob", "up"], ["cat", "heat"]]
+        >>> model = BiasedMF(n_factors=1, random_state=0).fit(X, [5, 4, 5, 1])
+        >>> items, scores = model.recommend(["bob", "dan"], n_items=2)
+        >>> items.tolist()
+        [['wall-e', 'heat'], ['up', 'wall-e']]
+        """
+        check_is_fitted(self)
+        _check_arguments(
+            "recommend",
+            n_items=n_items,
+            exclude_seen=exclude_seen,
+            max_memory=max_memory,
+        )
+        rows = read_ids("users", users, self.users_)
+        best, scores = rank(
+            rows,
+            self.user_factors_,
+            self.item_factors_,
+            self.item_biases_ if self._biased else None,
+            n_items,
+            candidates=self._candidates(candidates, exclude),
+            seen=(exclude_seen, self.seen_indptr_, self.seen_indices_),
+            max_memory=max_memory,
+            n_jobs=self.n_jobs,
+        )
+        intercept, logistic = self._ranking_link
+        scores += scores.dtype.type(intercept)
+        if self._biased:
+            scores += np.where(rows < 0, 0, self.user_biases_[rows])[:, np.newaxis]
+        return _mask(best, to_ratings(scores, logistic), self.items_)
+
+    def similar_items(
+        self,
+        items: Ids,
+        n_items: int = 10,
+        *,
+        metric: Literal["cosine", "dot"] = "cosine",
+        candidates: Ids | None = None,
+        max_memory: float = 64,
+    ) -> tuple[MaskedArray[Any], MaskedArray[np.floating]]:
+        """Find the items whose factors are most like those of each item.
+
+        Parameters
+        ----------
+        items : array-like of shape (n_queries,)
+            Ids of items seen in fit.
+        n_items : int, default=10
+            How many to find for each. An item is not found for itself.
+        metric : {"cosine", "dot"}, default="cosine"
+            The cosine of the angle between factors, or their product.
+        candidates : array-like of shape (n_candidates,) or None, default=None
+            Ids of the items to choose from. None: all that were seen in fit.
+        max_memory : float, default=64
+            Mebibytes for working copies; see `recommend`.
+
+        Returns
+        -------
+        items : masked array of shape (n_queries, n_items)
+            Ids, the most similar first. Masked where fewer are left.
+        similarities : masked array of shape (n_queries, n_items)
+            Their similarities. The cosine of factors that are all zero is 0.
+
+        Raises
+        ------
+        ValueError
+            If an item was not seen in fit, or a parameter is out of range.
+        """
+        return self._similar("item", items, n_items, metric, candidates, max_memory)
+
+    def similar_users(
+        self,
+        users: Ids,
+        n_users: int = 10,
+        *,
+        metric: Literal["cosine", "dot"] = "cosine",
+        candidates: Ids | None = None,
+        max_memory: float = 64,
+    ) -> tuple[MaskedArray[Any], MaskedArray[np.floating]]:
+        """Find the users whose factors are most like those of each user.
+
+        Parameters
+        ----------
+        users : array-like of shape (n_queries,)
+            Ids of users seen in fit.
+        n_users : int, default=10
+            How many to find for each. A user is not found for itself.
+        metric, candidates, max_memory : str, array-like or None, float
+            As in `similar_items`, of users.
+
+        Returns
+        -------
+        users, similarities : masked arrays of shape (n_queries, n_users)
+            See `similar_items`.
+
+        Raises
+        ------
+        ValueError
+            See `similar_items`.
+        """
+        return self._similar("user", users, n_users, metric, candidates, max_memory)
+
+    def _similar(self, side, ids, n_best, metric, candidates, max_memory):
+        check_is_fitted(self)
+        _check_arguments(
+            f"similar_{side}s",
+            **{f"n_{side}s": n_best, "metric": metric, "max_memory": max_memory},
+        )
+        labels = getattr(self, f"{side}s_")
+        factors = getattr(self, f"{side}_factors_")
+        rows = read_ids(f"{side}s", ids, labels)
+        if (rows < 0).any():
+            unseen = np.asarray(ids, dtype=object)[rows < 0][:3].tolist()
+            raise ValueError(
+                f"{side}s: {(rows < 0).sum()} of the ids were not seen in fit, such as "
+                f"{', '.join(map(repr, unseen))}: leave them out."
+            )
+        if metric == "cosine":
+            norms = np.linalg.norm(factors, axis=1, keepdims=True)
+            factors = np.divide(
+                factors, norms, out=np.zeros_like(factors), where=norms > 0
+            )
+        own = np.arange(len(labels) + 1)
+        best, scores = rank(
+            rows,
+            factors,
+            factors,
+            None,
+            n_best,
+            candidates=_choose("candidates", candidates, labels),
+            seen=(True, own, own[:-1].astype(np.int32)),
+            max_memory=max_memory,
+            n_jobs=self.n_jobs,
+        )
+        return _mask(best, scores, labels)
+
+    def _candidates(self, candidates, exclude):
+        chosen = _choose("candidates", candidates, self.items_)
+        if exclude is None:
+            return chosen
+        excluded = _choose("exclude", exclude, self.items_)
+        return np.setdiff1d(chosen, excluded, assume_unique=True)
+
+
+def _choose(name, ids, labels):
+    """Give the codes of ids that are known, each once and ascending; None: all."""
+    if ids is None:
+        return np.arange(len(labels), dtype=np.int32)
+    codes = np.unique(read_ids(name, ids, labels))
+    return codes[codes >= 0]
+
+
+def _mask(best, scores, labels):
+    """Give labels and scores, masked where there is no code."""
+    missing = best < 0
+    scores[missing] = np.nan
+    return (
+        np.ma.MaskedArray(labels[np.where(missing, 0, best)], missing),
+        np.ma.MaskedArray(scores, missing.copy()),
+    )
+
+
+_COUNT = [Interval(Integral, 1, None, closed="left")]
+_ARGUMENTS = {
+    "n_items": _COUNT,
+    "n_users": _COUNT,
+    "exclude_seen": ["boolean"],
+    "metric": [StrOptions({"cosine", "dot"})],
+    "max_memory": [Interval(Real, 0, None, closed="neither")],
+}
+
+
+def _check_arguments(method, **arguments):
+    """Check the arguments of a method in scikit-learn's way."""
+    constraints = {name: _ARGUMENTS[name] for name in arguments}
+    validate_parameter_constraints(constraints, arguments, caller_name=method)

@@ -1,0 +1,255 @@
+"""Matrix factorisation by stochastic gradient descent: its estimator."""
+
+from typing import Literal
+
+import numpy as np
+
+from sklearn_mf._estimators.stochastic import StochasticFactorizer
+
+
+class SGDFactorizer(StochasticFactorizer):
+    """Matrix factorisation by stochastic gradient descent.
+
+    The prediction for user u and item i is::
+
+        r̂(u,i) = μ + p_u · q_i
+
+    with factors p_u and q_i of length `n_factors` that minimise::
+
+        Σ_{(u,i) observed} w_ui (r_ui − r̂_ui)² + λ (Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²)
+
+    where r are the ratings y, w the sample weights (one each by default), μ the
+    weighted mean of the ratings (0 without `fit_intercept`), λ is `regularization`,
+    and c_u and c_i are the sums of the weights of the user's and of the item's ratings
+    (1 without `weighted_regularization`). Each rating carries its share of the
+    penalty, and for each, or for each batch, the parameters that it touches step
+    against the gradient [1]_.
+
+    With ``loss="log_loss"`` r̂ is the probability σ(μ + p_u · q_i), μ the logit of the
+    mean, and the squared error is replaced by twice the log loss
+    −2 (r log r̂ + (1 − r) log(1 − r̂)), whose gradient has the same form.
+
+    Parameters
+    ----------
+    n_factors : int, default=20
+        Length d of the factors. An epoch costs about n_ratings · d.
+    regularization : float, default=0.12
+        The penalty λ ≥ 0. Typical values for ratings in stars are 0.05 to 0.2 with
+        `weighted_regularization`, and 2 to 20 without. It is in units of y: ratings
+        ten times as large want ten times the λ.
+    weighted_regularization : bool, default=True
+        Whether the penalty of an id grows with its ratings: c is the sum of its
+        weights. False: c = 1.
+    fit_intercept : bool, default=True
+        Whether μ comes from the mean of the ratings. False: μ = 0.
+    loss : {"squared_error", "log_loss"}, default="squared_error"
+        "log_loss" is for y from 0 to 1, such as right and wrong answers; predictions
+        are then probabilities.
+    optimizer : {"adagrad", "adam", "sgd"}, default="adagrad"
+        How steps are taken along the gradient g. "adagrad" [2]_ divides the learning
+        rate of each parameter by √Σ g² + `epsilon` and wants little tuning; "adam"
+        [3]_ averages g and g² with `beta_1` and `beta_2`; "sgd" takes the plain step,
+        with `momentum` if that is not 0, and is the quickest an epoch. The state of
+        an optimizer exists for each row; a batch changes the rows that it touches and
+        their state, and the others neither move nor age. Where a batch touches every
+        row, as on dense data in one batch, this is the textbook's update.
+    learning_rate : float, default=0.05
+        Length γ > 0 of a step along half the gradient, as in [1]_. Typical: 0.02 to
+        0.2 for "adagrad", 0.001 to 0.01 for "adam", 0.002 to 0.02 for "sgd". A value
+        that diverges ends the fit with a FloatingPointError.
+    learning_rate_schedule : {"constant", "exponential", "invscaling"}, \
+            default="constant"
+        The learning rate in epoch t = 0, 1, …: γ, or γ · `decay`ᵗ, or
+        γ / (t + 1)^`power_t`.
+    decay : float, default=0.95
+        Factor on the learning rate after each epoch, in (0, 1], if "exponential".
+    power_t : float, default=0.5
+        Exponent ≥ 0 of "invscaling".
+    momentum : float, default=0.0
+        Share, in [0, 1), of the last step that is added to a step of "sgd".
+    nesterov : bool, default=False
+        Whether the momentum is Nesterov's: the gradient looks ahead by one step.
+    beta_1, beta_2 : float, default=0.9 and 0.999
+        Decay of the averages of "adam", in [0, 1).
+    epsilon : float, default=1e-8
+        Added to the divisor of "adagrad" and "adam".
+    batch_size : int, default=1
+        Number of ratings whose gradient is averaged for one step. 1 is pure
+        stochastic gradient descent; larger batches want a larger learning rate.
+    shuffle : bool, default=True
+        Whether the ratings come in another order in each epoch.
+    max_iter : int, default=200
+        The most epochs: passes over all ratings.
+    tol : float or None, default=1e-3
+        Progress is a fall of the objective, or of the validation error with
+        `early_stopping`, by more than this share of its value, or by more than in any
+        epoch before. None: the fit runs all of `max_iter`, or with `early_stopping`
+        until the error rises.
+    n_iter_no_change : int, default=3
+        The fit ends after so many epochs in a row without progress.
+    early_stopping : bool, default=False
+        Whether to hold ratings out, score them after each epoch, and restore the best
+        epoch.
+    validation_fraction : float, default=0.1
+        Share of the ratings to hold out, in (0, 1). No user or item loses its last
+        rating.
+    init_scale : float, default=0.05
+        Standard deviation of the entries of the random factors that the fit begins
+        with.
+    clip : bool, default=True
+        Whether predictions are clipped to the range of the ratings seen in fit.
+    warm_start : bool, default=False
+        Whether fit goes on from the parameters of the previous fit, for the ids that
+        it knew, instead of beginning anew.
+    user_column, item_column : int or str, default=0 and 1
+        Position, or name in a DataFrame, of the columns of X that hold the user and
+        the item. Other columns are not read.
+    n_jobs : int or None, default=None
+        Number of threads. None: all cores that the process may use, or `n_jobs` of an
+        enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
+        Dask. -1: all cores. The result does not depend on it, to the bit.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the start, of the orders and of what is held out. An int gives the same
+        result at each fit.
+    verbose : bool or int, default=False
+        Whether to print the objective after each epoch. For progress bars, pass
+        `sklearn.callback.ProgressBar` to `set_callbacks`.
+
+    Attributes
+    ----------
+    user_factors_ : ndarray of shape (n_users, n_factors)
+        Factors p, a row for each of `users_`: float32 if y was, else float64.
+    item_factors_ : ndarray of shape (n_items, n_factors)
+        Factors q, a row for each of `items_`.
+    global_mean_ : float
+        Mean of the ratings; without `fit_intercept` what μ = 0 predicts, 0.0 or under
+        log loss 0.5.
+    users_, items_ : ndarrays of shape (n_users,) and (n_items,)
+        The ids seen, sorted. For a sparse matrix, all its rows and columns.
+    seen_indptr_, seen_indices_ : int64 and int32 ndarrays
+        Which items each user rated, as compressed sparse rows: those of ``users_[u]``
+        are ``items_[seen_indices_[seen_indptr_[u]:seen_indptr_[u + 1]]]``.
+    rating_range_ : (float, float)
+        The smallest and the largest rating seen.
+    weight_sum_ : float
+        Sum of the weights of the ratings learnt from.
+    n_iter_ : int
+        Number of epochs run.
+    best_iter_ : int
+        The epoch, counted from 1, whose parameters these are.
+    loss_curve_ : list of float
+        Value of the objective after each epoch, with the loss of each rating as it
+        was met during the epoch.
+    validation_scores_ : list of float or None
+        After each epoch the score of the held-out ratings: −RMSE, or under log loss
+        the negative mean log loss. None without `early_stopping`.
+    optimizer_ : str
+        The optimizer; "momentum" or "nesterov" for "sgd" with momentum.
+    optimizer_state_ : dict of ndarrays
+        Its state, from which `partial_fit` goes on.
+    n_features_in_ : int
+        Number of columns of X. Not set by a fit on a sparse matrix.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of X, where X was a DataFrame with string names.
+
+    See Also
+    --------
+    BiasedMF : With biases of users and items, usually more accurate.
+    ALSFactorizer : The same squared error, solved exactly side by side.
+
+    Notes
+    -----
+    The ratings are cut into a fixed grid of blocks of users × items, the blocks of a
+    diagonal are passed over side by side [4]_, and each has an order of its own that
+    is drawn from the seed. The grid depends on the data alone, and so do the bits of
+    the result.
+
+    References
+    ----------
+    .. [1] Y. Koren, R. Bell and C. Volinsky (2009). "Matrix Factorization Techniques
+       for Recommender Systems". IEEE Computer 42(8), pages 30-37, equations 2 to 4.
+    .. [2] J. Duchi, E. Hazan and Y. Singer (2011). "Adaptive Subgradient Methods for
+       Online Learning and Stochastic Optimization". JMLR 12, pages 2121-2159.
+    .. [3] D. Kingma and J. Ba (2015). "Adam: A Method for Stochastic Optimization".
+       ICLR 2015, algorithm 1.
+    .. [4] R. Gemulla, E. Nijkamp, P. Haas and Y. Sismanis (2011). "Large-scale Matrix
+       Factorization with Distributed Stochastic Gradient Descent". KDD 2011.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_mf import SGDFactorizer
+    >>> from sklearn_mf.datasets import make_ratings
+    >>> X, y = make_ratings(random_state=0)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> sgd = SGDFactorizer(random_state=0).fit(X_train, y_train)
+    >>> round(-sgd.score(X_test, y_test), 2)  # root mean squared error, in stars
+    0.79
+    """
+
+    def __init__(
+        self,
+        n_factors: int = 20,
+        *,
+        regularization: float = 0.12,
+        weighted_regularization: bool = True,
+        fit_intercept: bool = True,
+        loss: Literal["squared_error", "log_loss"] = "squared_error",
+        optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
+        learning_rate: float = 0.05,
+        learning_rate_schedule: Literal[
+            "constant", "exponential", "invscaling"
+        ] = "constant",
+        decay: float = 0.95,
+        power_t: float = 0.5,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        batch_size: int = 1,
+        shuffle: bool = True,
+        max_iter: int = 200,
+        tol: float | None = 1e-3,
+        n_iter_no_change: int = 3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        init_scale: float = 0.05,
+        clip: bool = True,
+        warm_start: bool = False,
+        user_column: int | str = 0,
+        item_column: int | str = 1,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+    ) -> None:
+        self.n_factors = n_factors
+        self.regularization = regularization
+        self.weighted_regularization = weighted_regularization
+        self.fit_intercept = fit_intercept
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.decay = decay
+        self.power_t = power_t
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.init_scale = init_scale
+        self.clip = clip
+        self.warm_start = warm_start
+        self.user_column = user_column
+        self.item_column = item_column
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose

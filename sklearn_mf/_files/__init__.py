@@ -1,0 +1,1 @@
+"""Models as files, without knowledge of any model."""

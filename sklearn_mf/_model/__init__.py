@@ -1,0 +1,1 @@
+"""What is learnt, and what it says: parameters, predictions, rankings."""

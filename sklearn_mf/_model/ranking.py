@@ -1,0 +1,295 @@
+"""Rankings: of all candidates the best for each query, and ranks of given items."""
+
+import numpy as np
+
+from sklearn_mf._runtime.compile import helper, jit
+from sklearn_mf._runtime.threads import count_threads, thread_pool
+from sklearn_mf._runtime.vectors import largest, load, pick, store
+
+QUERIES = 8  # scored at a time
+LANES = 16  # candidates scored at a time: a panel
+BLOCK_QUERIES = 16 * QUERIES  # worth a task of their own
+PANELS = 32  # that all queries of a block meet before the next: they stay in the cache
+
+
+def rank(
+    rows, queries, factors, biases, n_best, *, candidates, seen, max_memory, n_jobs
+):
+    """Find the candidates of largest score for each query.
+
+    Parameters
+    ----------
+    rows : int32 ndarray of shape (n_queries,)
+        Row of each query in the next argument; -1 for zeros.
+    queries : ndarray of shape (n_rows, n_factors)
+        Factors.
+    factors : ndarray of shape (n_codes, n_factors)
+        Factors of what is ranked.
+    biases : ndarray of shape (n_codes,) or None
+        Added to the products.
+    n_best : int
+        How many to find.
+    candidates : int32 ndarray of shape (n_candidates,)
+        The codes that are ranked, ascending.
+    seen : tuple of (excludes, indptr, indices)
+        Whether codes are left out, and which for each row; see `rank_candidates`.
+    max_memory : float
+        Mebibytes for copies of factors.
+    n_jobs : int or None
+        Number of threads.
+
+    Returns
+    -------
+    best : int32 ndarray of shape (n_queries, n_best)
+        Codes, the best first; -1 where no candidate is left.
+    scores : ndarray of shape (n_queries, n_best)
+        Their scores; −∞ there.
+    """
+    n_queries, n_factors = len(rows), queries.shape[1]
+    dtype = factors.dtype
+    scores = np.full((n_queries, n_best), -np.inf, dtype)
+    best = np.full((n_queries, n_best), -1, np.int32)
+    blocks = [
+        (start, min(start + BLOCK_QUERIES, n_queries))
+        for start in range(0, n_queries, BLOCK_QUERIES)
+    ]
+    bytes_each = max(1, n_factors) * dtype.itemsize
+    at_once = int(max_memory * 2**20 / bytes_each) // LANES * LANES or LANES
+    with thread_pool(count_threads(n_jobs)) as run:
+        for first in range(0, len(candidates), at_once):
+            codes = candidates[first : first + at_once]
+            n_panels = -(-len(codes) // LANES)
+            panels = np.zeros((n_panels, n_factors, LANES), dtype)
+            offsets = np.full((n_panels, LANES), -np.inf, dtype)
+            for panel in range(n_panels):
+                part = codes[panel * LANES : (panel + 1) * LANES]
+                panels[panel, :, : len(part)] = factors[part].T
+                offsets[panel, : len(part)] = 0 if biases is None else biases[part]
+            run(
+                rank_candidates,
+                blocks,
+                rows,
+                queries,
+                panels.reshape(-1, LANES),
+                offsets,
+                codes,
+                *seen,
+                scores,
+                best,
+            )
+        run(sort_heaps, blocks, scores, best)
+    return best, scores
+
+
+@jit
+def rank_candidates(
+    start,
+    stop,
+    rows,
+    queries,
+    panels,
+    biases,
+    codes,
+    excludes,
+    seen_indptr,
+    seen_indices,
+    scores,
+    best,
+):
+    """Score queries start to stop against candidates and keep the best of each.
+
+    What is kept of a query is a heap: at its root the worst of the best, which a better
+    candidate replaces. Of equal scores the lower code is the better.
+
+    Parameters
+    ----------
+    start, stop : int
+        The queries to score.
+    rows : int32 ndarray of shape (n_queries,)
+        Row of each query in the next argument; -1 for zeros.
+    queries : ndarray of shape (n_rows, n_factors)
+        Factors.
+    panels : ndarray of shape (n_panels * n_factors, LANES)
+        The factors of the candidates, LANES of them side by side, factor by factor.
+    biases : ndarray of shape (n_panels, LANES)
+        Added to the scores; −∞ where there is no candidate.
+    codes : int32 ndarray of shape (n_candidates,)
+        Their codes, ascending; above those of earlier calls.
+    excludes : bool
+        Whether what a query has seen is left out.
+    seen_indptr, seen_indices : int64 and int32 ndarrays
+        What each row has seen: compressed sparse rows of ascending codes.
+    scores : ndarray of shape (n_queries, n_best)
+        Heaps of the scores kept, −∞ where there is none yet; changed in place.
+    best : int32 ndarray of shape (n_queries, n_best)
+        The codes that belong to them, -1 where there is none yet; changed in place.
+    """
+    n_factors = queries.shape[1]
+    q = np.zeros((n_factors, QUERIES), queries.dtype)
+    tile = np.zeros((QUERIES, LANES), queries.dtype)
+    tops = np.zeros(QUERIES, queries.dtype)
+    for first_panel in range(0, len(biases), PANELS):
+        last_panel = min(first_panel + PANELS, len(biases))
+        for first in range(start, stop, QUERIES):
+            n = min(QUERIES, stop - first)
+            for m in range(n):
+                row = rows[first + m]
+                for f in range(n_factors):
+                    q[f, m] = queries[row, f] if row >= 0 else 0
+            for panel in range(first_panel, last_panel):
+                _score_tile(q, panels, biases, panel, tile, tops)
+                for m in range(n):
+                    if tops[m] > scores[first + m, 0]:
+                        for lane in range(LANES):
+                            if tile[m, lane] > scores[first + m, 0]:
+                                code = codes[panel * LANES + lane]
+                                row = rows[first + m]
+                                if not (
+                                    excludes
+                                    and row >= 0
+                                    and _contains(
+                                        seen_indices,
+                                        seen_indptr[row],
+                                        seen_indptr[row + 1],
+                                        code,
+                                    )
+                                ):
+                                    _replace_root(
+                                        scores[first + m],
+                                        best[first + m],
+                                        scores.shape[1],
+                                        tile[m, lane],
+                                        code,
+                                    )
+
+
+@helper
+def _score_tile(q, panels, biases, panel, tile, tops):
+    """Score a panel of candidates for some queries; give the largest of each too."""
+    bias = load(biases, panel, 0, LANES)
+    s0, s1, s2, s3, s4, s5, s6, s7 = bias, bias, bias, bias, bias, bias, bias, bias
+    first = panel * len(q)
+    for f in range(len(q)):
+        candidates = load(panels, first + f, 0, LANES)
+        s0 = s0 + pick(q, f, 0) * candidates
+        s1 = s1 + pick(q, f, 1) * candidates
+        s2 = s2 + pick(q, f, 2) * candidates
+        s3 = s3 + pick(q, f, 3) * candidates
+        s4 = s4 + pick(q, f, 4) * candidates
+        s5 = s5 + pick(q, f, 5) * candidates
+        s6 = s6 + pick(q, f, 6) * candidates
+        s7 = s7 + pick(q, f, 7) * candidates
+    store(s0, tile, 0, 0)
+    store(s1, tile, 1, 0)
+    store(s2, tile, 2, 0)
+    store(s3, tile, 3, 0)
+    store(s4, tile, 4, 0)
+    store(s5, tile, 5, 0)
+    store(s6, tile, 6, 0)
+    store(s7, tile, 7, 0)
+    tops[0] = largest(s0)
+    tops[1] = largest(s1)
+    tops[2] = largest(s2)
+    tops[3] = largest(s3)
+    tops[4] = largest(s4)
+    tops[5] = largest(s5)
+    tops[6] = largest(s6)
+    tops[7] = largest(s7)
+
+
+@helper
+def _contains(indices, first, last, code):
+    """Tell whether a code is among the ascending indices from first to last."""
+    while first < last:
+        middle = (first + last) // 2
+        if indices[middle] < code:
+            first = middle + 1
+        elif indices[middle] > code:
+            last = middle
+        else:
+            return True
+    return False
+
+
+@helper
+def _replace_root(scores, codes, size, score, code):
+    """Put an entry in place of the root of a heap of the first `size` entries."""
+    k = 0
+    while True:
+        worst = 2 * k + 1
+        if worst >= size:
+            break
+        other = worst + 1
+        if other < size and (
+            scores[other] < scores[worst]
+            or (scores[other] == scores[worst] and codes[other] > codes[worst])
+        ):
+            worst = other
+        if score < scores[worst] or (score == scores[worst] and code > codes[worst]):
+            break
+        scores[k], codes[k] = scores[worst], codes[worst]
+        k = worst
+    scores[k], codes[k] = score, code
+
+
+@jit
+def sort_heaps(start, stop, scores, best):
+    """Sort the heaps start to stop in place, the best entry first."""
+    for row in range(start, stop):
+        for size in range(scores.shape[1] - 1, 0, -1):
+            score, code = scores[row, size], best[row, size]
+            scores[row, size], best[row, size] = scores[row, 0], best[row, 0]
+            _replace_root(scores[row], best[row], size, score, code)
+
+
+@jit
+def count_ranks(
+    start,
+    stop,
+    rows,
+    queries,
+    candidates,
+    biases,
+    seen_indptr,
+    seen_indices,
+    items,
+    bounds,
+    reciprocals,
+):
+    """Give 1 / rank of items among all items that a user has not seen, in place.
+
+    Parameters
+    ----------
+    start, stop : int
+        The users.
+    rows, queries, seen_indptr, seen_indices
+        See `rank_candidates`.
+    candidates : ndarray of shape (n_factors, n_items)
+        The factors of all items.
+    biases : ndarray of shape (n_items,)
+        Added to the scores.
+    items : int32 ndarray of shape (n_ranked,)
+        Codes of the items to be ranked; -1 for one without a score.
+    bounds : int64 ndarray of shape (n_users + 1,)
+        The items of user u stand at ``bounds[u]`` to ``bounds[u + 1]``.
+    reciprocals : float64 ndarray of shape (n_ranked,)
+        Left as they are where an item has no score, or was seen.
+    """
+    scores = np.empty_like(biases)
+    for user in range(start, stop):
+        row = rows[user]
+        scores[:] = biases
+        if row >= 0:
+            for f in range(len(candidates)):
+                for item in range(len(scores)):
+                    scores[item] += queries[row, f] * candidates[f, item]
+            for place in range(seen_indptr[row], seen_indptr[row + 1]):
+                scores[seen_indices[place]] = -np.inf
+        for place in range(bounds[user], bounds[user + 1]):
+            item = items[place]
+            if item >= 0 and scores[item] > -np.inf:
+                n_above, n_equal = 0, 0
+                for score in scores:
+                    n_above += score > scores[item]
+                    n_equal += score == scores[item]
+                reciprocals[place] = 1 / (n_above + (n_equal + 1) / 2)

@@ -1,0 +1,1 @@
+"""What compiled code asks of the machine: compilation, threads, registers, memory."""

@@ -1,0 +1,590 @@
+"""Kernels of alternating least squares: rows of one side, the other side held fixed.
+
+With q_k the parameters of row k of the fixed side, t_k what the model predicts without
+the row to be solved (μ, and a fixed bias), and z_k = r_k − t_k, the objective over that
+row x is
+
+    Σ_{k observed} w_k (z_k − q_k·x)² + α₀ Σ_{k not observed} (t_k + q_k·x)² + λ ‖x‖²
+      = v − 2 b·x + x·Ax
+
+    A = α₀ Σ_k q_k q_kᵀ + Σ_{k observed} (w_k − α₀) q_k q_kᵀ + λ I
+    b = −α₀ Σ_k t_k q_k + Σ_{k observed} (w_k z_k + α₀ t_k) q_k
+    v = α₀ Σ_k t_k² + Σ_{k observed} (w_k z_k² − α₀ t_k²)
+
+where the sums over all k, observed or not, are the same for every row: `Unobserved`.
+With biases the last parameter of a row is its bias: 1 stands in its place in q_k, and
+it has a penalty λ of its own.
+
+Rows of parameters are padded with zeros to the width of whole tiles: see `pad`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_mf._runtime.compile import helper, jit
+from sklearn_mf._runtime.vectors import add_up, load, pick, store, zeros
+
+TILE = 8  # rows of a tile of a matrix; it has as many columns, or twice as many
+CHUNK = 32  # ratings whose q are gathered at a time: they stay in the L1 cache
+MANY = 256 * CHUNK  # ratings of a row whose sums are kept apart, against rounding
+GATHERED = 2**17  # numbers that CG gathers for all its steps: they stay in the L2 cache
+PASSES = 20  # of coordinate descent at most, for a row that must not be negative
+
+
+class Unobserved(NamedTuple):
+    """What the pairs without a rating add to the objective of every row alike.
+
+    Attributes
+    ----------
+    weight : float
+        The weight α₀ of such a pair. With 0 the rest is zero.
+    gram : ndarray of shape (width, width)
+        α₀ Σ_k q_k q_kᵀ.
+    product : ndarray of shape (width,)
+        −α₀ Σ_k t_k q_k.
+    value : float
+        α₀ Σ_k t_k².
+    """
+
+    weight: float
+    gram: np.ndarray
+    product: np.ndarray
+    value: float
+
+
+def pad(rows):
+    """Copy rows of parameters, padded with zeros to the width of whole tiles."""
+    return np.pad(rows, ((0, 0), (0, -rows.shape[1] % TILE)))
+
+
+# ------------------------------------------------------------------------------- tiles
+
+
+def _tile_adder(lanes):
+    """Make the function that adds LᵀR to a tile of A: TILE rows, `lanes` columns."""
+
+    @helper
+    def add_to_tile(A, top, left, L, R, n):
+        none = zeros(A, lanes)
+        a0, a1, a2, a3, a4, a5, a6, a7 = none, none, none, none, none, none, none, none
+        for k in range(n):
+            r = load(R, k, left, lanes)
+            a0 = a0 + pick(L, k, top) * r
+            a1 = a1 + pick(L, k, top + 1) * r
+            a2 = a2 + pick(L, k, top + 2) * r
+            a3 = a3 + pick(L, k, top + 3) * r
+            a4 = a4 + pick(L, k, top + 4) * r
+            a5 = a5 + pick(L, k, top + 5) * r
+            a6 = a6 + pick(L, k, top + 6) * r
+            a7 = a7 + pick(L, k, top + 7) * r
+        store(load(A, top, left, lanes) + a0, A, top, left)
+        store(load(A, top + 1, left, lanes) + a1, A, top + 1, left)
+        store(load(A, top + 2, left, lanes) + a2, A, top + 2, left)
+        store(load(A, top + 3, left, lanes) + a3, A, top + 3, left)
+        store(load(A, top + 4, left, lanes) + a4, A, top + 4, left)
+        store(load(A, top + 5, left, lanes) + a5, A, top + 5, left)
+        store(load(A, top + 6, left, lanes) + a6, A, top + 6, left)
+        store(load(A, top + 7, left, lanes) + a7, A, top + 7, left)
+
+    return add_to_tile
+
+
+_add_to_square = _tile_adder(TILE)
+_add_to_wide = _tile_adder(2 * TILE)
+
+
+@helper
+def add_products(A, top, L, R, n):
+    """Add rows top to top + TILE of LᵀR to A, on and right of A's diagonal.
+
+    This is where the time of a fit goes: sums of outer products, and the rows above in
+    an elimination. The first `n` rows of L and R are read.
+    """
+    left = top
+    while left + 2 * TILE <= A.shape[1]:
+        _add_to_wide(A, top, left, L, R, n)
+        left += 2 * TILE
+    if left < A.shape[1]:
+        _add_to_square(A, top, left, L, R, n)
+
+
+# -------------------------------------------------------------------------- exact rows
+
+
+@jit
+def solve_rows(
+    start,
+    stop,
+    side,
+    fixed,
+    mean,
+    n_columns,
+    biased,
+    penalty,
+    bias_penalty,
+    unobserved,
+    alike,
+    non_negative,
+    solved,
+    loss,
+    singular,
+):
+    """Minimise the objective over the parameters of rows start to stop.
+
+    The minimum is x = A⁻¹ b by an LDLᵀ elimination, and its value v − b·x. A row that
+    the objective does not mention becomes 0. With `non_negative` the factors stay at or
+    above 0, and the minimum is approached by coordinate descent from where the row
+    stands.
+
+    Parameters
+    ----------
+    start, stop : int
+        The rows to solve.
+    side : Side
+        Their ratings.
+    fixed : ndarray of shape (n_other_rows, width)
+        Parameters of the other side, padded.
+    mean : float
+        The global mean μ, of the dtype of the ratings.
+    n_columns : int
+        Number of parameters of a row, without the padding.
+    biased : bool
+        Whether the last of them is a bias.
+    penalty, bias_penalty : ndarrays of shape (n_rows,)
+        The penalties λ of each row, of its factors and of its bias.
+    unobserved : Unobserved
+        The part of the pairs without a rating.
+    alike : bool
+        Whether A is the same for all rows: every w_k is α₀, and all penalties equal.
+    non_negative : bool
+        Whether the factors must not fall below 0.
+    solved : ndarray of shape (n_rows, width)
+        Rows start to stop are overwritten with x.
+    loss : float64 ndarray of shape (n_rows,)
+        Rows start to stop are overwritten with the objective at x, the penalty of the
+        row included.
+    singular : bool ndarray of shape (n_rows,)
+        Rows start to stop are overwritten: True where A is singular to working
+        precision; x and the objective of that row are then undefined.
+    """
+    width = fixed.shape[1]
+    dtype = fixed.dtype
+    A = np.zeros((width, width), dtype)
+    L = np.zeros((width, width), dtype)
+    b = np.zeros((1, width), dtype)
+    kept_A, kept_b = np.zeros_like(A), np.zeros_like(b)
+    scales = np.zeros(width, dtype)
+    work = np.zeros(width, dtype)
+    weight, pull = np.zeros(CHUNK, dtype), np.zeros(CHUNK, dtype)
+    q = np.zeros((CHUNK, width), dtype)
+    plain = side.weights is None and unobserved.weight == 0
+    wq = q if plain else np.zeros((CHUNK, width), dtype)
+    ready = False  # whether A is ready for this row and for all that follow
+
+    for row in range(start, stop):
+        first, last = side.indptr[row], side.indptr[row + 1]
+        singular[row] = False
+        if first == last and unobserved.weight == 0:
+            solved[row] = 0
+            loss[row] = 0.0
+            continue
+
+        value = unobserved.value
+        for i in range(width):
+            b[0, i] = unobserved.product[i]
+            if not ready:
+                for left in range(i // TILE * TILE, width, TILE):
+                    store(load(unobserved.gram, i, left, TILE), A, i, left)
+        for k in range(first, last, CHUNK):
+            if k > first and (k - first) % MANY == 0:
+                _move(A, kept_A)
+                _move(b, kept_b)
+            n = min(CHUNK, last - k)
+            value += _gather(
+                k,
+                n,
+                side,
+                side.weights,
+                fixed,
+                mean,
+                n_columns,
+                biased,
+                unobserved.weight,
+                weight,
+                pull,
+                q,
+            )
+            _add_transposed(q, n, pull, b)
+            if not plain:
+                for m in range(n):
+                    for left in range(0, width, TILE):
+                        store(weight[m] * load(q, m, left, TILE), wq, m, left)
+            if not alike:
+                for top in range(0, width, TILE):
+                    add_products(A, top, q, wq, n)
+
+        if last - first > MANY:
+            _move(kept_A, A)
+            _move(kept_b, b)
+
+        if not ready:
+            free = 0  # parameters that only the ratings determine
+            for i in range(n_columns):
+                bias = biased and i == n_columns - 1
+                own = bias_penalty[row] if bias else penalty[row]
+                free += own == 0
+                A[i, i] += own
+            if non_negative:
+                _mirror(A, L)
+            elif (unobserved.weight == 0 and last - first < free) or not _eliminate(
+                A, L, scales, n_columns
+            ):
+                singular[row] = True
+                continue
+            ready = alike
+        if non_negative:
+            loss[row] = value + _descend(L, b, n_columns, biased, work, solved, row)
+        else:
+            loss[row] = value - _substitute(L, scales, b, work, solved, row)
+
+
+@helper
+def _move(source, target):
+    """Add a matrix to another and make it zero."""
+    for i in range(len(source)):
+        for j in range(source.shape[1]):
+            target[i, j] += source[i, j]
+            source[i, j] = 0
+
+
+@helper
+def _gather(
+    k,
+    n,
+    side,
+    weights,
+    fixed,
+    mean,
+    n_columns,
+    biased,
+    unobserved_weight,
+    weight,
+    pull,
+    q,
+):
+    """Gather what ratings k to k + n add to the objective of their row.
+
+    That is their q, followed by zeros up to a multiple of four rows, the weight w − α₀
+    of q qᵀ in A, and the pull w z + α₀ t along q in b. Give what they add to v.
+    """
+    value = 0.0
+    w = fixed.dtype.type(1)
+    q[n : -(-n // 4) * 4] = 0
+    for m in range(n):
+        other = side.indices[k + m]
+        for left in range(0, fixed.shape[1], TILE):
+            store(load(fixed, other, left, TILE), q, m, left)
+        known = mean
+        if biased:
+            known += q[m, n_columns - 1]
+            q[m, n_columns - 1] = 1
+        if weights is not None:
+            w = weights[k + m]
+        z = side.ratings[k + m] - known
+        value += w * z * z - unobserved_weight * known * known
+        weight[m] = w - unobserved_weight
+        pull[m] = w * z + unobserved_weight * known
+    return value
+
+
+@helper
+def _add_transposed(q, n, factors, total):
+    """Add the first n rows of q, each times its factor, to a total of one row.
+
+    Four at a time. The factors have places for that, where zeros are put.
+    """
+    factors[n : -(-n // 4) * 4] = 0
+    for left in range(0, q.shape[1], TILE):
+        t0 = t1 = t2 = t3 = zeros(q, TILE)
+        for m in range(0, n, 4):
+            t0 = t0 + factors[m] * load(q, m, left, TILE)
+            t1 = t1 + factors[m + 1] * load(q, m + 1, left, TILE)
+            t2 = t2 + factors[m + 2] * load(q, m + 2, left, TILE)
+            t3 = t3 + factors[m + 3] * load(q, m + 3, left, TILE)
+        store(load(total, 0, left, TILE) + (t0 + t1 + (t2 + t3)), total, 0, left)
+
+
+@helper
+def _eliminate(A, L, scales, n_columns):
+    """Bring A = Uᵀ D⁻¹ U to its upper triangle U, with D the diagonal of U.
+
+    The rows of L become −D⁻¹ U, `scales` the diagonal of D⁻¹. Give False, and stop, if
+    A is singular to working precision.
+    """
+    width = A.shape[1]
+    noise = np.finfo(A.dtype).eps ** 0.75  # what rounding leaves of a pivot of 0
+    for i in range(width):
+        if i >= n_columns:
+            A[i, i] = 1
+        scales[i] = noise * A[i, i]
+    for top in range(0, width, TILE):
+        add_products(A, top, L, A, top)
+        for j in range(top, top + TILE):
+            if A[j, j] <= scales[j]:
+                return False
+            scales[j] = 1 / A[j, j]
+            for left in range(top, width, TILE):
+                u = load(A, j, left, TILE)
+                store(-scales[j] * u, L, j, left)
+                for i in range(j + 1, top + TILE):
+                    store(load(A, i, left, TILE) + pick(L, j, i) * u, A, i, left)
+    return True
+
+
+@helper
+def _substitute(L, scales, b, y, solved, row):
+    """Solve for x with what `_eliminate` gave; b is lost. Give b·x.
+
+    Left of its diagonal L holds what rounding left there: b must not be read behind j,
+    and x must be 0 before j.
+    """
+    width = L.shape[1]
+    solved[row] = 0
+    product = 0.0
+    for j in range(width):
+        own = b[0, j]
+        for left in range(j // TILE * TILE, width, TILE):
+            rest = load(b, 0, left, TILE) + own * load(L, j, left, TILE)
+            store(rest, b, 0, left)
+        y[j] = scales[j] * own
+        product += own * y[j]
+    for j in range(width - 1, -1, -1):
+        top = j // TILE * TILE
+        total = load(L, j, top, TILE) * load(solved, row, top, TILE)
+        for left in range(top + TILE, width, TILE):
+            total = total + load(L, j, left, TILE) * load(solved, row, left, TILE)
+        solved[row, j] = y[j] + add_up(total)
+    return product
+
+
+@helper
+def _mirror(A, symmetric):
+    """Copy A, of which the right upper triangle is known, to both triangles."""
+    for i in range(len(A)):
+        for j in range(i, len(A)):
+            symmetric[i, j] = symmetric[j, i] = A[i, j]
+
+
+@helper
+def _descend(A, b, n_columns, biased, slope, solved, row):
+    """Lower x·Ax − 2 b·x over x ≥ 0, a bias excepted, and give it.
+
+    One parameter after the other takes its best value, until a pass changes little.
+    """
+    x = solved[row]
+    for i in range(n_columns):  # half the gradient
+        slope[i] = -b[0, i]
+    for j in range(n_columns):
+        for i in range(n_columns):
+            slope[i] += x[j] * A[j, i]
+    for _ in range(PASSES):
+        change = size = 0.0
+        for j in range(n_columns):
+            value = x[j]
+            if A[j, j] > 0:
+                value -= slope[j] / A[j, j]
+            if value < 0 and not (biased and j == n_columns - 1):
+                value = 0
+            step = value - x[j]
+            x[j] = value
+            change += A[j, j] * step * step
+            size += A[j, j] * value * value
+            if step != 0:
+                for i in range(n_columns):
+                    slope[i] += step * A[j, i]
+        if change <= np.finfo(A.dtype).eps ** 2 * size:
+            break
+    total = 0.0
+    for j in range(n_columns):
+        total += x[j] * slope[j] - x[j] * b[0, j]
+    return total
+
+
+# ------------------------------------------------------------------ conjugate gradient
+
+
+@jit
+def approach_rows(
+    start,
+    stop,
+    side,
+    fixed,
+    mean,
+    n_columns,
+    biased,
+    penalty,
+    bias_penalty,
+    unobserved,
+    cg_steps,
+    solved,
+    loss,
+):
+    """Lower the objective over rows start to stop by steps of conjugate gradient.
+
+    Each row goes on from where it stands; no A is ever formed. For the parameters see
+    `solve_rows`; `cg_steps` is the number of steps.
+    """
+    width = fixed.shape[1]
+    dtype = fixed.dtype
+    own = np.zeros(width, dtype)
+    residual = np.zeros((1, width), dtype)  # b − Ax, minus half the gradient
+    direction = np.zeros((1, width), dtype)
+    image = np.zeros((1, width), dtype)  # A times the direction
+    n_gathered = max(1, GATHERED // width // CHUNK) * CHUNK
+    q = np.empty((n_gathered, width), dtype)
+    weight, pull = np.empty(n_gathered, dtype), np.empty(n_gathered, dtype)
+    products = np.zeros(CHUNK, dtype)
+    eps = np.finfo(dtype).eps
+    smallest = np.finfo(dtype).tiny / eps  # squares below this have lost their digits
+
+    for row in range(start, stop):
+        x = solved[row]
+        first, last = side.indptr[row], side.indptr[row + 1]
+        if first == last and unobserved.weight == 0:
+            x[:] = 0
+            loss[row] = 0.0
+            continue
+
+        own[:n_columns] = penalty[row]
+        if biased:
+            own[n_columns - 1] = bias_penalty[row]
+        value = unobserved.value
+        steepest = square = before = dtype.type(0)
+        for step in range(-1, cg_steps):  # in step -1 A times x, to begin with
+            if step < 0:
+                direction[0] = x
+            elif step == 0:
+                direction[0] = residual[0]
+            else:
+                direction[0] = residual[0] + square / before * direction[0]
+            image[0] = own * direction[0]
+            if unobserved.weight != 0:
+                for j in range(n_columns):
+                    image[0] += direction[0, j] * unobserved.gram[j]
+            if step < 0:
+                residual[0] = unobserved.product - image[0]
+                for j in range(n_columns):
+                    value -= x[j] * (unobserved.product[j] + residual[0, j])
+
+            for k in range(first, last, CHUNK):
+                n = min(CHUNK, last - k)
+                at = (k - first) % n_gathered
+                q_k = q[at : at + CHUNK]
+                weight_k, pull_k = weight[at : at + CHUNK], pull[at : at + CHUNK]
+                added = 0.0
+                if step < 0 or last - first > n_gathered:
+                    added = _gather(
+                        k,
+                        n,
+                        side,
+                        side.weights,
+                        fixed,
+                        mean,
+                        n_columns,
+                        biased,
+                        unobserved.weight,
+                        weight_k,
+                        pull_k,
+                        q_k,
+                    )
+                _multiply(q_k, n, direction, products)
+                if step < 0:
+                    value += added
+                    for m in range(n):
+                        y = products[m]
+                        products[m] = pull_k[m] - weight_k[m] * y
+                        value -= y * (pull_k[m] + products[m])
+                    _add_transposed(q_k, n, products, residual)
+                else:
+                    for m in range(n):
+                        products[m] *= weight_k[m]
+                    _add_transposed(q_k, n, products, image)
+
+            if step >= 0:
+                curvature = np.sum(direction[0] * image[0])
+                if not np.isfinite(curvature):
+                    value = np.nan
+                steepness = curvature / np.sum(direction[0] * direction[0])
+                if not steepness > 16 * eps * steepest:
+                    break  # a direction that A does not know, but for rounding
+                steepest = max(steepest, steepness)
+                length = square / curvature
+                x += length * direction[0]
+                residual[0] -= length * image[0]
+                value -= length * square
+            before, square = square, np.sum(residual[0] * residual[0])
+            if square <= smallest:
+                break
+        loss[row] = value
+
+
+@helper
+def _multiply(q, n, p, products):
+    """Multiply the first n rows of q with p. Four at a time, as far as q has rows."""
+    for m in range(0, n, 4):
+        part = load(p, 0, 0, TILE)
+        t0 = part * load(q, m, 0, TILE)
+        t1 = part * load(q, m + 1, 0, TILE)
+        t2 = part * load(q, m + 2, 0, TILE)
+        t3 = part * load(q, m + 3, 0, TILE)
+        for left in range(TILE, q.shape[1], TILE):
+            part = load(p, 0, left, TILE)
+            t0 = t0 + part * load(q, m, left, TILE)
+            t1 = t1 + part * load(q, m + 1, left, TILE)
+            t2 = t2 + part * load(q, m + 2, left, TILE)
+            t3 = t3 + part * load(q, m + 3, left, TILE)
+        products[m] = add_up(t0)
+        products[m + 1] = add_up(t1)
+        products[m + 2] = add_up(t2)
+        products[m + 3] = add_up(t3)
+
+
+# -------------------------------------------------------------------- unobserved pairs
+
+
+@jit
+def sum_rows(
+    start, stop, fixed, mean, n_columns, biased, size, grams, products, values
+):
+    """Sum q qᵀ, t q and t² over rows start to stop of the fixed side, in float64.
+
+    Parameters
+    ----------
+    start, stop : int
+        The rows, a block of `size` rows at most.
+    fixed, mean, n_columns, biased
+        See `solve_rows`.
+    size : int
+        Number of rows of a block.
+    grams, products, values : float64 ndarrays, of shape (n_blocks, width, width) and so
+        on
+        Sums of the block are added to entry ``start // size``: of the matrix the part
+        on and right of the diagonal.
+    """
+    width = fixed.shape[1]
+    block = start // size
+    gram, product = grams[block], products[block]
+    q = np.zeros((CHUNK, width))
+    for k in range(start, stop, CHUNK):
+        n = min(CHUNK, stop - k)
+        for m in range(n):
+            q[m] = fixed[k + m]
+            known = np.float64(mean)
+            if biased:
+                known += q[m, n_columns - 1]
+                q[m, n_columns - 1] = 1
+            values[block] += known * known
+            product += known * q[m]
+        for top in range(0, width, TILE):
+            add_products(gram, top, q, q, n)

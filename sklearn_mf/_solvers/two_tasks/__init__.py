@@ -1,0 +1,1 @@
+"""Interactions and ratings, learnt on the same factors."""

@@ -1,0 +1,7 @@
+"""Ratings to try the estimators on: synthetic ones, MovieLens, and text files."""
+
+from sklearn_mf.datasets._movielens import fetch_movielens
+from sklearn_mf.datasets._synthetic import make_answers, make_ratings
+from sklearn_mf.datasets._text import load_ratings
+
+__all__ = ["fetch_movielens", "load_ratings", "make_answers", "make_ratings"]

@@ -1,0 +1,519 @@
+"""Ratings from text files.
+
+A file is read in blocks of whole lines. Plain lines, of integer ids and decimal
+numbers, are parsed by compiled code; a block with anything else in it by `csv`.
+"""
+
+import csv
+import gzip
+import io
+import math
+import os
+import zlib
+from numbers import Integral
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple, overload
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from sklearn_mf._typing import validate_params
+from sklearn_mf.datasets._text_kernels import parse_lines
+
+SEPARATORS = ("::", "\t", ";", ",")  # of two that fit, the first
+BLOCK_SIZE = 2**22  # bytes
+
+
+@overload
+def load_ratings(
+    path: str | os.PathLike[str],
+    *,
+    user: int | str = ...,
+    item: int | str = ...,
+    rating: int | str = ...,
+    time: None = ...,
+    sep: str | None = ...,
+    header: bool | Literal["auto"] = ...,
+    encoding: str = ...,
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]: ...
+
+
+@overload
+def load_ratings(
+    path: str | os.PathLike[str],
+    *,
+    user: int | str = ...,
+    item: int | str = ...,
+    rating: int | str = ...,
+    time: int | str,
+    sep: str | None = ...,
+    header: bool | Literal["auto"] = ...,
+    encoding: str = ...,
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], npt.NDArray[Any]]: ...
+
+
+@validate_params(
+    {
+        "path": [str, os.PathLike],
+        "user": [str, Interval(Integral, 0, None, closed="left")],
+        "item": [str, Interval(Integral, 0, None, closed="left")],
+        "rating": [str, Interval(Integral, 0, None, closed="left")],
+        "time": [str, Interval(Integral, 0, None, closed="left"), None],
+        "sep": [str, None],
+        "header": ["boolean", StrOptions({"auto"})],
+        "encoding": [str],
+    },
+    prefer_skip_nested_validation=True,
+)
+def load_ratings(
+    path: str | os.PathLike[str],
+    *,
+    user: int | str = 0,
+    item: int | str = 1,
+    rating: int | str = 2,
+    time: int | str | None = None,
+    sep: str | None = None,
+    header: bool | Literal["auto"] = "auto",
+    encoding: str = "utf-8",
+) -> tuple[npt.NDArray[Any], ...]:
+    r"""Load ratings from a text file with one rating a line.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file, plain or compressed by gzip. Fields may be quoted by ``"``; blank
+        lines are passed over.
+
+    user, item, rating : int or str, default=0, 1 and 2
+        The columns: positions from 0, or names in the header line. Other columns are
+        not read.
+
+    time : int, str or None, default=None
+        The column of the times, in numbers such as seconds. None reads no times.
+
+    sep : str or None, default=None
+        What separates the columns. None: the one of ``::``, tab, semicolon and comma
+        that cuts the first line into most columns.
+
+    header : bool or "auto", default="auto"
+        Whether the first line holds names. "auto": if it has no number in the column
+        of the rating.
+
+    encoding : str, default="utf-8"
+        Encoding of the text, one that extends ASCII.
+
+    Returns
+    -------
+    X : ndarray of shape (n_ratings, 2)
+        User and item of each rating, in the order of the file: int64 if all ids are
+        whole numbers. Otherwise objects: a column with an id that is no whole number
+        of 64 bits, or that would lose a character as one (``007``), holds strings.
+
+    y : ndarray of shape (n_ratings,), float64
+        The ratings.
+
+    times : ndarray of shape (n_ratings,)
+        The times: int64 if all are whole numbers, else float64. Only returned if
+        `time` is given.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read, or its compression is damaged.
+
+    ValueError
+        If the file is empty, has no such column, or a line without a meaning: other
+        than the usual number of columns, an empty id, a rating or time that is no
+        finite number. The message names file, line and remedy.
+
+    See Also
+    --------
+    fetch_movielens : Load a MovieLens data set, from the web at first.
+
+    Notes
+    -----
+    Lines of integer ids and decimal numbers are read at several million a second,
+    others (strings as ids, quotes, exponents) at a tenth of that. The memory needed is
+    at most about twice that of the result, whatever else is in the file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from sklearn_mf.datasets import load_ratings
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "ratings.csv"
+    ...     _ = path.write_text("stars;reader;book\n4;7;11\n3.5;8;11\n")
+    ...     X, y = load_ratings(path, user="reader", item="book", rating="stars")
+    >>> X
+    array([[ 7, 11],
+           [ 8, 11]])
+    >>> y
+    array([4. , 3.5])
+    """
+    keys = {"user": user, "item": item, "rating": rating}
+    if time is not None:
+        keys["time"] = time
+    if sep == "":
+        raise ValueError("sep='' separates nothing: pass a separator, or None.")
+    with open(path, "rb") as file:
+        zipped = file.peek(2)[:2] == b"\x1f\x8b"
+        try:
+            X, y, times = read_table(
+                gzip.GzipFile(fileobj=file) if zipped else file,
+                str(path),
+                keys,
+                sep,
+                header,
+                encoding,
+            )
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise OSError(
+                f"{path}: the compressed file is truncated or damaged ({error}). Get "
+                "it anew."
+            ) from error
+    return (X, y) if time is None else (X, y, times)
+
+
+class _Layout(NamedTuple):
+    """What the lines of a file look like.
+
+    Attributes
+    ----------
+    source : str
+        What error messages call the file.
+    sep, encoding : str
+        As in `load_ratings`.
+    n_columns : int
+        Number of columns.
+    positions : tuple of int
+        Columns of user, item, rating and, where it is read, time.
+    """
+
+    source: str
+    sep: str
+    encoding: str
+    n_columns: int
+    positions: tuple
+
+
+def read_table(file, source, keys, sep, header, encoding):
+    """Read ratings from a binary file.
+
+    Parameters
+    ----------
+    file : binary file
+        The file.
+    source : str
+        What error messages call it.
+    keys : dict
+        Columns under the names "user", "item", "rating" and, optionally, "time".
+    sep, header, encoding
+        As in `load_ratings`.
+
+    Returns
+    -------
+    X, y, times : ndarrays
+        As in `load_ratings`; times is None where they are not read.
+    """
+    layout, n_lines = None, 0
+    columns = [[] for _ in keys]  # of each, an array a block
+    pools = {}, {}  # each id that is a string once
+    for block in _blocks(file):
+        if layout is None:
+            if n_lines == 0:
+                block = block.removeprefix(b"\xef\xbb\xbf")
+            if not block.strip():
+                n_lines += block.count(b"\n")
+                continue
+            layout, n_header = _find_layout(
+                block, source, n_lines, keys, sep, header, encoding
+            )
+            start = 0
+            for _ in range(n_header):
+                start = block.index(b"\n", start) + 1
+            block = block[start:]
+            n_lines += n_header
+        parts = _parse_plain(block, layout)
+        if parts is None:
+            parts = _parse_rows(block, layout, n_lines, pools)
+        for column, part in zip(columns, parts, strict=True):
+            column.append(part)
+        n_lines += block.count(b"\n")
+    if layout is None:
+        raise ValueError(f"{source}: the file is empty. Give one with ratings.")
+    if not any(map(len, columns[0])):
+        raise ValueError(
+            f"{source}: there is no rating after the header line. If the first line "
+            "is a rating, pass header=False."
+        )
+    X = _join_ids(columns[:2], pools)
+    y, *times = map(_join, columns[2:])
+    return X, y, times[0] if times else None
+
+
+def _blocks(file):
+    """Cut a binary file into blocks of whole lines that end in a line feed."""
+    block = b""
+    while chunk := file.read(BLOCK_SIZE):
+        block += chunk
+        end = block.rfind(b"\n") + 1
+        # A line feed between quotes ends no line. Stray quotes must not take all.
+        if block.count(b'"', 0, end) % 2 and len(block) < 16 * BLOCK_SIZE:
+            continue
+        if end:
+            yield block[:end]
+            block = block[end:]
+    if block:
+        yield block if block.endswith(b"\n") else block + b"\n"
+
+
+def _find_layout(block, source, n_lines, keys, sep, header, encoding):
+    """Give the layout of the lines, and how many of them the header takes."""
+    if block.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(f"{source} is UTF-16 text: save it as UTF-8.")
+    reader = None
+    try:
+        if sep is None:
+            first = block.lstrip().partition(b"\n")[0] + b"\n"
+            sep = _find_separator(first, encoding)
+        reader = _rows(block, sep, encoding)
+        first = next((row for row in reader if not _is_blank(row)), [])
+        first = [field.strip() for field in first]
+        positions, has_header = _find_columns(first, keys, sep, header)
+    except (ValueError, csv.Error) as error:
+        blank = block[: len(block) - len(block.lstrip())].count(b"\n")
+        number = n_lines + (reader.line_num if reader else blank + 1)
+        raise ValueError(f"{source}, line {number}: {error}") from None
+    layout = _Layout(source, sep, encoding, len(first), positions)
+    return layout, reader.line_num if has_header else 0
+
+
+def _find_separator(line, encoding):
+    """Give the separator that cuts a line into most columns."""
+    counts = []
+    for sep in SEPARATORS:
+        try:
+            counts.append(len(next(_rows(line, sep, encoding))))
+        except csv.Error:  # quotes that are none with this separator
+            counts.append(0)
+    if max(counts) < 2:
+        text = line.decode(encoding, "surrogateescape").strip()
+        raise ValueError(
+            f"{text!r} has none of the separators {', '.join(map(repr, SEPARATORS))}. "
+            "Pass sep."
+        )
+    return SEPARATORS[counts.index(max(counts))]
+
+
+def _find_columns(first, keys, sep, header):
+    """Give the positions of the columns, and whether the first line is a header."""
+    positions = []
+    for name, key in keys.items():
+        if not isinstance(key, str):
+            is_there = key < len(first)
+        elif header is False:
+            raise ValueError(
+                f"{name}={key!r} is a name, but header=False: pass the position of the "
+                "column, from 0."
+            )
+        else:
+            is_there = first.count(key) == 1
+        if not is_there:
+            raise ValueError(
+                f"{name}={key!r} is not one of the columns {first}. Pass a name in the "
+                f"header line, or a position from 0; or another separator than "
+                f"sep={sep!r}."
+            )
+        positions.append(first.index(key) if isinstance(key, str) else int(key))
+    if len(set(positions)) < len(positions):
+        raise ValueError(
+            f"{', '.join(f'{name}={key!r}' for name, key in keys.items())} must be "
+            f"different columns of {first}."
+        )
+    if header != "auto":
+        return tuple(positions), bool(header)
+    # An empty rating is a rating that is missing, not a name.
+    if not _is_number(first[positions[2]] or "nan"):
+        return tuple(positions), True
+    for name, key in keys.items():
+        if isinstance(key, str):
+            raise ValueError(
+                f"{name}={key!r} is a name, but there is no header line: {first} holds "
+                "a rating already. Pass the position of the column, from 0, or "
+                "header=True."
+            )
+    return tuple(positions), False
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_finite(text):
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _is_blank(row):
+    """Tell if a line has nothing in it, or nothing but blanks."""
+    return not row or (len(row) == 1 and not row[0].strip())
+
+
+def _rows(block, sep, encoding):
+    """Give a csv.reader of a block of lines."""
+    # Ids are labels: bytes that are no text tell them apart as well as any.
+    text = block.decode(encoding, "surrogateescape")
+    if len(sep) > 1:  # csv takes one character
+        text, sep = text.replace(sep, "\x1f"), "\x1f"
+    return csv.reader(io.StringIO(text, newline="\n"), delimiter=sep, strict=True)
+
+
+def _parse_rows(block, layout, n_lines, pools):
+    """Parse a block of any lines.
+
+    Parameters
+    ----------
+    block : bytes
+        Whole lines.
+    layout : _Layout
+        What they look like.
+    n_lines : int
+        Number of lines before the block.
+    pools : (dict, dict)
+        The users and items that are strings, so that each takes memory once.
+
+    Returns
+    -------
+    list of ndarrays of shape (n_rows,)
+        Users, items, ratings and, where they are read, times.
+    """
+    take = itemgetter(*layout.positions)
+    numbers, fields = [], []
+
+    def fail(number, message):
+        raise ValueError(f"{layout.source}, line {n_lines + number}: {message}")
+
+    reader = _rows(block, layout.sep, layout.encoding)
+    try:
+        for row in reader:
+            if len(row) != layout.n_columns:
+                if _is_blank(row):
+                    continue
+                fail(
+                    reader.line_num,
+                    f"the number of columns is {len(row)}, but {layout.n_columns} in "
+                    "the first line. Correct the line, or pass another separator than "
+                    f"sep={layout.sep!r}.",
+                )
+            numbers.append(reader.line_num)
+            fields.extend(take(row))  # not one list a row, for the garbage collector
+    except csv.Error as error:
+        fail(reader.line_num, f"{error}. Correct the line.")
+
+    n_read = len(layout.positions)
+    users, items, *values = (
+        list(map(str.strip, fields[k::n_read])) for k in range(n_read)
+    )
+    for column in (users, items):
+        if "" in column:
+            fail(
+                numbers[column.index("")],
+                "an id is empty. Correct the line or remove it.",
+            )
+    for name, column in zip(("rating", "time"), values, strict=False):
+        for number, text in zip(numbers, column, strict=True):
+            if not _is_finite(text):
+                fail(
+                    number,
+                    f"{text!r} is no {name}, a finite number. Correct the line or "
+                    f"remove it, or pass another column as {name}.",
+                )
+    ratings, *times = values
+    return [
+        _as_ids(users, pools[0]),
+        _as_ids(items, pools[1]),
+        np.array(list(map(float, ratings))),
+        *map(_as_times, times),
+    ]
+
+
+def _as_ids(texts, pool):
+    """Turn ids into int64 if none loses a character by that, as 007 would."""
+    try:
+        ids = np.array(list(map(int, texts)), dtype=np.int64)
+        if list(map(str, ids.tolist())) == texts:
+            return ids
+    except (ValueError, OverflowError):
+        pass
+    return _as_objects(texts, pool)
+
+
+def _as_objects(texts, pool):
+    return np.array([pool.setdefault(text, text) for text in texts], dtype=object)
+
+
+def _as_times(texts):
+    """Turn times into int64, or into float64 if one is no whole number."""
+    try:
+        return np.array(list(map(int, texts)), dtype=np.int64)
+    except (ValueError, OverflowError):
+        return np.array(list(map(float, texts)))
+
+
+def _join(parts):
+    """Join the arrays of a list, and empty it, so that memory is needed once."""
+    dtype = np.result_type(*{part.dtype for part in parts})
+    joined = np.empty(sum(map(len, parts)), dtype)
+    _move(parts, joined)
+    return joined
+
+
+def _join_ids(columns, pools):
+    """Join users and items to X, and empty their lists."""
+    are_texts = [any(part.dtype == object for part in parts) for parts in columns]
+    n_rows = sum(map(len, columns[0]))
+    X = np.empty((n_rows, 2), dtype=object if any(are_texts) else np.int64)
+    for k, parts in enumerate(columns):
+        if are_texts[k]:
+            parts[:] = (
+                part
+                if part.dtype == object
+                else _as_objects(map(str, part.tolist()), pools[k])
+                for part in parts
+            )
+        _move(parts, X[:, k])
+    return X
+
+
+def _move(parts, out):
+    """Move the arrays of a list to `out`, one after the other."""
+    stop = len(out)
+    while parts:
+        part = parts.pop()
+        out[stop - len(part) : stop] = part
+        stop -= len(part)
+
+
+def _parse_plain(block, layout):
+    """Parse a block of plain lines, as `_parse_rows` would; None if one is not."""
+    roles = np.zeros(layout.n_columns, dtype=np.int64)
+    roles[list(layout.positions)] = np.arange(1, len(layout.positions) + 1)
+    n_rows = block.count(b"\n")
+    users, items, times = (np.empty(n_rows, dtype=np.int64) for _ in range(3))
+    ratings = np.empty(n_rows)
+    sep = np.frombuffer(layout.sep.encode(layout.encoding), dtype=np.uint8)
+    n_rows = parse_lines(
+        np.frombuffer(block, dtype=np.uint8), sep, roles, users, items, ratings, times
+    )
+    if n_rows < 0:
+        return None
+    parts = users, items, ratings, times
+    return [part[:n_rows].copy() for part in parts[: len(layout.positions)]]
