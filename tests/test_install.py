@@ -64,7 +64,7 @@ def fit(package, **environment):
 @pytest.mark.skipif(sys.platform == "win32", reason="HOME is not where caches go")
 def test_without_a_place_for_caches_a_fit_works_and_warns_once(package, tmp_path):
     predictions, warned = fit(package)
-    assert warned.count("each process compiles anew") == 1
+    assert warned.count("every process recompiles") == 1
     assert warned.count("Warning") == 1
     assert fit(package, NUMBA_CACHE_DIR=str(tmp_path)) == (predictions, "")
     assert list(tmp_path.rglob("*.nbi"))

@@ -1,23 +1,30 @@
-"""The decorators of kernels: compiled code is kept on disk, where there is a place."""
+"""Decorators of compiled functions, whose machine code is kept on disk where possible."""
 
+import hashlib
 import warnings
 from functools import cache as once
 from functools import partial
+from pathlib import Path
 
 import numba
 
 
 def njit(function=None, **options):
-    """Compile a function as `numba.njit` does.
+    """Compile a function as `numba.njit` does, with a cache that notices every change.
 
-    With ``cache=True`` numba refuses functions where it may write neither beside the
-    source nor in the user's cache directory, as in a container with a read-only file
-    system. Such functions are compiled in each process, with one warning for all.
+    With ``cache=True`` numba keeps machine code on disk. It compiles again when the
+    file of the function has changed, but not when a compiled function that the file
+    imports has. A digest of the files of those functions is therefore made part of the
+    function's qualified name, which numba's cache goes by.
+
+    numba refuses to cache functions where it may write neither beside the source nor in
+    the user's cache directory, as in a container with a read-only file system. Such
+    functions are compiled in each process, with one warning for all.
 
     Parameters
     ----------
     function : callable, default=None
-        What to compile. None: give a decorator.
+        What to compile. None: return a decorator.
     **options : object
         As in `numba.njit`.
 
@@ -27,6 +34,8 @@ def njit(function=None, **options):
     """
     if function is None:
         return partial(njit, **options)
+    if options.get("cache"):
+        function.__qualname__ += _digest_imports(function)
     try:
         return numba.njit(**options)(function)
     except RuntimeError:
@@ -39,16 +48,44 @@ def njit(function=None, **options):
 # Reordering of sums is allowed; NaN and infinity keep their meaning, so that divergence
 # stays visible.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
-# What Python calls, and what only other kernels call.
-jit = njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
-helper = njit(nogil=True, error_model="numpy", fastmath=FAST)
+OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": FAST}
+jit = njit(cache=True, **OPTIONS)  # for kernels, which Python calls
+helper = njit(**OPTIONS)  # for functions that only kernels call
+
+
+def _digest_imports(function):
+    """Return a digest of the files whose compiled functions a function's file imports.
+
+    Imports of imports count too. The digest is empty where there are none.
+    """
+    own = function.__code__.co_filename
+    files, pending = set(), [function.__globals__]
+    while pending:
+        for value in list(pending.pop().values()):
+            # numba keeps the Python function of a dispatcher, and of an intrinsic.
+            source = getattr(value, "py_func", None) or getattr(value, "_defn", None)
+            code = getattr(source, "__code__", None)
+            if code and code.co_filename not in files | {own}:
+                files.add(code.co_filename)
+                pending.append(source.__globals__)
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(_read(file))
+    return f"-{digest.hexdigest()[:16]}" if files else ""
+
+
+@once
+def _read(file):
+    try:
+        return Path(file).read_bytes()
+    except OSError:  # in an archive, which numba does not cache either
+        return b""
 
 
 @once
 def _warn():
     warnings.warn(
-        "numba finds no directory in which it may keep compiled code: each process "
-        "compiles anew. Set the environment variable NUMBA_CACHE_DIR to a directory "
-        "that may be written to.",
+        "numba found no writable cache directory, so every process recompiles. Set the "
+        "environment variable NUMBA_CACHE_DIR to a directory that may be written to.",
         stacklevel=1,
     )
