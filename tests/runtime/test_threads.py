@@ -128,7 +128,7 @@ def run_script(source, tmp_path, *args, **environment):
     """
     script = tmp_path / "script.py"
     script.write_text(source)
-    checkout = str(Path(__file__).parents[1])  # the script may import from tests
+    checkout = str(Path(__file__).parents[2])  # the script may import from tests
     paths = [checkout, os.environ.get("PYTHONPATH")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     done = subprocess.run(

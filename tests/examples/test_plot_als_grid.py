@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_mf import ALSFactorizer
 from sklearn_mf.datasets import make_ratings
-from tests.gallery import is_drawn, run_script
+from tests.examples.gallery import is_drawn, run_script
 
 D, LAMBDAS = [1, 2, 5, 10, 20, 50], [1, 2, 4, 6]
 ERRORS = ["train_mse", "train_mae", "test_mse", "test_mae"]

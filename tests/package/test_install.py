@@ -12,7 +12,7 @@ import pytest
 
 import sklearn_mf
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FIT = """
 import sklearn_mf
 from sklearn_mf.datasets import make_ratings

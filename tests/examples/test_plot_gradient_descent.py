@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.gallery import is_drawn, run_script
+from tests.examples.gallery import is_drawn, run_script
 
 FIGURES = ["convergence", "landscape", "adam", "sweeps", "stopping", "gap"]
 STEPPERS = ["SGD", "mini-batch SGD", "SGD with momentum"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-DOC = Path(__file__).parents[1] / "doc"
+DOC = Path(__file__).parents[2] / "doc"
 PAGES = sorted(
     page for page in DOC.rglob("*.md") if not {"_build", "generated"} & set(page.parts)
 )

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import svds
 
 from sklearn_mf import ALSFactorizer, as_matrix
 from sklearn_mf.datasets import make_ratings
-from tests.gallery import is_drawn, run_script
+from tests.examples.gallery import is_drawn, run_script
 
 SHAPE = 943, 1682
 FACTORS, SWEEPS = [2, 15, 100], list(range(1, 92, 10))

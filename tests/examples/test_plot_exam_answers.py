@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sklearn_mf.datasets import make_answers
-from tests.gallery import is_drawn, run_script
+from tests.examples.gallery import is_drawn, run_script
 
 FIGURES = ["exam_answers_epochs.png", "exam_answers_models.png"]
 

@@ -4,7 +4,7 @@ import re
 import runpy
 from pathlib import Path
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_folds_show_the_trap_of_a_sorted_file(capsys):

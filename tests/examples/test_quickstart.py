@@ -17,7 +17,7 @@ from sklearn_mf import ALSFactorizer
 from sklearn_mf.datasets import make_ratings
 from tests import movielens
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "quickstart.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "quickstart.py"
 PNG = b"\x89PNG\r\n\x1a\n"
 GRID = {"n_factors": [2, 4], "regularization": [0.05, 0.1, 0.2]}
 

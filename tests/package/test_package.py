@@ -11,7 +11,7 @@ import pytest
 
 import sklearn_mf
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ESTIMATORS = [
     sklearn_mf.ALSFactorizer,
     sklearn_mf.AutoRec,
