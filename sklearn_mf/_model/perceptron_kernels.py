@@ -14,17 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_mf._runtime.compile import FAST, njit
-from sklearn_mf._runtime.vectors import (
-    add_up,
-    load,
-    lowest,
-    pick,
-    positive,
-    rectify,
-    root,
-    store,
-    zeros,
-)
+from sklearn_mf._runtime.tiles import add_up, load, pick, store, zeros
+from sklearn_mf._runtime.vectors import lowest, positive, rectify, root
 from sklearn_mf._solvers.optimizers import ADAM, correct
 
 CHUNK = 128  # pairs, at most, that pass through the network together

@@ -4,7 +4,7 @@ import numpy as np
 
 from sklearn_mf._runtime.compile import helper, jit
 from sklearn_mf._runtime.threads import count_threads, thread_pool
-from sklearn_mf._runtime.vectors import largest, load, pick, store
+from sklearn_mf._runtime.tiles import largest, load, load_transposed, store, zero_tile
 
 QUERIES = 8  # scored at a time
 LANES = 16  # candidates scored at a time: a panel
@@ -165,36 +165,15 @@ def rank_candidates(
 
 @helper
 def _score_tile(q, panels, biases, panel, tile, tops):
-    """Score a panel of candidates for some queries; give the largest of each too."""
-    bias = load(biases, panel, 0, LANES)
-    s0, s1, s2, s3, s4, s5, s6, s7 = bias, bias, bias, bias, bias, bias, bias, bias
+    """Score a panel of candidates for some queries; find the largest of each too."""
+    # scores = Σ_f q_f c_fᵀ + biases, with c_f factor f of the candidates
+    scores = zero_tile(tile, QUERIES, LANES) + load(biases, panel, 0, LANES)
     first = panel * len(q)
     for f in range(len(q)):
         candidates = load(panels, first + f, 0, LANES)
-        s0 = s0 + pick(q, f, 0) * candidates
-        s1 = s1 + pick(q, f, 1) * candidates
-        s2 = s2 + pick(q, f, 2) * candidates
-        s3 = s3 + pick(q, f, 3) * candidates
-        s4 = s4 + pick(q, f, 4) * candidates
-        s5 = s5 + pick(q, f, 5) * candidates
-        s6 = s6 + pick(q, f, 6) * candidates
-        s7 = s7 + pick(q, f, 7) * candidates
-    store(s0, tile, 0, 0)
-    store(s1, tile, 1, 0)
-    store(s2, tile, 2, 0)
-    store(s3, tile, 3, 0)
-    store(s4, tile, 4, 0)
-    store(s5, tile, 5, 0)
-    store(s6, tile, 6, 0)
-    store(s7, tile, 7, 0)
-    tops[0] = largest(s0)
-    tops[1] = largest(s1)
-    tops[2] = largest(s2)
-    tops[3] = largest(s3)
-    tops[4] = largest(s4)
-    tops[5] = largest(s5)
-    tops[6] = largest(s6)
-    tops[7] = largest(s7)
+        scores = scores + load_transposed(q, f, 0, QUERIES) * candidates
+    store(scores, tile, 0, 0)
+    store(largest(scores), tops, 0, 0)
 
 
 @helper

@@ -23,7 +23,16 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_mf._runtime.compile import helper, jit
-from sklearn_mf._runtime.vectors import add_up, load, pick, store, zeros
+from sklearn_mf._runtime.tiles import (
+    add_rows,
+    add_up,
+    load,
+    load_tile,
+    load_transposed,
+    pick,
+    store,
+    zero_tile,
+)
 
 TILE = 8  # rows of a tile of a matrix; it has as many columns, or twice as many
 CHUNK = 32  # ratings whose q are gathered at a time: they stay in the L1 cache
@@ -62,30 +71,15 @@ def pad(rows):
 
 
 def _tile_adder(lanes):
-    """Make the function that adds LᵀR to a tile of A: TILE rows, `lanes` columns."""
+    """Return the function that adds LᵀR to a tile of A: TILE rows, `lanes` columns."""
 
     @helper
     def add_to_tile(A, top, left, L, R, n):
-        none = zeros(A, lanes)
-        a0, a1, a2, a3, a4, a5, a6, a7 = none, none, none, none, none, none, none, none
+        # tile = Σ_k l_k r_kᵀ, with l_k and r_k the parts of row k of L and R
+        tile = zero_tile(A, TILE, lanes)
         for k in range(n):
-            r = load(R, k, left, lanes)
-            a0 = a0 + pick(L, k, top) * r
-            a1 = a1 + pick(L, k, top + 1) * r
-            a2 = a2 + pick(L, k, top + 2) * r
-            a3 = a3 + pick(L, k, top + 3) * r
-            a4 = a4 + pick(L, k, top + 4) * r
-            a5 = a5 + pick(L, k, top + 5) * r
-            a6 = a6 + pick(L, k, top + 6) * r
-            a7 = a7 + pick(L, k, top + 7) * r
-        store(load(A, top, left, lanes) + a0, A, top, left)
-        store(load(A, top + 1, left, lanes) + a1, A, top + 1, left)
-        store(load(A, top + 2, left, lanes) + a2, A, top + 2, left)
-        store(load(A, top + 3, left, lanes) + a3, A, top + 3, left)
-        store(load(A, top + 4, left, lanes) + a4, A, top + 4, left)
-        store(load(A, top + 5, left, lanes) + a5, A, top + 5, left)
-        store(load(A, top + 6, left, lanes) + a6, A, top + 6, left)
-        store(load(A, top + 7, left, lanes) + a7, A, top + 7, left)
+            tile = tile + load_transposed(L, k, top, TILE) * load(R, k, left, lanes)
+        store(load_tile(A, top, left, TILE, lanes) + tile, A, top, left)
 
     return add_to_tile
 
@@ -306,13 +300,12 @@ def _add_transposed(q, n, factors, total):
     """
     factors[n : -(-n // 4) * 4] = 0
     for left in range(0, q.shape[1], TILE):
-        t0 = t1 = t2 = t3 = zeros(q, TILE)
+        # tile[i] = Σ_m factors[m + i] q[m + i], m = 0, 4, 8, …
+        tile = zero_tile(q, 4, TILE)
         for m in range(0, n, 4):
-            t0 = t0 + factors[m] * load(q, m, left, TILE)
-            t1 = t1 + factors[m + 1] * load(q, m + 1, left, TILE)
-            t2 = t2 + factors[m + 2] * load(q, m + 2, left, TILE)
-            t3 = t3 + factors[m + 3] * load(q, m + 3, left, TILE)
-        store(load(total, 0, left, TILE) + (t0 + t1 + (t2 + t3)), total, 0, left)
+            four = load_tile(factors, m, 0, 4, 1)
+            tile = tile + four * load_tile(q, m, left, 4, TILE)
+        store(load(total, 0, left, TILE) + add_rows(tile), total, 0, left)
 
 
 @helper
@@ -533,21 +526,11 @@ def approach_rows(
 def _multiply(q, n, p, products):
     """Multiply the first n rows of q with p. Four at a time, as far as q has rows."""
     for m in range(0, n, 4):
-        part = load(p, 0, 0, TILE)
-        t0 = part * load(q, m, 0, TILE)
-        t1 = part * load(q, m + 1, 0, TILE)
-        t2 = part * load(q, m + 2, 0, TILE)
-        t3 = part * load(q, m + 3, 0, TILE)
-        for left in range(TILE, q.shape[1], TILE):
-            part = load(p, 0, left, TILE)
-            t0 = t0 + part * load(q, m, left, TILE)
-            t1 = t1 + part * load(q, m + 1, left, TILE)
-            t2 = t2 + part * load(q, m + 2, left, TILE)
-            t3 = t3 + part * load(q, m + 3, left, TILE)
-        products[m] = add_up(t0)
-        products[m + 1] = add_up(t1)
-        products[m + 2] = add_up(t2)
-        products[m + 3] = add_up(t3)
+        # tile[i, j] = Σ_left p[left + j] q[m + i, left + j], left = 0, TILE, …
+        tile = zero_tile(q, 4, TILE)
+        for left in range(0, q.shape[1], TILE):
+            tile = tile + load(p, 0, left, TILE) * load_tile(q, m, left, 4, TILE)
+        store(add_up(tile), products, m, 0)
 
 
 # -------------------------------------------------------------------- unobserved pairs

@@ -39,7 +39,7 @@ from sklearn_mf._model.perceptron_kernels import (
 )
 from sklearn_mf._runtime.barrier import wait
 from sklearn_mf._runtime.compile import jit
-from sklearn_mf._runtime.vectors import add_up, load, store, zeros
+from sklearn_mf._runtime.tiles import add_up, load, store, zeros
 
 
 class Table(NamedTuple):

@@ -3,14 +3,12 @@
 import itertools
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import nnls
 
 from sklearn_mf._data.ratings import Side
-from sklearn_mf._runtime.vectors import add_up, largest, load, pick, store
 from sklearn_mf._solvers.als.kernels import (
     CHUNK,
     TILE,
@@ -469,7 +467,7 @@ def test_sum_rows(n_factors, biased, dtype):
         assert_array_equal(grams[:block], 0)
 
 
-# ----------------------------------------------------------------------------- vectors
+# ----------------------------------------------------------------------------- padding
 
 
 @pytest.mark.parametrize("n_columns", [1, 7, 8, 9, 64])
@@ -483,32 +481,3 @@ def test_pad(n_columns):
     assert_array_equal(padded[:, n_columns:], 0)
     padded[:] = 1
     assert (rows != 1).all()
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("lanes", [TILE, 2 * TILE])
-def test_vectors_against_numpy(lanes, dtype):
-    def compute(A, B, out):
-        left, right = load(A, 1, 3, lanes), load(B, 2, 5, lanes)
-        store(left, out, 0, 1)
-        store(left + right, out, 1, 0)
-        store(left * right, out, 2, 2)
-        store(pick(A, 3, 1) * left, out, 3, 0)
-        store(right + pick(A, 0, 2) * left, out, 4, 1)
-        return add_up(left * right), largest(right), pick(B, 4, lanes)
-
-    rng = np.random.default_rng(0)
-    A, B = rng.normal(size=(2, 5, lanes + 5)).astype(dtype)
-    out, expected = np.full((2, 5, lanes + 3), 7, dtype)
-    total, *others = numba.njit(compute)(A, B, out)
-    left, right = A[1, 3 : 3 + lanes], B[2, 5 : 5 + lanes]
-    expected[0, 1 : 1 + lanes] = left
-    expected[1, :lanes] = left + right
-    expected[2, 2 : 2 + lanes] = left * right
-    expected[3, :lanes] = A[3, 1] * left
-    expected[4, 1 : 1 + lanes] = right + A[0, 2] * left
-    assert_array_equal(out[:4], expected[:4])
-    eps = 4 * np.finfo(dtype).eps
-    assert_allclose(out[4], expected[4], rtol=eps, atol=eps)  # perhaps contracted
-    assert_allclose(total, left @ right, rtol=lanes * eps)
-    assert others == [right.max(), B[4, lanes]]
