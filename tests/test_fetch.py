@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -150,6 +151,54 @@ def test_blocks_of_all_kinds(write, monkeypatch):
     check(load_ratings(write(text)), expected, y)
     with pytest.raises(ValueError, match=r"line 801: .*'x' is no rating"):
         load_ratings(write(text + "\n1,2,x"))
+
+
+def count_bytes(method):
+    """Wrap a method of bytes so that it counts how many it scans or copies."""
+
+    def counting(self, *args):
+        result = method(self, *args)
+        is_bytes = isinstance(result, bytes)
+        CountedBytes.n_touched += max(len(self), len(result) if is_bytes else 0)
+        return CountedBytes(result) if is_bytes else result
+
+    return counting
+
+
+class CountedBytes(bytes):
+    """Bytes that count how many of them are scanned or copied, over all operations."""
+
+    n_touched = 0
+    __add__ = count_bytes(bytes.__add__)
+    __radd__ = count_bytes(lambda self, other: bytes.__add__(other, self))
+    __getitem__ = count_bytes(bytes.__getitem__)
+    count = count_bytes(bytes.count)
+    find = count_bytes(bytes.find)
+    rfind = count_bytes(bytes.rfind)
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_work_grows_linearly_with_the_length_of_a_line(monkeypatch, quote):
+    monkeypatch.setattr(_text, "BLOCK_SIZE", 100)
+    monkeypatch.setattr(CountedBytes, "n_touched", 0)
+    line = quote + 40_000 * "7"
+    source = io.BytesIO(line.encode())
+    file = mock.Mock(read=lambda size: CountedBytes(source.read(size)))
+    (block,) = _text._blocks(file)
+    assert block == line.encode() + b"\n"
+    assert CountedBytes.n_touched < 10 * len(line)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["\n", '"', ",", "7" * 3, "\r\n"])).map("".join))
+def test_blocks_are_whole_lines(text):
+    with mock.patch.object(_text, "BLOCK_SIZE", 4):
+        blocks = list(_text._blocks(io.BytesIO(text.encode())))
+    whole = text + "\n" * (not text.endswith("\n")) if text else ""
+    assert b"".join(blocks) == whole.encode()
+    assert all(block.endswith(b"\n") for block in blocks)
+    for block in blocks[:-1]:
+        assert block.count(b'"') % 2 == 0 or len(block) >= 16 * 4 - 8
 
 
 ODD_FIELDS = ["007", "-0", "+1", "1.0", "1.", ".5", "1e3", "1e0", "-5", "0", "9" * 19]

@@ -254,24 +254,27 @@ def read_table(file, source, keys, sep, header, encoding):
             "is a rating, pass header=False."
         )
     X = _join_ids(columns[:2], pools)
-    y, *times = map(_join, columns[2:])
+    y, *times = map(np.concatenate, columns[2:])
     return X, y, times[0] if times else None
 
 
 def _blocks(file):
     """Cut a binary file into blocks of whole lines that end in a line feed."""
-    block = b""
+    parts, n_bytes, n_quotes = [], 0, 0  # of the block that is not complete yet
     while chunk := file.read(BLOCK_SIZE):
-        block += chunk
-        end = block.rfind(b"\n") + 1
+        stop = chunk.rfind(b"\n") + 1
         # A line feed between quotes ends no line. Stray quotes must not take all.
-        if block.count(b'"', 0, end) % 2 and len(block) < 16 * BLOCK_SIZE:
-            continue
-        if end:
-            yield block[:end]
-            block = block[end:]
-    if block:
-        yield block if block.endswith(b"\n") else block + b"\n"
+        is_quoted = (n_quotes + chunk.count(b'"', 0, stop)) % 2
+        if stop and not (is_quoted and n_bytes + len(chunk) < 16 * BLOCK_SIZE):
+            yield b"".join([*parts, chunk[:stop]])
+            parts, n_bytes, n_quotes = [], 0, 0
+            chunk = chunk[stop:]
+        parts.append(chunk)
+        n_bytes += len(chunk)
+        n_quotes += chunk.count(b'"')
+    rest = b"".join(parts)
+    if rest:
+        yield rest if rest.endswith(b"\n") else rest + b"\n"
 
 
 def _find_layout(block, source, n_lines, keys, sep, header, encoding):
@@ -538,35 +541,18 @@ def _as_times(texts):
         return np.array(list(map(float, texts)))
 
 
-def _join(parts):
-    """Join the arrays of a list, and empty it, so that memory is needed once."""
-    dtype = np.result_type(*{part.dtype for part in parts})
-    joined = np.empty(sum(map(len, parts)), dtype)
-    _move(parts, joined)
-    return joined
-
-
 def _join_ids(columns, pools):
-    """Join users and items to X, and empty their lists."""
-    are_texts = [any(part.dtype == object for part in parts) for parts in columns]
+    """Join the users and the items of all blocks to X."""
+    have_texts = [any(part.dtype == object for part in parts) for parts in columns]
     n_rows = sum(map(len, columns[0]))
-    X = np.empty((n_rows, 2), dtype=object if any(are_texts) else np.int64)
+    X = np.empty((n_rows, 2), dtype=object if any(have_texts) else np.int64)
     for k, parts in enumerate(columns):
-        if are_texts[k]:
-            parts[:] = (
+        if have_texts[k]:
+            parts = [
                 part
                 if part.dtype == object
                 else _as_objects(map(str, part.tolist()), pools[k])
                 for part in parts
-            )
-        _move(parts, X[:, k])
+            ]
+        np.concatenate(parts, out=X[:, k])
     return X
-
-
-def _move(parts, out):
-    """Move the arrays of a list to `out`, one after the other."""
-    stop = len(out)
-    while parts:
-        part = parts.pop()
-        out[stop - len(part) : stop] = part
-        stop -= len(part)
