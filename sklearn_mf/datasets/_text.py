@@ -13,7 +13,7 @@ import os
 import zlib
 from numbers import Integral
 from operator import itemgetter
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,34 +24,6 @@ from sklearn_mf._typing import validate_params
 SEPARATORS = ("::", "\t", ";", ",")  # of two that fit, the first
 BLOCK_SIZE = 2**22  # bytes
 PLAIN_WIDTH = 18  # characters of a whole number that fits into 64 bits in any case
-
-
-@overload
-def load_ratings(
-    path: str | os.PathLike[str],
-    *,
-    user: int | str = ...,
-    item: int | str = ...,
-    rating: int | str = ...,
-    time: None = ...,
-    sep: str | None = ...,
-    header: bool | Literal["auto"] = ...,
-    encoding: str = ...,
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]: ...
-
-
-@overload
-def load_ratings(
-    path: str | os.PathLike[str],
-    *,
-    user: int | str = ...,
-    item: int | str = ...,
-    rating: int | str = ...,
-    time: int | str,
-    sep: str | None = ...,
-    header: bool | Literal["auto"] = ...,
-    encoding: str = ...,
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], npt.NDArray[Any]]: ...
 
 
 @validate_params(
