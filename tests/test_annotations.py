@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import pickle
 from typing import Any, assert_type
 
 import numpy as np
@@ -60,6 +61,14 @@ def test_every_parameter_and_result_has_a_type(name):
     if signature.return_annotation is signature.empty:
         missing.append("return")
     assert missing == []
+
+
+@pytest.mark.parametrize("module", MODULES[1:], ids=SUBMODULES)
+def test_public_names_name_their_public_module(module):
+    for name in module.__all__:
+        thing = getattr(module, name)
+        assert thing.__module__ == module.__name__, name
+        assert pickle.loads(pickle.dumps(thing)) == thing
 
 
 def test_types_of_results() -> None:
