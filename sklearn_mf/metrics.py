@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_consistent_length
+from sklearn.utils import check_consistent_length, gen_batches
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -28,7 +28,7 @@ from sklearn_mf._typing import TableLike
 
 __all__ = ["make_ranking_scorer", "mean_reciprocal_rank_of_all"]
 
-BLOCK_CELLS = 2**20  # places in rankings that are worked on at a time
+BLOCK_CELLS = 2**20  # places in rankings that are held at a time
 BLOCK_WORK = 2**20  # multiplications and comparisons that are worth a task of their own
 
 
@@ -325,12 +325,6 @@ class _Relevant(NamedTuple):
     gains: np.ndarray
 
 
-def _blocks(n_users, n_places):
-    """Cut users into blocks, for each of which there are so many places."""
-    size = max(1, BLOCK_CELLS // n_places)
-    return [(start, min(start + size, n_users)) for start in range(0, n_users, size)]
-
-
 def _find_gains(estimator, relevant, k):
     """Give the gains of the k items recommended to each user, the best first.
 
@@ -344,15 +338,16 @@ def _find_gains(estimator, relevant, k):
     pairs = relevant.users[known] * n_items + relevant.items[known]
     known, pairs = known[np.argsort(pairs)], np.sort(pairs)
     gains = np.zeros((n_users, k))
-    for start, stop in _blocks(n_users, k):
-        items, _ = estimator.recommend(relevant.labels[start:stop], k)
+    for block in gen_batches(n_users, max(1, BLOCK_CELLS // k)):
+        items, _ = estimator.recommend(relevant.labels[block], k)
         codes = read_ids("items", items.data.ravel(), estimator.items_)
-        found = np.repeat(np.arange(start, stop), k) * n_items + codes
+        users = np.arange(block.start, block.stop)
+        found = np.repeat(users, k) * n_items + codes
         found[items.mask.ravel()] = -1
         places = np.searchsorted(pairs, found)
         hits = np.flatnonzero(places < len(pairs))
         hits = hits[pairs[places[hits]] == found[hits]]
-        gains[start:stop].ravel()[hits] = relevant.gains[known[places[hits]]]
+        gains[block].ravel()[hits] = relevant.gains[known[places[hits]]]
     return gains
 
 

@@ -1,10 +1,9 @@
 """Synthetic ratings and answers, with known truth."""
 
 from numbers import Integral, Real
-from typing import Literal, TypeAlias, overload
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import expit
 from sklearn.utils import Bunch, check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval
@@ -12,49 +11,8 @@ from sklearn.utils._param_validation import Interval
 from sklearn_mf._runtime.compile import njit
 from sklearn_mf._typing import validate_params
 
-_Data: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
-_PlantedData: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Bunch]
-
 # Shape of the log-normal activity of the users: the standard deviation of its log.
 _ACTIVITY_SIGMA = 1.0
-
-
-@overload
-def make_ratings(
-    n_users: int = ...,
-    n_items: int = ...,
-    n_ratings: int = ...,
-    *,
-    n_factors: int = ...,
-    global_mean: float = ...,
-    bias_scale: float = ...,
-    factor_scale: float = ...,
-    noise: float = ...,
-    popularity: float = ...,
-    rating_range: tuple[float, float] | None = ...,
-    rating_step: float | None = ...,
-    coef: Literal[False] = ...,
-    random_state: int | np.random.RandomState | None = ...,
-) -> _Data: ...
-
-
-@overload
-def make_ratings(
-    n_users: int = ...,
-    n_items: int = ...,
-    n_ratings: int = ...,
-    *,
-    n_factors: int = ...,
-    global_mean: float = ...,
-    bias_scale: float = ...,
-    factor_scale: float = ...,
-    noise: float = ...,
-    popularity: float = ...,
-    rating_range: tuple[float, float] | None = ...,
-    rating_step: float | None = ...,
-    coef: Literal[True],
-    random_state: int | np.random.RandomState | None = ...,
-) -> _PlantedData: ...
 
 
 @validate_params(
@@ -90,7 +48,7 @@ def make_ratings(
     rating_step: float | None = 0.5,
     coef: bool = False,
     random_state: int | np.random.RandomState | None = None,
-) -> _Data | _PlantedData:
+) -> tuple[Any, ...]:
     """Generate ratings from a planted biased matrix factorisation.
 
     The rating of item i by user u is::
@@ -237,38 +195,6 @@ def make_ratings(
     return X, y, planted
 
 
-@overload
-def make_answers(
-    n_students: int = ...,
-    n_questions: int = ...,
-    n_answers: int = ...,
-    *,
-    ability_scale: float = ...,
-    mean_difficulty: float = ...,
-    difficulty_scale: float = ...,
-    discrimination_scale: float = ...,
-    popularity: float = ...,
-    coef: Literal[False] = ...,
-    random_state: int | np.random.RandomState | None = ...,
-) -> _Data: ...
-
-
-@overload
-def make_answers(
-    n_students: int = ...,
-    n_questions: int = ...,
-    n_answers: int = ...,
-    *,
-    ability_scale: float = ...,
-    mean_difficulty: float = ...,
-    difficulty_scale: float = ...,
-    discrimination_scale: float = ...,
-    popularity: float = ...,
-    coef: Literal[True],
-    random_state: int | np.random.RandomState | None = ...,
-) -> _PlantedData: ...
-
-
 @validate_params(
     {
         "n_students": [Interval(Integral, 1, None, closed="left")],
@@ -296,7 +222,7 @@ def make_answers(
     popularity: float = 0.5,
     coef: bool = False,
     random_state: int | np.random.RandomState | None = None,
-) -> _Data | _PlantedData:
+) -> tuple[Any, ...]:
     """Generate right and wrong answers of the two-parameter item response model.
 
     Student s answers question q right with the probability::

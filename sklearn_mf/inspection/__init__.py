@@ -20,3 +20,6 @@ __all__ = [
     "LossLandscapeDisplay",
     "SearchDisplay",
 ]
+
+for _name in __all__:  # users and pickles see the public place, not the file
+    globals()[_name].__module__ = __name__

@@ -6,8 +6,11 @@ import http.server
 import io
 import re
 import socket
+import subprocess
+import sys
 import threading
 import zipfile
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -150,6 +153,91 @@ def test_blocks_of_all_kinds(write, monkeypatch):
         load_ratings(write(text + "\n1,2,x"))
 
 
+def count_bytes(method):
+    """Wrap a method of bytes so that it counts how many it scans or copies."""
+
+    def counting(self, *args):
+        result = method(self, *args)
+        is_bytes = isinstance(result, bytes)
+        CountedBytes.n_touched += max(len(self), len(result) if is_bytes else 0)
+        return CountedBytes(result) if is_bytes else result
+
+    return counting
+
+
+class CountedBytes(bytes):
+    """Bytes that count how many of them are scanned or copied, over all operations."""
+
+    n_touched = 0
+    __add__ = count_bytes(bytes.__add__)
+    __radd__ = count_bytes(lambda self, other: bytes.__add__(other, self))
+    __getitem__ = count_bytes(bytes.__getitem__)
+    count = count_bytes(bytes.count)
+    find = count_bytes(bytes.find)
+    rfind = count_bytes(bytes.rfind)
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_work_grows_linearly_with_the_length_of_a_line(monkeypatch, quote):
+    monkeypatch.setattr(_text, "BLOCK_SIZE", 100)
+    monkeypatch.setattr(CountedBytes, "n_touched", 0)
+    line = quote + 40_000 * "7"
+    source = io.BytesIO(line.encode())
+    file = mock.Mock(read=lambda size: CountedBytes(source.read(size)))
+    (block,) = _text._blocks(file)
+    assert block == line.encode() + b"\n"
+    assert CountedBytes.n_touched < 10 * len(line)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["\n", '"', ",", "7" * 3, "\r\n"])).map("".join))
+def test_blocks_are_whole_lines(text):
+    with mock.patch.object(_text, "BLOCK_SIZE", 4):
+        blocks = list(_text._blocks(io.BytesIO(text.encode())))
+    whole = text + "\n" * (not text.endswith("\n")) if text else ""
+    assert b"".join(blocks) == whole.encode()
+    assert all(block.endswith(b"\n") for block in blocks)
+    for block in blocks[:-1]:
+        assert block.count(b'"') % 2 == 0 or len(block) >= 16 * 4 - 8
+
+
+ODD_FIELDS = ["007", "-0", "+1", "1.0", "1.", ".5", "1e3", "1e0", "-5", "0", "9" * 19]
+ODD_FIELDS += ["1_0", "0x1f", "nan", "inf", "1e999", "#1", "1#", "٣", "é", "-", "--1"]
+ODD_FIELDS += [" 7", "7 ", "\t7", "\x007", '"7"', '"7', "7\r", "\r7", "1:1", "1 1", ""]
+
+
+def parse_both_ways(block, layout):
+    """Parse a block as plain lines, and as any others or up to their error."""
+    text, sep = _text._decode(block, layout.sep, layout.encoding)
+    plain = _text._parse_plain(text, sep, layout)
+    try:
+        return plain, _text._parse_rows(text, sep, layout, 0, ({}, {}))
+    except ValueError as error:
+        return plain, error
+
+
+def check_same(plain, general):
+    for column, expected in zip(plain, general, strict=True):
+        assert_array_equal(column, expected)
+        assert column.dtype == expected.dtype
+        assert (np.signbit(column) == np.signbit(expected)).all()
+
+
+@pytest.mark.parametrize("sep", [",", "::", " ", "ü", "-", ".", "1", "e", "#"])
+@pytest.mark.parametrize("column", range(5))
+def test_odd_fields_are_read_as_by_csv_or_not_at_all(column, sep):
+    layout = _text._Layout("text", sep, "utf-8", 5, (3, 0, 1, 4))
+    for field in ODD_FIELDS:
+        odd = ["6", "2", "2", "8", "5"]
+        odd[column] = field
+        for rows in ([odd], [["2", "3", "4", "5", "6"], odd]):
+            block = "".join(sep.join(row) + "\n" for row in rows).encode()
+            plain, general = parse_both_ways(block, layout)
+            if plain is not None:
+                assert not isinstance(general, ValueError), field
+                check_same(plain, general)
+
+
 numbers = st.one_of(
     st.integers(-(10**20), 10**20).map(str),
     st.floats(allow_nan=False, allow_infinity=False).map(str),
@@ -163,13 +251,42 @@ numbers = st.one_of(
 def test_plain_lines_are_parsed_as_any_others(rows):
     block = "".join(",".join(row) + "\n" for row in rows).encode()
     layout = _text._Layout("text", ",", "utf-8", 4, (0, 1, 2, 3))
-    plain = _text._parse_plain(block, layout)
-    general = _text._parse_rows(block, layout, 0, ({}, {}))
+    plain, general = parse_both_ways(block, layout)
     assert_array_equal(general[2], [float(row[2]) for row in rows])
     if plain is not None:
-        for column, expected in zip(plain, general, strict=True):
-            assert_array_equal(column, expected)
-            assert column.dtype == expected.dtype
+        check_same(plain, general)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("sep", [",", "\t", "::", " - ", "·"])
+def test_ratings_of_movielens_are_plain(sep, end):
+    layout = _text._Layout("text", sep, "utf-8", 4, (0, 1, 2, 3))
+    block = (lines(sep, None, end) + end).encode()
+    plain, general = parse_both_ways(block, layout)
+    assert plain is not None
+    check_same(plain, general)
+    assert_array_equal(plain[2], Y)
+
+
+def test_numbers_with_underscores(write):
+    """They are numbers to Python alone: labels as ids, an error elsewhere."""
+    table = load_ratings(write("1_0,2,4\n10,3,5\n"))
+    check(table, np.array([["1_0", 2], ["10", 3]], dtype=object), [4, 5])
+    with pytest.raises(ValueError, match="line 1: '1_0' is no rating"):
+        load_ratings(write("1,2,1_0\n"), header=False)
+    with pytest.raises(ValueError, match="line 2: '1_0' is no time"):
+        load_ratings(write("1,2,3,4\n1,2,3,1_0\n"), time=3)
+
+
+def test_a_separator_with_a_line_feed_does_not_crash(write):
+    """In a process of its own: compiled code once read past the end of the block."""
+    path = write("1,\n2,\n3,\n" * 1000)
+    code = f"from sklearn_mf.datasets import *\nload_ratings({str(path)!r}, sep=',\\n')"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 1
+    assert "ValueError: sep=',\\n' must be one character or more" in process.stderr
 
 
 def test_times_with_decimals(write):
@@ -213,8 +330,10 @@ def test_errors_name_file_line_and_remedy(write, text, params, message):
 def test_errors_of_parameters(write, tmp_path):
     with pytest.raises(OSError, match=r"nothing\.csv"):
         load_ratings(tmp_path / "nothing.csv")
-    with pytest.raises(ValueError, match="sep='' separates nothing"):
-        load_ratings(write(lines()), sep="")
+    for sep in ("", '"', '","', "\n", "\r\n", ",\n"):
+        with pytest.raises(ValueError, match="must be one character or more") as error:
+            load_ratings(write(lines()), sep=sep)
+        assert f"sep={sep!r}" in str(error.value)
     with pytest.raises(ValueError, match="'user' parameter of load_ratings"):
         load_ratings(write(lines()), user=-1)
 

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import pickle
 from typing import Any, assert_type
 
 import numpy as np
@@ -9,7 +10,12 @@ import numpy.typing as npt
 import pytest
 
 import sklearn_mf
-from sklearn_mf.datasets import make_ratings
+from sklearn_mf.datasets import (
+    fetch_movielens,
+    load_ratings,
+    make_answers,
+    make_ratings,
+)
 from sklearn_mf.model_selection import ColdShare, RatingKFold, cold_share
 
 SUBMODULES = ("datasets", "inspection", "metrics", "model_selection", "onnx")
@@ -57,6 +63,14 @@ def test_every_parameter_and_result_has_a_type(name):
     assert missing == []
 
 
+@pytest.mark.parametrize("module", MODULES[1:], ids=SUBMODULES)
+def test_public_names_name_their_public_module(module):
+    for name in module.__all__:
+        thing = getattr(module, name)
+        assert thing.__module__ == module.__name__, name
+        assert pickle.loads(pickle.dumps(thing)) == thing
+
+
 def test_types_of_results() -> None:
     X, y = make_ratings(20, 10, 60, random_state=0)
     model = sklearn_mf.BiasedMF(2, max_iter=2, tol=None).fit(X, y)
@@ -67,3 +81,17 @@ def test_types_of_results() -> None:
     assert_type(train, npt.NDArray[np.intp])
     assert train.dtype == test.dtype == np.intp
     assert_type(cold_share(X[train], X[test]), ColdShare)
+
+
+def use_datasets() -> None:
+    """Show mypy that results of any length unpack; this is never called."""
+    assert_type(make_ratings(), tuple[Any, ...])
+    assert_type(make_answers(), tuple[Any, ...])
+    X, y, coef = make_ratings(coef=True)
+    print(X, y, coef.user_factors)
+    X, y, times = load_ratings("ratings.csv", time=3)
+    assert_type(times, npt.NDArray[Any])
+    movielens = fetch_movielens()
+    print(movielens.data, movielens.target)
+    X, y = fetch_movielens(return_X_y=True)
+    print(X, y)
