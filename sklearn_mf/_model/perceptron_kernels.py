@@ -16,7 +16,7 @@ import numpy as np
 from sklearn_mf._runtime.compile import FAST, njit
 from sklearn_mf._runtime.tiles import add_up, load, pick, store, zeros
 from sklearn_mf._runtime.vectors import lowest, positive, rectify, root
-from sklearn_mf._solvers.optimizers import ADAM, correct
+from sklearn_mf._solvers.optimizers import ADAM, correct_bias
 
 CHUNK = 128  # pairs, at most, that pass through the network together
 LANES = 16  # numbers of a vector; widths of layers are multiples of it
@@ -340,7 +340,7 @@ def step_vector(table, row, f, gradient, constants, rate, epsilon):
 @inlined
 def correct_rate(powers, row, rate, constants):
     """Count a step of Adam in a row; give its corrected −rate and ε."""
-    c1, c2 = correct(ADAM, powers, row, constants)
+    c1, c2 = correct_bias(ADAM, powers, row, constants)
     scale = powers.dtype.type(math.sqrt(c2))
     return -rate * scale / c1, constants[4] * scale
 

@@ -3,10 +3,8 @@
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mf._estimators.base import BaseFactorizer
-from sklearn_mf._estimators.multitask_mf import MultiTaskMF
 
 OBJECTIVES = {
     "squared_error": "objective (units of y²)",
@@ -17,17 +15,18 @@ SIDE = {"side": [StrOptions({"user", "item"})]}
 
 
 def check_model(model, name="estimator"):
+    """Return a fitted estimator of sklearn_mf as it is now; see `_snapshot`."""
     if not isinstance(model, BaseFactorizer):
         raise TypeError(
             f"{name} must be an ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or "
             f"MultiTaskMF, got {type(model).__name__}: of a search pass "
             "best_estimator_, of a pipeline its last step."
         )
-    check_is_fitted(model)
+    return model._snapshot()
 
 
 def loss_of(model):
-    if isinstance(model, MultiTaskMF):
+    if isinstance(model.loss_curve_, dict):
         return "joint_loss"
     return getattr(model, "loss", "squared_error")
 

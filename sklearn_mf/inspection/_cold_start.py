@@ -133,7 +133,7 @@ class ColdStartDisplay:
         ColdStartDisplay
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_model(estimator)
+        estimator = check_model(estimator)
         pairs = read_pairs(estimator, X, estimator.users_, estimator.items_)
         codes = pairs.users if side == "user" else pairs.items
         counts = np.where(codes >= 0, count_ratings(estimator, side)[codes], 0)

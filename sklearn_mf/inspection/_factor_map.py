@@ -136,7 +136,7 @@ class FactorMapDisplay:
             If there are no factors, or ids or labels do not fit the estimator.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_model(estimator)
+        estimator = check_model(estimator)
         factors = getattr(estimator, f"{side}_factors_").astype(np.float64)
         known = getattr(estimator, f"{side}s_")
         if factors.shape[1] == 0:

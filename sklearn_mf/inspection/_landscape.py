@@ -1,6 +1,5 @@
 """The objective around a solution."""
 
-import copy
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -13,12 +12,9 @@ from sklearn.utils._plotting import _validate_style_kwargs
 
 from sklearn_mf._data.tables import read_ratings
 from sklearn_mf._estimators.als_factorizer import ALSFactorizer
-from sklearn_mf._estimators.autorec import AutoRec
 from sklearn_mf._estimators.biased_mf import BiasedMF
-from sklearn_mf._estimators.multitask_mf import MultiTaskMF
 from sklearn_mf._estimators.sgd_factorizer import SGDFactorizer
 from sklearn_mf._objective.loss import to_intercept
-from sklearn_mf._objective.penalty import Objective
 from sklearn_mf._typing import SparseMatrix, TableLike, Values, validate_params
 from sklearn_mf.inspection._axes import (
     OBJECTIVES,
@@ -151,8 +147,8 @@ class LossLandscapeDisplay:
             If X has ids that were not seen in fit.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_model(estimator)
-        if isinstance(estimator, AutoRec | MultiTaskMF):
+        estimator = check_model(estimator)
+        if not hasattr(estimator, "_objective"):
             raise TypeError(
                 "estimator must be an ALSFactorizer, SGDFactorizer or BiasedMF, got "
                 f"{type(estimator).__name__}, whose objective is not one of factors "
@@ -160,7 +156,7 @@ class LossLandscapeDisplay:
             )
         known = estimator.users_, estimator.items_
         ratings = read_ratings(
-            copy.copy(estimator), X, y, sample_weight, known=known, dtype=np.float64
+            estimator, X, y, sample_weight, known=known, dtype=np.float64
         )
         for side, old in zip(("user", "item"), known, strict=True):
             n_new = len(getattr(ratings, f"{side}s")) - len(old)
@@ -248,7 +244,8 @@ def _cut_through(model, ratings, steps, rng):
     ndarray of shape (n_steps, n_steps)
         A row for each b.
     """
-    tables = model._rows("user"), model._rows("item")
+    learnt = model._parameters()
+    tables = learnt.P, learnt.Q
     solution = np.concatenate([rows.ravel() for rows in tables], dtype=np.float64)
     directions = np.linalg.qr(rng.normal(size=(len(solution), 2)))[0].T
     thetas = np.vstack([solution, (np.linalg.norm(solution) or 1.0) * directions])
@@ -256,22 +253,17 @@ def _cut_through(model, ratings, steps, rng):
     P, Q = (
         part.reshape(3, *rows.shape) for part, rows in zip(sides, tables, strict=True)
     )
-    objective = Objective(
-        biased=model._biased,
-        penalties=getattr(model, "_penalties", (model.regularization, 0.0)),
-        weighted_regularization=model.weighted_regularization,
-        unobserved_weight=model._unobserved_weight,
-        non_negative=False,
-    )
+    objective = model._objective()
+    penalty = objective.penalty
     linear = np.stack(np.broadcast_arrays(1.0, *np.meshgrid(steps, steps)))
     value = np.zeros(linear.shape[1:])
     for rows, side, n_others in (
         (P, ratings.by_user, Q.shape[1]),
         (Q, ratings.by_item, P.shape[1]),
     ):
-        penalties = np.full(rows.shape[2], float(objective.penalties[0]))
-        if objective.biased:
-            penalties[-1] = objective.penalties[1]
+        penalties = np.full(rows.shape[2], float(penalty.factors))
+        if penalty.biased:
+            penalties[-1] = penalty.biases
         weights = np.outer(objective.counts(side, n_others), penalties).ravel()
         flat = rows.reshape(3, -1)
         value += np.einsum("kl,kab,lab->ab", flat * weights @ flat.T, linear, linear)

@@ -957,11 +957,11 @@ def interrupt_in_kernel(als, monkeypatch):
 def interrupt_in_results(als, monkeypatch):
     """Raise when the iterations are over and the attributes are being gathered."""
 
-    def attributes(als, problem, iterations):
+    def progress(als, iterations):
         assert len(iterations.loss_curve) == als.max_iter
         interrupt()
 
-    monkeypatch.setattr(BaseFactorizer, "_attributes", attributes)
+    monkeypatch.setattr(BaseFactorizer, "_progress", progress)
 
 
 @pytest.fixture(params=["callback", "kernel", "kernel in a thread", "results"])

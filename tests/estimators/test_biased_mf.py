@@ -762,7 +762,7 @@ def test_what_als_cannot_do_is_an_error(solver, params, match, data):
 def test_log_loss_of_ratings_out_of_range(value, data):
     X, y = data
     y = np.append(np.zeros(len(y) - 1), value)
-    with pytest.raises(ValueError, match=r"loss='log_loss' wants y from 0 to 1"):
+    with pytest.raises(ValueError, match=r"loss='log_loss' requires y between 0 and 1"):
         biased(loss="log_loss", solver="sgd").fit(X, y)
 
 

@@ -215,7 +215,7 @@ def test_partial_fit_goes_on_after_a_fold_in(data):
     model = BiasedMF(3, max_iter=5, tol=None, random_state=0).fit(X, y)
     new = [[500, 3], [500, 7]]
     model.fold_in_users(new, [5.0, 1.0])
-    assert len(model.optimizer_state_["user_first"]) == len(model.users_)
+    assert len(model.optimizer_state_["user_first_moments"]) == len(model.users_)
     before = model.user_factors_.copy()
     model.partial_fit(new, [5.0, 1.0])
     row = np.searchsorted(model.users_, 500)

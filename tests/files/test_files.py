@@ -28,14 +28,24 @@ from sklearn.callback import ProgressBar
 from sklearn.exceptions import NotFittedError
 
 import sklearn_mf
-from sklearn_mf import ALSFactorizer, AutoRec, BiasedMF, MultiTaskMF, SGDFactorizer
-from sklearn_mf import _load as persistence
-from sklearn_mf._load import load, save_model
+from sklearn_mf import (
+    ALSFactorizer,
+    AutoRec,
+    BiasedMF,
+    MultiTaskMF,
+    SGDFactorizer,
+    load,
+)
+from sklearn_mf._files import archive
 from sklearn_mf.datasets import make_ratings
 
 X, Y = make_ratings(30, 20, 200, random_state=0)
 MORE, MORE_Y = make_ratings(35, 25, 100, random_state=1)  # has ids that X has not
 QUICK = {"n_factors": 3, "max_iter": 3, "tol": None, "random_state": 0}
+
+
+def save_model(model, path):
+    model.save(path)
 
 
 def als(**params):
@@ -373,8 +383,8 @@ PLAIN = st.recursive(
 @given(value=PLAIN)
 def test_any_plain_value_comes_back(value):
     arrays = {}
-    text = json.dumps(persistence._encode("value", value, arrays))
-    assert_same(value, persistence._decode(json.loads(text), None))
+    text = json.dumps(archive._encode("value", value, arrays))
+    assert_same(value, archive._decode(json.loads(text), None))
     assert arrays == {}
 
 
@@ -525,7 +535,7 @@ def test_class_of_ones_own(path):
     class Mine(ALSFactorizer):
         pass
 
-    with pytest.raises(TypeError, match=r"Mine is not .* BiasedMF.* pickle"):
+    with pytest.raises(TypeError, match=r"Mine is not .* pickle"):
         save_model(Mine(**QUICK).fit(X, Y), path)
     Mine.__name__ = "ALSFactorizer"
     with pytest.raises(TypeError, match="ALSFactorizer is not"):
@@ -840,7 +850,7 @@ TAMPERED = [
     (change("user_factors_", lambda rows: rows[:-1]), "user_factors_"),
     (change("user_factors_", lambda rows: rows[0]), "user_factors_"),
     (change("user_factors_", lambda rows: rows[:, :1]), "item_factors_"),
-    (change("user_factors_", lambda rows: rows.astype("f4")), "user_biases_"),
+    (change("user_factors_", lambda rows: rows.astype("f4")), "item_factors_"),
     (change("user_factors_", lambda rows: rows.astype("f2")), "user_factors_"),
     (change("user_factors_", lambda rows: rows.astype(int)), "user_factors_"),
     (change("item_factors_", lambda rows: rows.astype("f4")), "item_factors_"),
@@ -872,7 +882,7 @@ TAMPERED = [
     *[
         (change(f"optimizer_state_/{side}_{key}", edit), f"{side}_{key}")
         for side in ("user", "item")
-        for key in ("first", "second", "powers")
+        for key in ("first_moments", "second_moments", "powers")
         for edit in (
             lambda rows: rows[:, :1],
             lambda rows: rows[1:],
@@ -890,11 +900,13 @@ def test_tampered_file(edit, reason, path):
     assert_refused(path, reason)
 
 
-def test_state_of_an_optimizer_that_the_class_has_not(path):
-    content, arrays = read(als().fit(X, Y), path)
+def test_state_of_an_optimizer_that_the_class_does_not_have_is_ignored(path):
+    model = als().fit(X, Y)
+    content, arrays = read(model, path)
     content["attributes"] |= {"optimizer_": "sgd", "optimizer_state_": {"dict": {}}}
     write(path, content, arrays)
-    assert_refused(path, "optimizer_")
+    loaded = load(path).fold_in_users(X[:5], Y[:5])
+    assert_array_equal(loaded.predict(X), model.fold_in_users(X[:5], Y[:5]).predict(X))
 
 
 NETWORK = autorec().fit(X, Y)

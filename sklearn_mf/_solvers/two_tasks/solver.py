@@ -1,10 +1,12 @@
 """Two tasks on one embedding: the solver loop, and how it lays out its data."""
 
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
 
-from sklearn_mf._model.perceptron import pad_width
+from sklearn_mf._model.parameters import SIDES, Parameters
+from sklearn_mf._model.perceptron import lay_out, pad_width, read_layers
 from sklearn_mf._model.perceptron_kernels import CHUNK, WORD
 from sklearn_mf._runtime.arrays import make_aligned
 from sklearn_mf._runtime.barrier import abandon_on_error, make_barrier
@@ -136,16 +138,64 @@ def pass_over(n_batches, run, pace, *args):
         pace.note(n_threads, (perf_counter() - begin) / (last - first))
 
 
-def fit_multitask(
-    problem, task, *, n_factors, batch_size, learning_rate, run, iterations, validate
-):
-    """Minimise the joint loss by Adam.
+@dataclass
+class TwoTasksParameters(Parameters):
+    """The parameters of both tasks.
+
+    A row of a table holds the factors of the interactions, unless they are shared those
+    that the network reads, and the bias.
+
+    Attributes
+    ----------
+    layers : list of (ndarray, ndarray)
+        Weights and biases of each layer of the network.
+    """
+
+    layers: list = field(default_factory=list)
+
+    @classmethod
+    def of(cls, model, biased=True):
+        """Return the parameters of a fitted estimator."""
+        tables = []
+        for side in SIDES:
+            parts = [getattr(model, f"{side}_factors_")]
+            if not model.shared_embeddings:
+                parts.append(getattr(model, f"{side}_rating_factors_"))
+            biases = getattr(model, f"{side}_biases_")
+            tables.append(np.column_stack([*parts, biases]))
+        layers = list(zip(model.coefs_, model.intercepts_, strict=True))
+        mean = model.global_mean_
+        return cls(model.users_, model.items_, *tables, mean, biased, layers)
+
+    def attributes(self):
+        """Return the fitted attributes of an estimator, a dict."""
+        coefs, intercepts = zip(*self.layers, strict=True)
+        n_factors = len(coefs[0]) // 3
+        named = {
+            "users_": self.users,
+            "items_": self.items,
+            "global_mean_": self.mean,
+            "coefs_": list(coefs),
+            "intercepts_": list(intercepts),
+        }
+        for side, rows in zip(SIDES, (self.P, self.Q), strict=True):
+            factors = rows[:, :n_factors].copy()
+            own = rows[:, n_factors:-1]
+            named |= {
+                f"{side}_factors_": factors,
+                f"{side}_biases_": rows[:, -1].copy(),
+                f"{side}_rating_factors_": own.copy() if own.size else factors,
+            }
+        return named
+
+
+class TwoTasks:
+    """Minimises the joint loss of both tasks by Adam.
 
     Parameters
     ----------
     problem : Problem
-        The ratings and the start: its users, items and network are changed in place,
-        and its losses grow.
+        What is given; its start is of `TwoTasksParameters`.
     task : Task
         What is minimised.
     n_factors : int
@@ -154,77 +204,113 @@ def fit_multitask(
         Ratings of a batch.
     learning_rate : float
         Length of a step.
-    run : callable
-        From `thread_pool`.
-    iterations : Iterations
-        Ends the loop; takes the joint loss after each epoch.
-    validate : callable or None
-        Gives the score of the held-out ratings after an epoch; the epoch with the best
-        one is restored.
+
+    Attributes
+    ----------
+    losses : dict of lists of float
+        The joint loss and its parts after each epoch.
     """
-    side, network = problem.ratings.by_user, problem.network
-    bits = np.random.PCG64(problem.rng.randint(2**32))
-    n_pairs, dtype = len(side.ratings), problem.users.dtype.type
-    sides = problem.users, problem.items
-    users, items = tables = [make_table(rows, n_factors) for rows in sides]
-    weights = np.ones_like(side.ratings) if side.weights is None else side.weights
-    others, ratings = np.empty_like(side.indices), side.ratings - dtype(problem.mean)
-    pairs = Pairs(
-        codes=make_aligned((n_pairs, 3), np.int32),
-        ratings=make_aligned((n_pairs, 2), ratings.dtype),
-    )
-    batch_size = min(batch_size, n_pairs)
-    n_batches = -(-n_pairs // batch_size)
-    batches = np.arange(n_pairs, dtype=np.int32) // np.int32(batch_size)
-    batch = make_batch(batch_size, users, network)
-    pace = Pace(min(run.n_threads, len(batch.gradients)))
-    state = batch_size, pairs, users, items, network
-    rate, constants = dtype(learning_rate), make_constants(dtype)
-    strengths = side.strengths(), problem.ratings.by_item.strengths()
-    total = strengths[0].sum()
-    user_blocks = cut_rows(side.counts(), n_pairs / run.n_threads)
 
-    parameters = [array for table in tables for array in (table.values, table.biases)]
-    parameters.append(network.values)
+    def __init__(self, problem, task, *, n_factors, batch_size, learning_rate):
+        self.start, self.run, self.seen = problem.start, problem.run, problem.seen
+        self.task, self.n_factors = task, n_factors
+        self.losses = {"joint": [], "factorization": [], "regression": []}
+        self.side = side = problem.ratings.by_user
+        self.bits = np.random.PCG64(problem.rng.randint(2**32))
+        n_pairs, dtype = len(side.ratings), problem.start.P.dtype.type
+        self.tables = [
+            make_table(rows, n_factors) for rows in (problem.start.P, problem.start.Q)
+        ]
+        self.network = lay_out(problem.start.layers)
+        weights = np.ones_like(side.ratings) if side.weights is None else side.weights
+        self.others = np.empty_like(side.indices)
+        ratings = side.ratings - dtype(problem.start.mean)
+        self.targets = ratings, weights
+        self.pairs = Pairs(
+            codes=make_aligned((n_pairs, 3), np.int32),
+            ratings=make_aligned((n_pairs, 2), ratings.dtype),
+        )
+        self.batch_size = min(batch_size, n_pairs)
+        self.n_batches = -(-n_pairs // self.batch_size)
+        self.batches = np.arange(n_pairs, dtype=np.int32) // np.int32(self.batch_size)
+        self.batch = make_batch(self.batch_size, self.tables[0], self.network)
+        self.pace = Pace(min(self.run.n_threads, len(self.batch.gradients)))
+        self.rate, self.constants = dtype(learning_rate), make_constants(dtype)
+        self.strengths = side.strengths(), problem.ratings.by_item.strengths()
+        self.user_blocks = cut_rows(side.counts(), n_pairs / self.run.n_threads)
 
-    def prepare(start, stop, words):
-        seen = problem.seen_indptr, problem.seen_indices, len(items.values)
-        draw_unrated(start, stop, side.indptr, *seen, words, others)
-        source = side.indptr, side.indices, others, ratings, weights
-        deal(start, stop, batches, batch_size, *source, pairs)
+    def sweep(self):
+        """Pass over all ratings; return the joint loss, before each step."""
+        words = self.bits.random_raw(len(self.others)).view(np.uint32).reshape(2, -1)
+        shuffle(words[0], self.batches)
+        self.run(self._prepare, self.user_blocks, words[1])
+        self.batch.losses[:] = 0
+        pass_over(
+            self.n_batches,
+            self.run,
+            self.pace,
+            self.batch_size,
+            self.pairs,
+            *self.tables,
+            self.network,
+            self.batch,
+            self.task,
+            self.rate,
+            self.constants,
+        )
+        total, task = self.strengths[0].sum(), self.task
+        factorization, regression = self.batch.losses[:, :2].sum(axis=0) / total
+        joint = task.factorization * factorization + task.regression * regression
+        joint += task.regularization * self._penalise() / total
+        losses = joint, factorization, regression
+        for curve, loss in zip(self.losses.values(), losses, strict=True):
+            curve.append(float(loss))
+        return float(joint)
 
-    def penalty():
-        return sum(
-            counts @ np.vecdot(table.values, table.values)
-            for counts, table in zip(strengths, tables, strict=True)
+    def _prepare(self, start, stop, words):
+        """Draw items without a rating for users, and put their pairs into batches."""
+        side, seen = self.side, self.seen.by_user
+        draw_unrated(
+            start,
+            stop,
+            side.indptr,
+            seen.indptr,
+            seen.indices,
+            len(self.tables[1].values),
+            words,
+            self.others,
+        )
+        deal(
+            start,
+            stop,
+            self.batches,
+            self.batch_size,
+            side.indptr,
+            side.indices,
+            self.others,
+            *self.targets,
+            self.pairs,
         )
 
-    def publish():
-        for rows, table in zip(sides, tables, strict=True):
-            factors = view_factors(table.values, n_factors)
-            rows[:, :-1] = factors.reshape(len(rows), -1)
-            rows[:, -1] = table.biases[:, 0]
+    def _penalise(self):
+        return sum(
+            counts @ np.vecdot(table.values, table.values)
+            for counts, table in zip(self.strengths, self.tables, strict=True)
+        )
 
-    problem.publish = publish
-    best = None
-    for _ in iterations:
-        words = bits.random_raw(n_pairs).view(np.uint32).reshape(2, -1)
-        shuffle(words[0], batches)
-        run(prepare, user_blocks, words[1])
-        batch.losses[:] = 0
-        pass_over(n_batches, run, pace, *state, batch, task, rate, constants)
-        factorization, regression = batch.losses[:, :2].sum(axis=0) / total
-        joint = task.factorization * factorization + task.regression * regression
-        joint += task.regularization * penalty() / total
-        losses = joint, factorization, regression
-        for curve, loss in zip(problem.losses.values(), losses, strict=True):
-            curve.append(float(loss))
-        if validate is not None:
-            publish()
-        if iterations.record(float(joint), validate):
-            best = [array.copy() for array in parameters]
-    if best is not None:
-        for array, copy in zip(parameters, best, strict=True):
-            array[:] = copy
-    publish()
-    problem.publish = None
+    def parameters(self):
+        """Return what has been learnt, as if the fit ended here."""
+        P, Q = (
+            np.column_stack(
+                [
+                    view_factors(table.values, self.n_factors).reshape(
+                        len(table.values), -1
+                    ),
+                    table.biases[:, 0],
+                ]
+            )
+            for table in self.tables
+        )
+        sizes = [len(weights) for weights, _ in self.start.layers] + [1]
+        layers = list(zip(*read_layers(self.network, sizes), strict=True))
+        return replace(self.start, P=P, Q=Q, layers=layers)

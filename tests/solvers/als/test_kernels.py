@@ -12,6 +12,7 @@ from sklearn_mf._data.ratings import Side
 from sklearn_mf._solvers.als.kernels import (
     CHUNK,
     TILE,
+    Terms,
     Unobserved,
     approach_rows,
     pad,
@@ -57,8 +58,8 @@ class Problem(NamedTuple):
         """The arguments of the kernels from `side` to `unobserved`."""
         mean = self.fixed.dtype.type(MEAN)
         size = mean, self.n_columns, self.biased
-        penalties = self.penalty, self.bias_penalty
-        return self.side, self.fixed, *size, *penalties, self.unobserved
+        terms = Terms(*size, self.penalty, self.bias_penalty)
+        return self.side, self.fixed, terms, self.unobserved
 
     @property
     def rtol(self):
@@ -249,7 +250,9 @@ def test_a_million_equal_weights_add_up(cg_steps, biased):
     unobserved = Unobserved(np.float32(0), empty, empty[0], 0.0)
     given = (
         Side(indptr, indices, ratings, weights),
-        *(fixed, np.float32(0), 1, biased, penalty, penalty, unobserved),
+        fixed,
+        Terms(np.float32(0), 1, biased, penalty, penalty),
+        unobserved,
     )
     solved, loss = np.zeros((1, TILE), np.float32), np.zeros(1)
     if cg_steps is None:

@@ -18,6 +18,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, train_test_split
 
 from sklearn_mf import AutoRec, BiasedMF, as_pairs, load
+from sklearn_mf._estimators import autorec as autorec_module
+from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
+from sklearn_mf._model import parameters as parameters_module
 from sklearn_mf._solvers.autoencoder import solver as network
 from sklearn_mf.datasets import make_ratings
 
@@ -200,13 +203,13 @@ def test_batches_against_the_reference(data, weights):
     X, y = data
     model = autorec(batch_size=8, max_iter=4, regularization=0.1, learning_rate=0.05)
     theta = start(model, X, y, weights)
-    dealt, deal = [], network.Batches.deal
+    dealt, draw = [], network.Batches.draw
 
     def note(batches, rng):
-        deal(batches, rng)
+        draw(batches, rng)
         dealt.append([rows for rows, *_ in batches])
 
-    with mock.patch.object(network.Batches, "deal", note):
+    with mock.patch.object(network.Batches, "draw", note):
         model.fit(X, y, sample_weight=weights)
     R, W = tables(X, y, weights, "item")
     assert all(sorted(np.concatenate(e)) == list(range(len(R))) for e in dealt)
@@ -273,7 +276,10 @@ def test_the_axes_are_each_other_transposed(params, data):
     other = autorec(axis="user", **params)
     order = ["users_", "items_"]
     # What is drawn at random is drawn for items first.
-    with mock.patch.object(AutoRec, "_draw", draw_alike):
+    with (
+        mock.patch.object(parameters_module, "draw_rows", draw_by_size),
+        mock.patch.object(autorec_module, "draw_rows", draw_by_size),
+    ):
         one.fit(X, y)
         other.fit(X[:, ::-1], y)
     assert_array_equal(getattr(one, order[0]), getattr(other, order[1]))
@@ -283,9 +289,10 @@ def test_the_axes_are_each_other_transposed(params, data):
     assert_array_equal(one.predict(X), other.predict(X[:, ::-1]))
 
 
-def draw_alike(model, side, rng, dtype):
-    rows = np.zeros((len(side.indptr) - 1, model.n_factors + 1), dtype)
-    rows[:, :-1] = np.random.default_rng(len(rows)).normal(size=rows[:, :-1].shape)
+def draw_by_size(side, n_factors, *, biased, **options):
+    rows = np.zeros((len(side.indptr) - 1, n_factors + biased), side.ratings.dtype)
+    rng = np.random.default_rng(len(rows))
+    rows[:, :n_factors] = rng.normal(size=(len(rows), n_factors))
     return rows
 
 
@@ -502,14 +509,14 @@ def test_partial_fit_of_nonsense_leaves_the_model(axis, data):
     wanted = rf"2 of its {other}s.*888, 889.*axis='{axis}'.*warm_start=True"
     with pytest.raises(ValueError, match=wanted):
         model.partial_fit(unknown, [0.0, 1.0])
-    with pytest.raises(ValueError, match=r"log_loss.*from 0 to 1.*got 2 to 3"):
+    with pytest.raises(ValueError, match=r"log_loss.*between 0 and 1.*got 2 to 3"):
         model.partial_fit(X[:2], [2.0, 3.0])
     with pytest.raises(ValueError, match="contains NaN"):
         model.partial_fit(X[:1], [np.nan])
     with pytest.raises(ValueError, match="kind 'text'"):
         model.partial_fit([["1", "3"]], [1.0])
     interrupt = mock.patch(
-        "sklearn_mf._estimators.autorec.feed", side_effect=KeyboardInterrupt
+        "sklearn_mf._estimators.autorec.encode", side_effect=KeyboardInterrupt
     )
     with interrupt, pytest.raises(KeyboardInterrupt):
         model.partial_fit(X[:1], [1.0])
@@ -611,15 +618,14 @@ def test_early_stopping_restores_the_best_epoch(loss, axis, large):
     params = {"loss": loss, "axis": axis, "n_factors": 20, "regularization": 0.001}
     params |= {"learning_rate": 0.02, "early_stopping": True, "max_iter": 60}
     kept = []
-    pose = AutoRec._pose
 
-    def note(model, *args):
-        kept.append(pose(model, *args))
+    def note(model, ratings, rng):
+        kept.append(EarlyStoppingMixin._hold_out(model, ratings, rng))
         return kept[-1]
 
-    with mock.patch.object(AutoRec, "_pose", note):
+    with mock.patch.object(AutoRec, "_hold_out", note):
         model = autorec(**params).fit(X, y)
-    (problem,) = kept
+    ((training, held),) = kept
     best = int(np.argmax(model.validation_scores_)) + 1
     assert best == model.best_iter_ < model.n_iter_ < 60
     shorter = autorec(**params).set_params(max_iter=best, tol=None).fit(X, y)
@@ -627,8 +633,8 @@ def test_early_stopping_restores_the_best_epoch(loss, axis, large):
     assert_array_equal(model.predict(X), shorter.predict(X))
 
     # Scored when fed with the training ratings alone, fitted when fed with all.
-    theta, mean = parameters(model), problem.mean
-    part = problem.ratings.by_user
+    theta, mean = parameters(model), training.mean()
+    part = training.by_user
     codes = np.repeat(np.arange(len(model.users_)), part.counts()), part.indices
     shape = len(model.users_), len(model.items_)
     R, W = np.zeros(shape), np.zeros(shape)
@@ -636,7 +642,6 @@ def test_early_stopping_restores_the_best_epoch(loss, axis, large):
     R, W = (R, W) if axis == "user" else (R.T, W.T)
     p = forward(R, W, theta, mean, "sigmoid", model._logistic)
     p = p if axis == "user" else p.T
-    held = problem.held_out
     p, r = p[held.users, held.items], held.ratings
     if loss == "squared_error":
         score = -np.sqrt(np.mean((p - r) ** 2))
@@ -700,9 +705,11 @@ def test_a_search_survives_divergence(data):
 def test_ratings_out_of_range(low, high, data):
     X, y = data
     y = low + (high - low) * to_shares(y)
-    with pytest.raises(ValueError, match=r"loss='log_loss' wants y from 0 to 1.*got"):
+    with pytest.raises(ValueError, match=r"loss='log_loss' requires y between.*got"):
         autorec(loss="log_loss").fit(X, y)
-    with pytest.raises(ValueError, match=r"output_activation='sigmoid' wants y.*got"):
+    with pytest.raises(
+        ValueError, match=r"output_activation='sigmoid' requires y.*got"
+    ):
         autorec(output_activation="sigmoid").fit(X, y)
 
 
@@ -741,7 +748,7 @@ def test_an_interrupt_leaves_the_model(data):
     model = autorec().fit(X, y)
     before = copy.deepcopy(fitted(model))
     interrupt = mock.patch.object(
-        network.Network, "penalise", side_effect=KeyboardInterrupt
+        network.Autoencoder, "sweep", side_effect=KeyboardInterrupt
     )
     with interrupt, pytest.raises(KeyboardInterrupt):
         model.fit(X, y)

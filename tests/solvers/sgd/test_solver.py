@@ -469,7 +469,7 @@ def test_rows_that_a_batch_does_not_touch_neither_move_nor_age(data):
     model.partial_fit(X[X[:, 0] == 3], y[X[:, 0] == 3])
     others = np.arange(25) != 3
     assert_array_equal(model.user_factors_[others], rows["P"][others])
-    for key in ("user_first", "user_second", "user_powers"):
+    for key in ("user_first_moments", "user_second_moments", "user_powers"):
         assert_array_equal(model.optimizer_state_[key][others], state[key][others])
         assert (model.optimizer_state_[key][3] != state[key][3]).all()
 
@@ -618,12 +618,12 @@ def test_rows_are_padded_with_zeros_to_cache_lines(dtype, make, data, weights):
     X, y = data
     made = []
 
-    class Kept(sgd_solver.Rows):
+    class Kept(sgd_solver.Layout):
         def __init__(self, *args):
             super().__init__(*args)
             made.append(self)
 
-    with mock.patch.object(sgd_solver, "Rows", Kept):
+    with mock.patch.object(sgd_solver, "Layout", Kept):
         model = make(
             **OPTIMIZERS["adam"],
             weighted_regularization=False,
@@ -632,7 +632,7 @@ def test_rows_are_padded_with_zeros_to_cache_lines(dtype, make, data, weights):
         ).fit(X, y.astype(dtype), weights)
     assert len(made) == 2
     for rows, ones in zip(made, (4, 3), strict=True):
-        values = rows.values
+        values = rows.table.values
         assert values.dtype == dtype
         assert values.ctypes.data % 64 == 0
         assert values.strides[0] == 64
@@ -642,7 +642,7 @@ def test_rows_are_padded_with_zeros_to_cache_lines(dtype, make, data, weights):
             assert_array_equal(values[:, ones], 1)
             assert rows.bias == 7 - ones
     order = made[0].order
-    assert_array_equal(made[0].values[:, :3], model.user_factors_[order])
+    assert_array_equal(made[0].table.values[:, :3], model.user_factors_[order])
 
 
 # -------------------------------------------------------------------------------- bits
@@ -1006,7 +1006,7 @@ def test_log_loss_of_equal_answers(value, clip, data):
 def test_log_loss_of_ratings_out_of_range(low, high, data):
     X, _ = data
     y = np.linspace(low, high, len(X))
-    match = rf"loss='log_loss' wants y from 0 to 1.*got {low:g} to {high:g}"
+    match = rf"loss='log_loss' requires y between 0 and 1.*got {low:g} to {high:g}"
     for method in ("fit", "partial_fit"):
         with pytest.raises(ValueError, match=match):
             getattr(sgd(loss="log_loss"), method)(X, y)
@@ -1177,7 +1177,7 @@ def test_new_users_and_items_join(make, label, data):
                 else:
                     stayed += 1
                     assert_array_equal(rows[at], row)
-            for key in ("first", "second", "powers"):
+            for key in ("first_moments", "second_moments", "powers"):
                 if one in known and one not in touched:
                     state = model.optimizer_state_[f"{side}_{key}"]
                     assert len(state) == len(labels)
@@ -1234,13 +1234,14 @@ def test_the_state_of_adagrad_goes_on(data):
     model.partial_fit(X[:60], y[:60])
     reset.partial_fit(X[:60], y[:60])
     for side, column in (("user", 0), ("item", 1)):
-        sums, before = model.optimizer_state_[f"{side}_second"], state[f"{side}_second"]
+        key = f"{side}_second_moments"
+        sums, before = model.optimizer_state_[key], state[key]
         touched = np.isin(np.arange(len(sums)), X[:60, column])
         assert (sums[touched] > before[touched]).all()
         assert_array_equal(sums[~touched], before[~touched])
     goes_on = abs(model.user_factors_[X[:60, 0]]).mean()
     assert abs(model.user_factors_ - reset.user_factors_).max() > 0.05 * goes_on
-    assert_array_equal(state["user_second"].shape, model.user_factors_.shape)
+    assert_array_equal(state["user_second_moments"].shape, model.user_factors_.shape)
 
 
 def test_powers_of_adam_count_the_steps_of_each_row(data):
@@ -1276,7 +1277,7 @@ def test_partial_fit_goes_on_from_another_solver(data):
     model.set_params(solver="sgd", learning_rate=1e-9).partial_fit(X, y)
     for key, rows in fitted(model).items():
         assert_allclose(rows, before[key], atol=1e-7)
-    assert model.optimizer_state_["user_second"].shape == (25, 4)
+    assert model.optimizer_state_["user_second_moments"].shape == (25, 4)
 
 
 def test_global_mean_and_range_of_all_ratings_seen(data):
@@ -1335,8 +1336,8 @@ def test_partial_fit_of_nonsense_leaves_the_model(data):
         model.partial_fit(X, np.full(len(y), np.nan))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         model.partial_fit(X[:-1], y)
-    interrupt = mock.patch(
-        "sklearn_mf._estimators.stochastic.fit_sgd", side_effect=KeyboardInterrupt
+    interrupt = mock.patch.object(
+        sgd_solver.StochasticGradientDescent, "sweep", side_effect=KeyboardInterrupt
     )
     with interrupt, pytest.raises(KeyboardInterrupt):
         model.partial_fit(X, y)

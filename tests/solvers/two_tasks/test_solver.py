@@ -836,13 +836,13 @@ def test_early_stopping_restores_the_best_epoch(shared, large, monkeypatch):
         early_stopping=True,
         max_iter=60,
     )
-    kept, pose = [], MultiTaskMF._pose
+    kept, hold_out = [], MultiTaskMF._hold_out
 
     def note(model, *args):
-        kept.append(pose(model, *args))
+        kept.append(hold_out(model, *args))
         return kept[-1]
 
-    monkeypatch.setattr(MultiTaskMF, "_pose", note)
+    monkeypatch.setattr(MultiTaskMF, "_hold_out", note)
     model.fit(X, y)
     best = int(np.argmax(model.validation_scores_)) + 1
     assert best == model.best_iter_ < model.n_iter_ < 60
@@ -851,8 +851,8 @@ def test_early_stopping_restores_the_best_epoch(shared, large, monkeypatch):
     curves = "loss_curve_", "validation_scores_", "n_iter_"
     assert_same_bits(fitted(model), fitted(shorter), but=curves)
 
-    held_out = kept[0].held_out
-    theta, mean = parameters(model), kept[0].mean
+    training, held_out = kept[0]
+    theta, mean = parameters(model), training.mean()
     assert model.global_mean_ == mean != y.mean()
     errors = held_out.ratings - mean - rating(theta, held_out.users, held_out.items)
     assert_allclose(
@@ -945,7 +945,9 @@ def test_warm_start_of_another_shape(sizes, data):
     X, y = data
     model = multitask(warm_start=True).fit(X, y)
     before = copy.deepcopy(fitted(model))
-    match = r"hidden_layer_sizes=.*, but the fit to go on from has \(5,\): set it back"
+    match = (
+        r"hidden_layer_sizes=.*, but the fit to continue from has \(5,\): set it back"
+    )
     with pytest.raises(ValueError, match=match):
         model.set_params(hidden_layer_sizes=sizes).fit(X, y)
     model.set_params(hidden_layer_sizes=[5], n_factors=4)
