@@ -1,4 +1,4 @@
-"""From user input to ratings and pairs: the only reader of X, y and sample_weight.
+"""The only readers of X, y and sample_weight: from input to ratings and pairs.
 
 X, y ──columns──▶ labels and codes ──merge, sort──▶ Ratings (by user, by item)
 """
@@ -28,12 +28,13 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
     Parameters
     ----------
     estimator : BaseFactorizer
-        Gives the columns; its `n_features_in_` and `feature_names_in_` are set.
+        Its parameters say which columns to read. Without `known`, its attributes
+        `n_features_in_` and `feature_names_in_` are set.
     X, y, sample_weight
         As in `BaseFactorizer.fit`.
     known : (ndarray, ndarray) or None
-        Labels of the users and items of a fit to go on from, which are joined by the
-        new ones. None: X is the first table that the estimator sees.
+        Labels of the users and items of an earlier fit, to which those of X are added.
+        None: X is the first table that the estimator sees.
     dtype : dtype or None
         Float type of the ratings; None leaves it to y.
 
@@ -72,7 +73,7 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
 
 
 def _make_ratings(names, users, items, user_codes, item_codes, y, weights, known):
-    """Join the labels with those known, and sort and merge the ratings."""
+    """Add the labels to the known ones, and sort and merge the ratings."""
     if known:
         users, codes = merge(names[0], known[0], users)
         user_codes = codes[user_codes]
@@ -107,7 +108,8 @@ def read_pairs(estimator, X, users, items):
     Parameters
     ----------
     estimator : BaseFactorizer
-        Gives the columns, and what X must look like.
+        Its parameters say which columns to read, and its attributes `n_features_in_`
+        and `feature_names_in_` how many columns X must have, and of which names.
     X : table of shape (n_pairs, n_features)
         As in `BaseFactorizer.predict`.
     users, items : ndarrays
@@ -209,7 +211,7 @@ def check_table(X, estimator=None, *, min_columns=2):
     Returns
     -------
     narwhals.DataFrame or ndarray of two dimensions
-        The table. Its values are not checked: columns that nobody reads may hold
+        The table. Its values are not checked: columns that are not read may hold
         anything.
     """
     check = partial(
@@ -238,8 +240,8 @@ def take_columns(table, **keys):
     table : narwhals.DataFrame or ndarray
         From `check_table`.
     **keys : int or str
-        Position or name of each column, under the name of the parameter that gives
-        it, as in ``user_column=0``.
+        Position or name of each column, under the name of its parameter, as in
+        ``user_column=0``.
 
     Returns
     -------
@@ -251,7 +253,7 @@ def take_columns(table, **keys):
             raise ValueError(
                 f"{one} and {other} are both {key!r}, but "
                 f"{one.removesuffix('_column')}s and {other.removesuffix('_column')}s "
-                "stand in two columns of X."
+                "must be different columns of X."
             )
     names = getattr(table, "columns", [])
     columns = []
@@ -275,7 +277,7 @@ def take_columns(table, **keys):
 
 
 def stored_entries(R):
-    """Give the stored entries of a sparse matrix in coordinate form."""
+    """Return the stored entries of a sparse matrix in coordinate form."""
     R = check_array(R, accept_sparse="coo", dtype=None, input_name="X")
     if R.nnz == 0:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Synthetic ratings and answers, with known truth."""
+"""Synthetic ratings and answers, whose true parameters are known."""
 
 from numbers import Integral, Real
 from typing import Any
@@ -231,7 +231,7 @@ def make_answers(
 
     with normal abilities theta and difficulties beta, and log-normal discriminations
     a. The defaults resemble the answers of an online class: about 59 % are right, and
-    to know all parameters is to predict about 73 % of them.
+    whoever knows all parameters predicts about 73 % of the answers correctly.
 
     Parameters
     ----------
@@ -339,7 +339,7 @@ def make_answers(
 
 
 def _check_sizes(done, **sizes):
-    """Check that there are as many pairs as are asked for.
+    """Check that no more pairs are requested than there are.
 
     Parameters
     ----------
@@ -390,7 +390,7 @@ def _check_rating_range(rating_range):
     if not -np.inf < low < high < np.inf:
         raise ValueError(
             f"rating_range={rating_range!r} must be (low, high), two finite numbers "
-            "with low < high, or None for ratings without ends."
+            "with low < high, or None for ratings without limits."
         )
     return low, high
 
@@ -412,7 +412,8 @@ def _draw_pairs(n_users, n_items, n_ratings, popularity, rng):
     X : ndarray of shape (n_ratings, 2), int64
         User and item of each pair, in random order.
     """
-    # The least popular first: numerically, multinomial wants its large terms last.
+    # The least popular item comes first: multinomial draws are more accurate if the
+    # largest probabilities come last.
     weights = np.arange(n_items, 0, -1) ** -float(popularity)
     counts = np.zeros(n_items, dtype=np.int64)
     while (n_missing := n_ratings - counts.sum()) > 0:
@@ -422,7 +423,7 @@ def _draw_pairs(n_users, n_items, n_ratings, popularity, rng):
         np.minimum(counts, n_users, out=counts)
     counts = rng.permutation(counts)
 
-    # A lottery with ten tickets a user on average, and at least one for each.
+    # Each user has tickets in proportion to activity: ten on average, at least one.
     activity = rng.lognormal(sigma=_ACTIVITY_SIGMA, size=n_users)
     n_tickets = np.ceil(10 * activity / activity.mean()).astype(np.int64)
     tickets = np.repeat(np.arange(n_users), n_tickets)
@@ -440,8 +441,8 @@ def _draw_users(counts, tickets, generator, users):
     """Draw the raters of each item, distinct, in proportion to their tickets.
 
     Tickets are drawn without replacement, and those of users drawn already are
-    passed over, so an item costs no more than ``len(tickets)`` steps however many
-    raters it has.
+    skipped, so an item costs no more than ``len(tickets)`` steps however many raters
+    it has.
 
     Parameters
     ----------
@@ -458,8 +459,8 @@ def _draw_users(counts, tickets, generator, users):
     n_drawn = 0
     for item in range(len(counts)):
         stop = n_drawn + counts[item]
-        # A Fisher-Yates shuffle, broken off as soon as the item has its raters.
-        # It may start from the order that the last item left.
+        # A Fisher-Yates shuffle that stops as soon as the item has its raters. It may
+        # start from the order in which the previous item left the tickets.
         k = 0
         while n_drawn < stop:
             drawn = k + int(generator.random() * (len(tickets) - k))

@@ -21,7 +21,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._typing import validate_params
 
-SEPARATORS = ("::", "\t", ";", ",")  # of two that fit, the first
+SEPARATORS = ("::", "\t", ";", ",")  # in order of preference
 BLOCK_SIZE = 2**22  # bytes
 PLAIN_WIDTH = 18  # characters of a whole number that fits into 64 bits in any case
 
@@ -56,18 +56,18 @@ def load_ratings(
     ----------
     path : str or path-like
         The file, plain or compressed by gzip. Fields may be quoted by ``"``; blank
-        lines are passed over.
+        lines are skipped.
 
     user, item, rating : int or str, default=0, 1 and 2
         The columns: positions from 0, or names in the header line. Other columns are
         not read.
 
     time : int, str or None, default=None
-        The column of the times, in numbers such as seconds. None reads no times.
+        The column of the times, which are numbers such as seconds. None reads no times.
 
     sep : str or None, default=None
         What separates the columns. None: the one of ``::``, tab, semicolon and comma
-        that cuts the first line into most columns.
+        that cuts the first line into the most columns.
 
     header : bool or "auto", default="auto"
         Whether the first line holds names. "auto": if it has no number in the column
@@ -80,8 +80,8 @@ def load_ratings(
     -------
     X : ndarray of shape (n_ratings, 2)
         User and item of each rating, in the order of the file: int64 if all ids are
-        whole numbers. Otherwise objects: a column with an id that is no whole number
-        of 64 bits, or that would lose a character as one (``007``), holds strings.
+        whole numbers. Otherwise objects: a column holds strings if one of its ids is
+        not a whole number of 64 bits, or would lose a character as one (``007``).
 
     y : ndarray of shape (n_ratings,), float64
         The ratings.
@@ -96,13 +96,13 @@ def load_ratings(
         If the file cannot be read, or its compression is damaged.
 
     ValueError
-        If the file is empty, has no such column, or a line without a meaning: other
-        than the usual number of columns, an empty id, a rating or time that is no
-        finite number. The message names file, line and remedy.
+        If the file is empty or lacks a column, or if a line cannot be read: it has
+        more or fewer columns than the first, an empty id, or a rating or time that is
+        not a finite number. The message names the file, the line and the remedy.
 
     See Also
     --------
-    fetch_movielens : Load a MovieLens data set, from the web at first.
+    fetch_movielens : Load a MovieLens data set, downloading it if necessary.
 
     Notes
     -----
@@ -146,14 +146,14 @@ def load_ratings(
             )
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise OSError(
-                f"{path}: the compressed file is truncated or damaged ({error}). Get "
-                "it anew."
+                f"{path}: the compressed file is truncated or damaged ({error}). "
+                "Download or copy it again."
             ) from error
     return (X, y) if time is None else (X, y, times)
 
 
 class _Layout(NamedTuple):
-    """What the lines of a file look like.
+    """The layout of the lines of a file.
 
     Attributes
     ----------
@@ -194,8 +194,8 @@ def read_table(file, source, keys, sep, header, encoding):
         As in `load_ratings`; times is None where they are not read.
     """
     layout, n_lines = None, 0
-    columns = [[] for _ in keys]  # of each, an array a block
-    pools = {}, {}  # each id that is a string once
+    columns = [[] for _ in keys]  # an array for each block
+    pools = {}, {}
     for block in _blocks(file):
         if layout is None:
             if n_lines == 0:
@@ -250,7 +250,7 @@ def _blocks(file):
 
 
 def _find_layout(block, source, n_lines, keys, sep, header, encoding):
-    """Give the layout of the lines, and how many of them the header takes."""
+    """Return the layout of the lines, and the number of lines of the header."""
     if block.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError(f"{source} is UTF-16 text: save it as UTF-8.")
     reader = None
@@ -271,7 +271,7 @@ def _find_layout(block, source, n_lines, keys, sep, header, encoding):
 
 
 def _find_separator(line, encoding):
-    """Give the separator that cuts a line into most columns."""
+    """Find the separator that cuts a line into the most columns."""
     counts = []
     for sep in SEPARATORS:
         try:
@@ -288,7 +288,7 @@ def _find_separator(line, encoding):
 
 
 def _find_columns(first, keys, sep, header):
-    """Give the positions of the columns, and whether the first line is a header."""
+    """Find the positions of the columns, and whether the first line is a header."""
     positions = []
     for name, key in keys.items():
         if not isinstance(key, str):
@@ -328,7 +328,7 @@ def _find_columns(first, keys, sep, header):
 
 
 def _read_number(text):
-    """Return a number, or None if the text is none: Python's own 1_000 is not."""
+    """Return text as a number, or None if it is not one; 1_000 is one only in code."""
     try:
         return None if "_" in text else float(text)
     except ValueError:
@@ -336,13 +336,13 @@ def _read_number(text):
 
 
 def _is_blank(row):
-    """Tell if a line has nothing in it, or nothing but blanks."""
+    """Tell if a line is empty, or holds nothing but spaces."""
     return not row or (len(row) == 1 and not row[0].strip())
 
 
 def _decode(block, sep, encoding):
     """Decode a block of lines; return its text, and its separator as one character."""
-    # Ids are labels: bytes that are no text tell them apart as well as any.
+    # Ids are labels: bytes that are invalid in this encoding may stand in them, too.
     text = block.decode(encoding, "surrogateescape")
     if len(sep) > 1 or not sep.isascii():
         return text.replace(sep, "\x1f"), "\x1f"
@@ -433,7 +433,7 @@ def _parse_rows(text, sep, layout, n_lines, pools):
     n_lines : int
         Number of lines before the block.
     pools : (dict, dict)
-        The users and items that are strings, so that each takes memory once.
+        The users and items that are strings, so that each is in memory only once.
 
     Returns
     -------
@@ -479,8 +479,8 @@ def _parse_rows(text, sep, layout, n_lines, pools):
             if value is None or not math.isfinite(value):
                 fail(
                     number,
-                    f"{field!r} is no {name}, a finite number. Correct the line or "
-                    f"remove it, or pass another column as {name}.",
+                    f"{field!r} is not a {name}, which must be a finite number. "
+                    f"Correct the line or remove it, or pass another column as {name}.",
                 )
     return [
         _as_ids(users, pools[0]),
@@ -491,7 +491,7 @@ def _parse_rows(text, sep, layout, n_lines, pools):
 
 
 def _as_ids(texts, pool):
-    """Turn ids into int64 if none loses a character by that, as 007 would."""
+    """Convert ids to int64, or to strings if one would lose a character, as 007."""
     try:
         ids = np.array(list(map(int, texts)), dtype=np.int64)
         if list(map(str, ids.tolist())) == texts:
@@ -506,7 +506,7 @@ def _as_objects(texts, pool):
 
 
 def _as_times(texts):
-    """Turn times into int64, or into float64 if one is no whole number."""
+    """Convert times to int64, or to float64 if one is not a whole number."""
     try:
         return np.array(list(map(int, texts)), dtype=np.int64)
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""What the displays share: the models they take, and axes and legends."""
+"""Helpers of all displays: check the model, prepare axes, add legends."""
 
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
@@ -32,14 +32,14 @@ def loss_of(model):
 
 
 def count_ratings(model, side):
-    """Give the number of training ratings of each id of a side."""
+    """Return the number of training ratings of each id of a side."""
     if side == "user":
         return np.diff(model.seen_indptr_)
     return np.bincount(model.seen_indices_, minlength=len(model.items_))
 
 
 def set_axes(display, ax):
-    """Give the axes to draw on, in place of None a new one; the display notes it."""
+    """Return the axes to draw on, a new one for None, and store it in the display."""
     check_matplotlib_support(f"{type(display).__name__}.plot")
     if ax is None:
         import matplotlib.pyplot as plt
@@ -50,7 +50,7 @@ def set_axes(display, ax):
 
 
 def add_twin(ax):
-    """Add a second y axis; the axes that pyplot draws on stays what it is."""
+    """Add a second y axis, without making it the current axes of pyplot."""
     current = ax.figure.gca()
     twin = ax.twinx()
     ax.figure.sca(current)

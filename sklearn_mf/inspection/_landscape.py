@@ -115,7 +115,7 @@ class LossLandscapeDisplay:
 
         The objective is the one in the docstring of the class, with its penalties and
         its weight of unobserved pairs, over all factors and biases together; μ is that
-        of the fit. The two directions are orthonormal, and drawn from all alike.
+        of the fit. The two directions are orthonormal, and uniformly distributed.
 
         Parameters
         ----------
@@ -187,7 +187,8 @@ class LossLandscapeDisplay:
         ax = set_axes(self, ax)
         from matplotlib.ticker import StrMethodFormatter
 
-        # Closer where the objective is low: it grows with the fourth power of the step.
+        # The objective grows with the fourth power of the step: levels are closer where
+        # it is low.
         low, high = np.min(self.objectives), np.max(self.objectives)
         default = {"cmap": "viridis", "levels": 12}
         if high > low:
@@ -223,10 +224,11 @@ class LossLandscapeDisplay:
 
 
 def _cut_through(model, ratings, steps, rng):
-    """Give the objective on a plane through the solution.
+    """Return the objective on a plane through the solution.
 
-    There the parameters are θ₀ + a θ₁ + b θ₂ and scores are quadratic in (a, b), with
-    coefficients that need to be found only once; so does the sum of their squares.
+    There the parameters are θ₀ + a θ₁ + b θ₂, so that each score is quadratic in (a, b)
+    and the sum of squares has degree four. Their coefficients are computed only once,
+    not for each point of the plane.
 
     Parameters
     ----------
@@ -293,7 +295,7 @@ def _cut_through(model, ratings, steps, rng):
         scores[0] -= r
         gram += w * scores @ scores.T
     value += np.einsum("kl,kab,lab->ab", gram, quadratic, quadratic)
-    if alpha:  # the squares of all pairs; those of the observed ones are taken off
+    if alpha:  # the squares of all pairs; those of observed ones are subtracted above
         P, Q = (np.einsum("kuf,lug->klfg", x, x, optimize=True) for x in (P, Q))
         squares = np.einsum("klfg,mnfg->klmn", P, Q)
         value += alpha * np.einsum(
@@ -303,7 +305,7 @@ def _cut_through(model, ratings, steps, rng):
 
 
 def _lift(rows, n_factors, constant):
-    """Give rows [factors, bias + constant, 1]; only θ₀ has the constants."""
+    """Return rows [factors, bias + constant, 1]; only θ₀ has the constants."""
     lifted = np.zeros((*rows.shape[:2], n_factors + 2))
     lifted[..., : rows.shape[2]] = rows
     lifted[0, :, n_factors] += constant

@@ -31,7 +31,7 @@ TIMES = np.array([964982703, 964981247, 847434962])
 
 @pytest.fixture
 def write(tmp_path):
-    """Give a function that writes text or bytes to a file."""
+    """Return a function that writes text or bytes to a file."""
 
     def write(text, name="ratings.csv"):
         path = tmp_path / name
@@ -149,7 +149,7 @@ def test_blocks_of_all_kinds(write, monkeypatch):
         load_ratings(write("\n".join([*plain, "7,8"])))
     text = "\n" * 300 + "\n".join(plain)  # blocks of blank lines first
     check(load_ratings(write(text)), expected, y)
-    with pytest.raises(ValueError, match=r"line 801: .*'x' is no rating"):
+    with pytest.raises(ValueError, match=r"line 801: .*'x' is not a rating"):
         load_ratings(write(text + "\n1,2,x"))
 
 
@@ -272,9 +272,9 @@ def test_numbers_with_underscores(write):
     """They are numbers to Python alone: labels as ids, an error elsewhere."""
     table = load_ratings(write("1_0,2,4\n10,3,5\n"))
     check(table, np.array([["1_0", 2], ["10", 3]], dtype=object), [4, 5])
-    with pytest.raises(ValueError, match="line 1: '1_0' is no rating"):
+    with pytest.raises(ValueError, match="line 1: '1_0' is not a rating"):
         load_ratings(write("1,2,1_0\n"), header=False)
-    with pytest.raises(ValueError, match="line 2: '1_0' is no time"):
+    with pytest.raises(ValueError, match="line 2: '1_0' is not a time"):
         load_ratings(write("1,2,3,4\n1,2,3,1_0\n"), time=3)
 
 
@@ -300,11 +300,11 @@ def test_times_with_decimals(write):
         ("", {}, ": the file is empty"),
         ("\n  \n", {}, ": the file is empty"),
         ("u,i,r\n", {}, ": there is no rating after the header line"),
-        ("u;i;r\n1;2;x\n", {}, ", line 2: 'x' is no rating, a finite number"),
-        ("1,2,3\n\n1,2,\n", {}, ", line 3: '' is no rating"),
-        ("1,2,3\n1,2,nan\n", {}, ", line 2: 'nan' is no rating"),
-        ("1,2,\n", {}, ", line 1: '' is no rating"),
-        ("1,2,3,x\n", {"time": 3}, ", line 1: 'x' is no time"),
+        ("u;i;r\n1;2;x\n", {}, ", line 2: 'x' is not a rating, which must"),
+        ("1,2,3\n\n1,2,\n", {}, ", line 3: '' is not a rating"),
+        ("1,2,3\n1,2,nan\n", {}, ", line 2: 'nan' is not a rating"),
+        ("1,2,\n", {}, ", line 1: '' is not a rating"),
+        ("1,2,3,x\n", {"time": 3}, ", line 1: 'x' is not a time"),
         ("1,2,3\n1, ,3\n", {}, ", line 2: an id is empty"),
         ("1,2,3\n1,2\n", {}, ", line 2: the number of columns is 2, but 3 in"),
         ("1,2,3\n1,2,3,4\n", {}, ", line 2: the number of columns is 4"),
@@ -374,15 +374,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Serves `server.files`; breaks off the first `server.n_breaks` answers."""
 
     def do_GET(self):
-        server, wanted = self.server, self.headers.get("Range")
-        server.requests.append((self.path, wanted))
+        server, asked = self.server, self.headers.get("Range")
+        server.requests.append((self.path, asked))
         body = server.files.get(self.path.strip("/"))
         if body is None:
             self.send_error(404)
             return
         start = 0
-        if wanted and server.has_ranges:
-            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
+        if asked and server.has_ranges:
+            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
             if start >= len(body):
                 self.send_error(416)
                 return
@@ -403,7 +403,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    """Give a server that takes the place of GroupLens', checksums left out."""
+    """Run a server in place of that of GroupLens, without checksums."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.files = {f"ml-{name}.zip": make_archive(name) for name in VARIANTS}
         server.requests, server.n_breaks, server.has_ranges = [], 0, True
@@ -422,7 +422,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def fetch(tmp_path):
-    """Give fetch_movielens with a folder of its own, in arrays and without delay."""
+    """Return fetch_movielens with a folder of its own, in arrays and without delay."""
 
     def fetch(variant="latest-small", **params):
         params = {"as_frame": False, "delay": 0, **params}
@@ -508,7 +508,7 @@ def test_broken_download_is_taken_up_by_the_next_call(server, fetch):
         fetch("1m", n_retries=0)
     assert not (fetch.folder / "ml-1m.zip").exists()
     check(fetch("1m", return_X_y=True))
-    assert [wanted for _, wanted in server.requests] == [None, "bytes=70000-"]
+    assert [asked for _, asked in server.requests] == [None, "bytes=70000-"]
     assert [path.name for path in fetch.folder.iterdir()] == ["ml-1m.zip"]
 
 
@@ -524,7 +524,7 @@ def test_truncated_archive(server, fetch):
     fetch.folder.mkdir()
     path = fetch.folder / "ml-1m.zip"
     path.write_bytes(server.files["ml-1m.zip"][:-100])
-    with pytest.raises(OSError, match=r"damaged and is deleted: .* again") as error:
+    with pytest.raises(OSError, match=r"been deleted: .* again") as error:
         fetch("1m")
     assert str(path) in str(error.value)
     assert not path.exists()
@@ -536,7 +536,7 @@ def test_flipped_bit(server, fetch):
     damaged = bytearray(server.files["ml-1m.zip"])
     damaged[60] ^= 1
     server.files["ml-1m.zip"] = bytes(damaged)
-    with pytest.raises(OSError, match="was damaged and is deleted"):
+    with pytest.raises(OSError, match="was damaged and has been deleted"):
         fetch("1m")
     assert list(fetch.folder.iterdir()) == []
 

@@ -170,7 +170,7 @@ def test_gains_by_hand(popular):
         scorer(popular, [[9, 0], [9, 1]], [2, 5]), (2 + 5 / np.log2(3)) / best
     )
     assert scorer(popular, [[9, 0], [9, 1], [8, 0]], [5, 2, 0]) == 1
-    with pytest.raises(ValueError, match="gain='rating' wants ratings of 0 or more"):
+    with pytest.raises(ValueError, match="gain='rating' requires ratings of 0 or more"):
         scorer(popular, [[9, 0]], [-1])
 
 
@@ -257,7 +257,7 @@ def test_scorers_see_through_pipelines_and_searches(data):
     ):
         assert scores(wrapped.fit(X, y), X_test, y_test) == expected
     tree = DecisionTreeRegressor().fit(X, y)
-    with pytest.raises(TypeError, match=r"DecisionTree.* makes no rankings: pass"):
+    with pytest.raises(TypeError, match=r"DecisionTree.* cannot rank items: pass"):
         mean_reciprocal_rank_of_all(tree, X, y)
 
 

@@ -278,8 +278,8 @@ X = table()
         (RatingKFold(), np.full((9, 3), np.nan), r"user_column=0\) contains NaN"),
         (LeaveLastOut(6), X[:5], "n_last=6.*lower n_last"),
         (LeaveLastOut(), X[:, :2], "time_column=2 is out of range"),
-        (LeaveLastOut(time_column=0), X, "users and times stand in two columns"),
-        (TimeSplit(), np.zeros((9, 3)), "n_splits=5 wants 6 different times.*has 1"),
+        (LeaveLastOut(time_column=0), X, "users and times must be different"),
+        (TimeSplit(), np.zeros((9, 3)), "n_splits=5 needs 6 different times.*has 1"),
         (TimeSplit(), np.full((9, 3), np.nan), r"time_column=2\) contains NaN"),
         (TimeSplit(), X.astype(str), "time_column=2 holds text.*convert it to numbers"),
         (

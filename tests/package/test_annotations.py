@@ -26,7 +26,7 @@ MODULES = [
 
 
 def find_callables():
-    """Give the library's own public functions, constructors and methods."""
+    """Yield the library's own public functions, constructors and methods."""
     for module in MODULES:
         for name in module.__all__:
             thing = getattr(module, name)
