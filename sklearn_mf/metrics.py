@@ -300,7 +300,7 @@ def _find_factorizer(estimator, X):
                 f"{estimator!r} cannot rank items: pass an estimator of sklearn_mf, "
                 "or a fitted pipeline or search that ends in one."
             )
-    return last, X
+    return last._snapshot(), X
 
 
 # --------------------------------------------------------------------------- rankings

@@ -130,7 +130,7 @@ class Graph:
         return output
 
     def make(self, name):
-        """Give the graph."""
+        """Return the graph."""
         return self.onnx.helper.make_graph(
             self.nodes, name, self.inputs, self.outputs, self.constants
         )
@@ -210,7 +210,7 @@ def _add_ids(graph, model, side):
 
 
 def _exact_keys(name, labels):
-    """Give ids as ONNX can look them up: int64, or objects that are text."""
+    """Return ids as ONNX can look them up: int64, or objects that are text."""
     kind = kind_of(labels)
     if kind == "text":
         texts = labels.astype(object)

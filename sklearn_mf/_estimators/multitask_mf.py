@@ -339,7 +339,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
             )
 
     def _sizes(self):
-        """Give the width of the network's input, hidden layers and output."""
+        """Return the width of the network's input, hidden layers and output."""
         return [3 * self.n_factors, *self.hidden_layer_sizes, 1]
 
     def _draw(self, ratings, rng):

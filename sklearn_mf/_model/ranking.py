@@ -3,13 +3,13 @@
 import numpy as np
 
 from sklearn_mf._runtime.compile import helper, jit
-from sklearn_mf._runtime.threads import count_threads, thread_pool
+from sklearn_mf._runtime.threads import count_threads, cut_evenly, thread_pool
 from sklearn_mf._runtime.tiles import largest, load, load_transposed, store, zero_tile
 
 QUERIES = 8  # scored at a time
 LANES = 16  # candidates scored at a time: a panel
 BLOCK_QUERIES = 16 * QUERIES  # worth a task of their own
-PANELS = 32  # that all queries of a block meet before the next: they stay in the cache
+PANELS = 32  # scored for all queries of a block at a time: they stay in the cache
 
 
 def rank(
@@ -49,10 +49,7 @@ def rank(
     dtype = factors.dtype
     scores = np.full((n_queries, n_best), -np.inf, dtype)
     best = np.full((n_queries, n_best), -1, np.int32)
-    blocks = [
-        (start, min(start + BLOCK_QUERIES, n_queries))
-        for start in range(0, n_queries, BLOCK_QUERIES)
-    ]
+    blocks = cut_evenly(n_queries, BLOCK_QUERIES)
     bytes_each = max(1, n_factors) * dtype.itemsize
     at_once = int(max_memory * 2**20 / bytes_each) // LANES * LANES or LANES
     with thread_pool(count_threads(n_jobs)) as run:
@@ -235,7 +232,7 @@ def count_ranks(
     bounds,
     reciprocals,
 ):
-    """Give 1 / rank of items among all items that a user has not seen, in place.
+    """Compute 1 / rank of items among all items that a user has not seen, in place.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import joblib
 import numpy as np
 from joblib.parallel import get_active_backend
+from sklearn.utils import gen_batches
 
 MAX_BLOCKS = 64
 
@@ -79,6 +80,11 @@ def cut_rows(work, block_work):
     middle = end - np.asarray(work) / 2
     cuts = np.unique([0, *np.searchsorted(middle, targets), len(end)]).tolist()
     return list(itertools.pairwise(cuts))
+
+
+def cut_evenly(n_rows, size):
+    """Cut rows into consecutive blocks of a size: start and stop of each."""
+    return [(block.start, block.stop) for block in gen_batches(n_rows, size)]
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def find_callables():
             elif inspect.isclass(thing) and not issubclass(thing, tuple | Warning):
                 for method, function in inspect.getmembers(thing, inspect.isroutine):
                     public = method == "__init__" or not method.startswith("_")
-                    if public and function.__module__.startswith("sklearn_mf."):
+                    if public and function.__module__.startswith("sklearn_mf"):
                         yield f"{module.__name__}.{name}.{method}", function
 
 

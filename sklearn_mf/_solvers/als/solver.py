@@ -3,9 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
-from sklearn.utils import gen_batches
 
-from sklearn_mf._runtime.threads import cut_rows
+from sklearn_mf._runtime.threads import cut_evenly, cut_rows
 from sklearn_mf._solvers.als.kernels import (
     Terms,
     Unobserved,
@@ -163,13 +162,13 @@ class HalfSweep:
         """Return what the pairs without a rating add to the objective of every row."""
         weight, width = self.objective.unobserved_weight, fixed.shape[1]
         size = max(SUM_ROWS, -(-len(fixed) // MAX_SUMS))
-        blocks = list(gen_batches(len(fixed), size)) if weight else []
+        blocks = cut_evenly(len(fixed), size) if weight else []
         grams = np.zeros((len(blocks), width, width))
         products = np.zeros((len(blocks), width))
         values = np.zeros(len(blocks))
         self.run(
             sum_rows,
-            [(block.start, block.stop) for block in blocks],
+            blocks,
             fixed,
             self.mean,
             self.n_columns,
