@@ -22,7 +22,7 @@ from sklearn.utils._param_validation import (
 from sklearn_mf._data.labels import factorize
 from sklearn_mf._data.tables import read_columns, read_ids, read_targets
 from sklearn_mf._estimators.ranking import RankingMixin
-from sklearn_mf._model.ranking import count_ranks
+from sklearn_mf._model.ranking import Queries, count_ranks
 from sklearn_mf._runtime.threads import count_threads, cut_rows, thread_pool
 from sklearn_mf._typing import TableLike
 
@@ -374,12 +374,15 @@ def _mean_of_all(estimator, relevant):
         run(
             count_ranks,
             cut_rows(factors.size + len(factors) * np.diff(bounds), BLOCK_WORK),
-            rows,
-            estimator.user_factors_,
+            Queries(
+                rows,
+                estimator.user_factors_,
+                True,
+                estimator.seen_indptr_,
+                estimator.seen_indices_,
+            ),
             np.ascontiguousarray(factors.T),
             np.broadcast_to(biases, len(factors)).astype(factors.dtype),
-            estimator.seen_indptr_,
-            estimator.seen_indices_,
             relevant.items,
             bounds,
             reciprocals,

@@ -162,7 +162,7 @@ def _add_model(graph, model):
 
 def _add_factors(graph, model, gather, score):
     """Add the products of factors, and the biases, to a score."""
-    if model._biased:
+    if "user_biases_" in model._fitted:
         for side in ("user", "item"):
             bias = gather(f"{side}_biases")
             score = graph.add("Add", score, bias, output=f"with_{bias}")

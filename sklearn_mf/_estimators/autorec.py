@@ -219,7 +219,6 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
     seen_ratings_: npt.NDArray[np.floating]
     loss_curve_: list[float]
 
-    _biased = True
     _fitted: dict = {
         **BaseFactorizer._fitted,
         **BaseFactorizer._fitted_biases,

@@ -75,7 +75,6 @@ class BaseFactorizer(
     n_features_in_: int
     feature_names_in_: npt.NDArray[np.object_]
 
-    _biased = False  # whether the model has biases
     _logistic = False  # whether it predicts probabilities, under log loss
     _unobserved_weight = 0  # the weight of pairs without a rating
 
@@ -198,6 +197,11 @@ class BaseFactorizer(
             estimator=self, reconstruction_attributes=view, **data
         )
         return self
+
+    @property
+    def _biased(self):
+        """Whether the model has biases."""
+        return "user_biases_" in self._fitted
 
     @property
     def _patience(self):

@@ -226,7 +226,6 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
     0.77
     """
 
-    _biased = True
     _fitted: dict = {
         **StochasticFactorizer._fitted,
         **StochasticFactorizer._fitted_biases,

@@ -216,7 +216,6 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     intercepts_: list[npt.NDArray[np.floating]]
     loss_curve_: dict[str, list[float]]
 
-    _biased = True
     _fitted: dict = {
         **BaseFactorizer._fitted,
         **BaseFactorizer._fitted_biases,

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import (
 )
 
 from sklearn_mf._data.tables import read_ids
-from sklearn_mf._model.ranking import rank
+from sklearn_mf._model.ranking import Queries, rank
 from sklearn_mf._objective.loss import to_ratings
 from sklearn_mf._typing import Ids, MaskedArray
 
@@ -95,14 +95,13 @@ class RankingMixin:
             max_memory=max_memory,
         )
         rows = read_ids("users", users, model.users_)
+        seen = exclude_seen, model.seen_indptr_, model.seen_indices_
         best, scores = rank(
-            rows,
-            model.user_factors_,
+            Queries(rows, model.user_factors_, *seen),
             model.item_factors_,
             model.item_biases_ if model._biased else None,
             n_items,
             candidates=model._candidates(candidates, exclude),
-            seen=(exclude_seen, model.seen_indptr_, model.seen_indices_),
             max_memory=max_memory,
             n_jobs=model.n_jobs,
         )
@@ -202,15 +201,14 @@ class RankingMixin:
             factors = np.divide(
                 factors, norms, out=np.zeros_like(factors), where=norms > 0
             )
-        own = np.arange(len(labels) + 1)
+        itself = np.arange(len(labels) + 1)  # is left out
+        seen = True, itself, itself[:-1].astype(np.int32)
         best, scores = rank(
-            rows,
-            factors,
+            Queries(rows, factors, *seen),
             factors,
             None,
             n_best,
             candidates=_choose("candidates", candidates, labels),
-            seen=(True, own, own[:-1].astype(np.int32)),
             max_memory=max_memory,
             n_jobs=model.n_jobs,
         )

@@ -84,6 +84,8 @@ def cut_rows(work, block_work):
 
 def cut_evenly(n_rows, size):
     """Cut rows into consecutive blocks of a size: start and stop of each."""
+    if n_rows == 0:
+        return []
     return [(block.start, block.stop) for block in gen_batches(n_rows, size)]
 
 

@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_mf import ALSFactorizer, BiasedMF, SGDFactorizer, as_matrix
-from sklearn_mf._model.ranking import LANES, QUERIES, rank
+from sklearn_mf._model.ranking import LANES, QUERIES, Queries, rank
 from sklearn_mf.datasets import make_ratings
 
 MODELS = [
@@ -209,8 +209,8 @@ def test_rank_with_ties_and_exclusions_by_hypothesis(data):
     indptr = np.concatenate([[0], np.cumsum(seen.sum(axis=1))])
     indices = np.nonzero(seen)[1].astype(np.int32)
     best, scores = rank(
-        rows.astype(np.int32), queries, factors, biases, n_best,
-        candidates=candidates, seen=(excludes, indptr, indices),
+        Queries(rows.astype(np.int32), queries, excludes, indptr, indices),
+        factors, biases, n_best, candidates=candidates,
         max_memory=data.draw(st.sampled_from([1e-6, 1])), n_jobs=1,
     )  # fmt: skip
     for query in range(n_queries):
