@@ -211,10 +211,10 @@ def read_table(file, source, keys, sep, header, encoding):
                 start = block.index(b"\n", start) + 1
             block = block[start:]
             n_lines += n_header
-        text, sep = decode(block, layout.sep, layout.encoding)
-        parts = _parse_plain(text, sep, layout)
+        decoded = decode(block, layout.sep, layout.encoding)
+        parts = _parse_plain(*decoded, layout)
         if parts is None:
-            parts = _parse_rows(text, sep, layout, n_lines, pools)
+            parts = _parse_rows(*decoded, layout, n_lines, pools)
         for column, part in zip(columns, parts, strict=True):
             column.append(part)
         n_lines += block.count(b"\n")
@@ -235,7 +235,8 @@ def _blocks(file):
     parts, n_bytes, n_quotes = [], 0, 0  # of the block that is not complete yet
     while chunk := file.read(BLOCK_SIZE):
         stop = chunk.rfind(b"\n") + 1
-        # A line feed between quotes ends no line. Stray quotes must not take all.
+        # A line feed between quotes does not end a line; but a stray quote must not
+        # make one block of the whole file.
         is_quoted = (n_quotes + chunk.count(b'"', 0, stop)) % 2
         if stop and not (is_quoted and n_bytes + len(chunk) < 16 * BLOCK_SIZE):
             yield b"".join([*parts, chunk[:stop]])
