@@ -338,7 +338,8 @@ def _find_gains(estimator, relevant, k):
     n_users, n_items = len(relevant.labels), np.int64(len(estimator.items_))
     known = np.flatnonzero(relevant.items >= 0)
     pairs = relevant.users[known] * n_items + relevant.items[known]
-    known, pairs = known[np.argsort(pairs)], np.sort(pairs)
+    order = np.argsort(pairs)
+    known, pairs = known[order], pairs[order]
     gains = np.zeros((n_users, k))
     for block in gen_batches(n_users, max(1, BLOCK_CELLS // k)):
         items, _ = estimator.recommend(relevant.labels[block], k)

@@ -210,6 +210,7 @@ class LeaveLastOut(_RatingSplitter):
         "user_column": _COLUMN,
         "time_column": _COLUMN,
     }
+    n_splits = 1
 
     def __init__(
         self,
@@ -221,23 +222,6 @@ class LeaveLastOut(_RatingSplitter):
         super().__init__(
             n_last=n_last, user_column=user_column, time_column=time_column
         )
-
-    def get_n_splits(
-        self, X: object = None, y: object = None, groups: object = None
-    ) -> int:
-        """Return the number of splits, 1.
-
-        Parameters
-        ----------
-        X, y, groups : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        int
-            The number.
-        """
-        return 1
 
     def _masks(self, X):
         users, times = read_columns(

@@ -47,7 +47,7 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
     table = check_table(X, estimator, min_columns=1 if known else 2)
     if not known or getattr(estimator, "n_features_in_", None):
         validate_data(estimator, X, y, reset=not known, skip_check_array=True)
-    user_column, item_column = take_columns(
+    columns = take_columns(
         table,
         user_column=estimator.user_column,
         item_column=estimator.item_column,
@@ -60,28 +60,27 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
         )
         if not sample_weight.all():
             kept = np.flatnonzero(sample_weight)
-            user_column, item_column = (
-                (name, column[kept]) for name, column in (user_column, item_column)
-            )
+            columns = [(name, column[kept]) for name, column in columns]
             y, sample_weight = y[kept], sample_weight[kept]
-    names = user_column[0], item_column[0]
-    users, user_codes = factorize(*user_column)
-    items, item_codes = factorize(*item_column)
-    return _make_ratings(
-        names, users, items, user_codes, item_codes, y, sample_weight, known
-    )
+    sides = [(name, *factorize(name, column)) for name, column in columns]
+    return _make_ratings(sides, y, sample_weight, known)
 
 
-def _make_ratings(names, users, items, user_codes, item_codes, y, weights, known):
-    """Add the labels to the known ones, and sort and merge the ratings."""
-    if known:
-        users, codes = merge(names[0], known[0], users)
-        user_codes = codes[user_codes]
-        items, codes = merge(names[1], known[1], items)
-        item_codes = codes[item_codes]
-    shape = len(users), len(items)
-    by_user, by_item = sort_both_ways(user_codes, item_codes, y, weights, shape)
-    return Ratings(users, items, by_user, by_item)
+def _make_ratings(sides, y, weights, known):
+    """Add the labels of X to the known ones, and sort and merge the ratings.
+
+    `sides` holds, of the users and of the items, the name of the column, the labels and
+    the code of each rating.
+    """
+    all_labels, all_codes = [], []
+    for k, (name, labels, codes) in enumerate(sides):
+        if known:
+            labels, places = merge(name, known[k], labels)
+            codes = places[codes]
+        all_labels.append(labels)
+        all_codes.append(codes)
+    shape = tuple(map(len, all_labels))
+    return Ratings(*all_labels, *sort_both_ways(*all_codes, y, weights, shape))
 
 
 def _read_matrix(estimator, R, y, sample_weight, known, dtype):
@@ -94,12 +93,11 @@ def _read_matrix(estimator, R, y, sample_weight, known, dtype):
                 "X, y = sklearn_mf.as_pairs(X)."
             )
     R = stored_entries(R)
-    if not known:
-        for name in ("n_features_in_", "feature_names_in_"):
-            vars(estimator).pop(name, None)
-    labels = np.arange(R.shape[0]), np.arange(R.shape[1])
-    y = read_targets(R.data, dtype)
-    return _make_ratings(("rows", "columns"), *labels, R.row, R.col, y, None, known)
+    sides = [
+        ("rows", np.arange(R.shape[0]), R.row),
+        ("columns", np.arange(R.shape[1]), R.col),
+    ]
+    return _make_ratings(sides, read_targets(R.data, dtype), None, known)
 
 
 def read_pairs(estimator, X, users, items):

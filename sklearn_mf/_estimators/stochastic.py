@@ -161,7 +161,7 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
     def _attributes(self, problem, solver, parameters):
         return {
             **super()._attributes(problem, solver, parameters),
-            "weight_sum_": float(problem.ratings.by_user.strengths().sum()),
+            "weight_sum_": float(problem.ratings.by_user.weight_sums().sum()),
             **self._name_states(solver),
         }
 
@@ -220,7 +220,7 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
             if continues:
                 self._check_n_factors(new)
                 start.take_over(new._parameters(), self._column_names())
-                weight = float(ratings.by_user.strengths().sum())
+                weight = float(ratings.by_user.weight_sums().sum())
                 share = weight / (new.weight_sum_ + weight)
                 start.mean = (1 - share) * new.global_mean_ + share * start.mean
                 n_epochs = new.n_iter_

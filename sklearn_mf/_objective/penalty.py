@@ -44,7 +44,7 @@ class Penalty:
         """
         if not self.weighted:
             return np.ones(len(side.indptr) - 1)
-        return side.strengths() + unobserved_weight * (n_others - side.counts())
+        return side.weight_sums() + unobserved_weight * (n_others - side.counts())
 
     def shares(self, side):
         """Return the part of c that a unit of a row's weight carries, float64.
@@ -52,11 +52,11 @@ class Penalty:
         A solver that steps along the gradient of single ratings adds to each of them
         this share of the penalty of its user and of its item.
         """
-        strengths = side.strengths()
+        weight_sums = side.weight_sums()
         if self.weighted:
-            return np.ones_like(strengths)
+            return np.ones_like(weight_sums)
         return np.divide(
-            1, strengths, out=np.zeros_like(strengths), where=strengths > 0
+            1, weight_sums, out=np.zeros_like(weight_sums), where=weight_sums > 0
         )
 
     def of_rows(self, rows, counts):

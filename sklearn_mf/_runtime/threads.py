@@ -1,4 +1,4 @@
-"""How many threads to use, how to divide rows among them, and how to run a kernel.
+"""How many threads to use, how to cut rows into blocks, and how to run a kernel.
 
 Kernels release the interpreter's lock, so plain Python threads run them in parallel.
 No pool outlives a call: a process may fork, and may fit in many threads, at any time.

@@ -22,7 +22,7 @@ from sklearn.utils._optional_dependencies import check_pandas_support
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._typing import validate_params
-from sklearn_mf.datasets._text import read_table
+from sklearn_mf.datasets._text import decode, read_table
 
 MOVIELENS_URL = "https://files.grouplens.org/datasets/movielens/"
 TIMEOUT = 60  # seconds in which no byte arrives
@@ -356,18 +356,17 @@ def _read_archive(path, variant):
             X, y, timestamps = read_table(
                 file, variant.ratings, keys, variant.sep, is_csv, "utf-8"
             )
-        with archive.open(variant.items) as file:
-            lines = io.TextIOWrapper(file, variant.encoding, newline="")
-            rows = csv.reader(
-                (line.replace("::", "\x1f") for line in lines)
-                if variant.item_sep == "::"
-                else lines,
-                delimiter="\x1f" if variant.item_sep == "::" else variant.item_sep,
-                quoting=csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE,
-            )
-            if is_csv:
-                next(rows, None)  # header
-            titles = {int(row[0]): row[1] for row in rows if row}
+        text, sep = decode(
+            archive.read(variant.items), variant.item_sep, variant.encoding
+        )
+    rows = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=sep,
+        quoting=csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE,
+    )
+    if is_csv:
+        next(rows, None)  # header
+    titles = {int(row[0]): row[1] for row in rows if row}
     return X, y, timestamps, titles
 
 

@@ -211,10 +211,10 @@ def read_table(file, source, keys, sep, header, encoding):
                 start = block.index(b"\n", start) + 1
             block = block[start:]
             n_lines += n_header
-        text, sep = _decode(block, layout.sep, layout.encoding)
-        parts = _parse_plain(text, sep, layout)
+        decoded = decode(block, layout.sep, layout.encoding)
+        parts = _parse_plain(*decoded, layout)
         if parts is None:
-            parts = _parse_rows(text, sep, layout, n_lines, pools)
+            parts = _parse_rows(*decoded, layout, n_lines, pools)
         for column, part in zip(columns, parts, strict=True):
             column.append(part)
         n_lines += block.count(b"\n")
@@ -235,7 +235,8 @@ def _blocks(file):
     parts, n_bytes, n_quotes = [], 0, 0  # of the block that is not complete yet
     while chunk := file.read(BLOCK_SIZE):
         stop = chunk.rfind(b"\n") + 1
-        # A line feed between quotes ends no line. Stray quotes must not take all.
+        # A line feed between quotes does not end a line; but a stray quote must not
+        # make one block of the whole file.
         is_quoted = (n_quotes + chunk.count(b'"', 0, stop)) % 2
         if stop and not (is_quoted and n_bytes + len(chunk) < 16 * BLOCK_SIZE):
             yield b"".join([*parts, chunk[:stop]])
@@ -258,7 +259,7 @@ def _find_layout(block, source, n_lines, keys, sep, header, encoding):
         if sep is None:
             first = block.lstrip().partition(b"\n")[0] + b"\n"
             sep = _find_separator(first, encoding)
-        reader = _rows(*_decode(block, sep, encoding))
+        reader = _rows(*decode(block, sep, encoding))
         first = next((row for row in reader if not _is_blank(row)), [])
         first = [field.strip() for field in first]
         positions, has_header = _find_columns(first, keys, sep, header)
@@ -275,7 +276,7 @@ def _find_separator(line, encoding):
     counts = []
     for sep in SEPARATORS:
         try:
-            counts.append(len(next(_rows(*_decode(line, sep, encoding)))))
+            counts.append(len(next(_rows(*decode(line, sep, encoding)))))
         except csv.Error:  # quotes that are none with this separator
             counts.append(0)
     if max(counts) < 2:
@@ -340,7 +341,7 @@ def _is_blank(row):
     return not row or (len(row) == 1 and not row[0].strip())
 
 
-def _decode(block, sep, encoding):
+def decode(block, sep, encoding):
     """Decode a block of lines; return its text, and its separator as one character."""
     # Ids are labels: bytes that are invalid in this encoding may stand in them, too.
     text = block.decode(encoding, "surrogateescape")
@@ -360,7 +361,7 @@ def _parse_plain(text, sep, layout):
     Parameters
     ----------
     text, sep : str
-        From `_decode`.
+        From `decode`.
     layout : _Layout
         What the lines look like.
 
@@ -427,7 +428,7 @@ def _parse_rows(text, sep, layout, n_lines, pools):
     Parameters
     ----------
     text, sep : str
-        From `_decode`.
+        From `decode`.
     layout : _Layout
         What the lines look like.
     n_lines : int

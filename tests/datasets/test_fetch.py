@@ -208,7 +208,7 @@ ODD_FIELDS += [" 7", "7 ", "\t7", "\x007", '"7"', '"7', "7\r", "\r7", "1:1", "1 
 
 def parse_both_ways(block, layout):
     """Parse a block as plain lines, and as any others or up to their error."""
-    text, sep = _text._decode(block, layout.sep, layout.encoding)
+    text, sep = _text.decode(block, layout.sep, layout.encoding)
     plain = _text._parse_plain(text, sep, layout)
     try:
         return plain, _text._parse_rows(text, sep, layout, 0, ({}, {}))

@@ -240,7 +240,7 @@ class Autoencoder:
         self.H, self.D = np.empty((2, n_places, n_factors), dtype)
         self.errors = np.empty_like(self.by_row.ratings)
         shares = penalty.shares(by_column)
-        self.counts = by_column.strengths() * shares
+        self.counts = by_column.weight_sums() * shares
         self.penalties = dtype(penalty.factors) * shares.astype(dtype)
         self.network = kernels.Network(
             C,

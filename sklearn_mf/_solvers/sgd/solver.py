@@ -176,7 +176,7 @@ class Layout:
             penalties[[self.bias, ones]] = penalty.biases, 0
             values[:, ones] = 1
         shares = penalty.shares(side)
-        self.counts = (side.strengths() * shares)[order]
+        self.counts = (side.weight_sums() * shares)[order]
         self.shares = shares[order].astype(rows.dtype)
         self.table = kernels.Table(
             values,

@@ -236,7 +236,7 @@ class TwoTasks:
         self.batch = make_batch(self.batch_size, self.tables[0], self.network)
         self.pace = Pace(min(self.run.n_threads, len(self.batch.gradients)))
         self.rate, self.constants = dtype(learning_rate), make_constants(dtype)
-        self.strengths = side.strengths(), problem.ratings.by_item.strengths()
+        self.weight_sums = side.weight_sums(), problem.ratings.by_item.weight_sums()
         self.user_blocks = cut_rows(side.counts(), n_pairs / self.run.n_threads)
 
     def sweep(self):
@@ -258,7 +258,7 @@ class TwoTasks:
             self.rate,
             self.constants,
         )
-        total, task = self.strengths[0].sum(), self.task
+        total, task = self.weight_sums[0].sum(), self.task
         factorization, regression = self.batch.losses[:, :2].sum(axis=0) / total
         joint = task.factorization * factorization + task.regression * regression
         joint += task.regularization * self._penalise() / total
@@ -295,7 +295,7 @@ class TwoTasks:
     def _penalise(self):
         return sum(
             counts @ np.vecdot(table.values, table.values)
-            for counts, table in zip(self.strengths, self.tables, strict=True)
+            for counts, table in zip(self.weight_sums, self.tables, strict=True)
         )
 
     def parameters(self):

@@ -175,9 +175,9 @@ def descend(
     options = OPTIMIZERS[optimizer]
     rate = dict(zip("PQbc", np.repeat(rates, 2), strict=True))
     lam = dict(zip("PQbc", np.repeat(lams, 2), strict=True))
-    strengths = counts_of(X, w, True)
+    weight_sums = counts_of(X, w, True)
     ones = counts_of(X, w, False)
-    share = ones if weighted else [1 / c for c in strengths]
+    share = ones if weighted else [1 / c for c in weight_sums]
     share = {"P": share[0], "b": share[0], "Q": share[1], "c": share[1]}
     if orders is None:
         orders = [[np.lexsort((X[:, 1], X[:, 0]))]] * n_epochs
@@ -211,7 +211,7 @@ def descend(
                     memory.setdefault((key, row), {}),
                     options,
                 )
-        c_users, c_items = strengths if weighted else ones
+        c_users, c_items = weight_sums if weighted else ones
         P, Q, b, c = (theta[key] for key in "PQbc")
         penalty = lams[0] * ((c_users @ P**2).sum() + (c_items @ Q**2).sum())
         penalty += lams[1] * (c_users @ b**2 + c_items @ c**2)
