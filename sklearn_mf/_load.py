@@ -4,10 +4,10 @@ import os
 
 from sklearn_mf._estimators.als_factorizer import ALSFactorizer
 from sklearn_mf._estimators.autorec import AutoRec
-from sklearn_mf._estimators.base import FILE_FORMAT, FILE_VERSION, is_fitted_name
 from sklearn_mf._estimators.biased_mf import BiasedMF
 from sklearn_mf._estimators.multitask_mf import MultiTaskMF
 from sklearn_mf._estimators.sgd_factorizer import SGDFactorizer
+from sklearn_mf._estimators.state import FILE_FORMAT, FILE_VERSION, is_fitted_name
 from sklearn_mf._files.archive import open_archive
 from sklearn_mf._version import __version__
 

@@ -1,9 +1,7 @@
 """What all estimators share: the way from X and y to factors, and back to answers."""
 
 import functools
-import os
 import warnings
-from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Self
 
@@ -12,19 +10,18 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.callback import CallbackSupportMixin
-from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.metrics import root_mean_squared_error
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+from sklearn.utils.validation import _check_feature_names_in
 
 from sklearn_mf._data.labels import locate
 from sklearn_mf._data.matrices import as_pairs
 from sklearn_mf._data.ratings import join_patterns
 from sklearn_mf._data.tables import read_pairs, read_ratings
 from sklearn_mf._estimators.ranking import RankingMixin
+from sklearn_mf._estimators.state import StateMixin
 from sklearn_mf._files import checks
-from sklearn_mf._files.archive import encode_content, write_archive
 from sklearn_mf._model.parameters import SIDES, Parameters
 from sklearn_mf._model.scoring import predict_codes
 from sklearn_mf._objective.loss import to_intercept
@@ -32,18 +29,10 @@ from sklearn_mf._runtime.threads import count_threads, thread_pool
 from sklearn_mf._solvers.iterations import Iterations, minimise
 from sklearn_mf._solvers.problem import Problem
 from sklearn_mf._typing import SparseMatrix, TableLike, fit_context
-from sklearn_mf._version import __version__
 
 PARAMETERS = ("user_factors_", "item_factors_", "user_biases_", "item_biases_")
 HEADER = ("n_features_in_", "feature_names_in_")  # what fit remembers of X's columns
 OVERFLOW_REMEDY = "Scale y down, or pass it as float64 if it is float32."
-FILE_FORMAT = "sklearn_mf"
-FILE_VERSION = 1  # to be raised when an older `load` would misread the file
-
-
-def is_fitted_name(name):
-    """Tell whether an attribute is one that fit sets."""
-    return name.endswith("_") and not name.startswith("_")
 
 
 class ColdStartWarning(UserWarning):
@@ -55,18 +44,17 @@ class ColdStartWarning(UserWarning):
 
 
 class BaseFactorizer(
-    RankingMixin, CallbackSupportMixin, TransformerMixin, RegressorMixin, BaseEstimator
+    StateMixin,
+    RankingMixin,
+    CallbackSupportMixin,
+    TransformerMixin,
+    RegressorMixin,
+    BaseEstimator,
 ):
     """A factorisation of ratings as an estimator of scikit-learn.
 
-    A subclass has its parameters, `_fitted`, which declares its fitted attributes, and
-    `_make_solver`, which returns an object for `minimise`.
-
-    No method changes a fitted attribute in place. What fit learns is put into a
-    successor, an estimator of the same class, whose attributes replace all those of
-    this one in a single assignment; and every other method reads a snapshot. So
-    whoever reads while another thread fits sees the model before or the model after,
-    and whatever ends a fit before its time leaves the model as it was.
+    A subclass has its parameters, `_make_solver`, which returns an object for
+    `minimise`, and `_fitted`, which declares what is learnt; see `StateMixin`.
     """
 
     rating_range_: tuple[float, float]
@@ -242,7 +230,6 @@ class BaseFactorizer(
 
     def _validation(self, held_out, n_jobs):
         """Return a function that scores parameters on held-out ratings, or None."""
-        return
 
     def _remedy(self):
         """Say what a user can do when the objective overflows."""
@@ -287,42 +274,6 @@ class BaseFactorizer(
             return {"X": lambda: pairs()[0], "y": lambda: pairs()[1]}, view
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         return {"X": X, "y": y, "metadata": metadata}, view
-
-    # --------------------------------------------------------------- state as a whole
-
-    def _snapshot(self):
-        """Return the fitted model as it is now, which later fits do not change."""
-        model = object.__new__(type(self))
-        model.__dict__ = vars(self)
-        check_is_fitted(model)
-        return model
-
-    @contextmanager
-    def _replacing(self, *, keep_fitted=False):
-        """Yield a successor, and let its fitted attributes replace those of this one.
-
-        Parameters
-        ----------
-        keep_fitted : bool
-            Whether the successor begins with the fitted attributes of this estimator.
-
-        Yields
-        ------
-        object
-            An estimator of the same class with the same parameters. If the block
-            raises, nothing changes.
-        """
-        new = object.__new__(type(self))
-        vars(new).update(
-            (name, value)
-            for name, value in dict(vars(self)).items()
-            if keep_fitted or not is_fitted_name(name)
-        )
-        yield new
-        self.__dict__ = {
-            **{k: v for k, v in dict(vars(self)).items() if not is_fitted_name(k)},
-            **{k: v for k, v in vars(new).items() if is_fitted_name(k)},
-        }
 
     def _read_more(self, new, X, y, sample_weight):
         """Read ratings whose new ids join those of a fitted model."""
@@ -470,68 +421,6 @@ class BaseFactorizer(
             y, model._predict(pairs), sample_weight=sample_weight
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the fitted model to a file of data, which `sklearn_mf.load` reads.
-
-        The file is NumPy's .npz: arrays, and JSON for all else. Nothing in it is run
-        when it is loaded.
-
-        Parameters
-        ----------
-        path : str or path-like
-            Where to write, the name exactly as given. A file that is there is replaced
-            once the new one is whole.
-
-        Raises
-        ------
-        NotFittedError
-            If the model is not fitted.
-        TypeError
-            If ids are neither numbers nor strings, or the class is not one of
-            sklearn_mf.
-        ValueError
-            If `random_state` is a RandomState instance, or parameters or attributes
-            were changed to what no fit accepts or gives.
-
-        Notes
-        -----
-        Callbacks, the container of `set_output` and metadata requests are not saved.
-        Parameters that are numbers of NumPy come back as Python's.
-        """
-        model, name = self._snapshot(), type(self).__name__
-        if vars(type(self)).get("_saved_as") != name:
-            raise TypeError(
-                f"{name} is not one of the models that save knows, which are those of "
-                "sklearn_mf. Use pickle or joblib for a class of your own."
-            )
-        parameters = model.get_params(deep=False)
-        if isinstance(parameters.get("random_state"), np.random.RandomState):
-            raise ValueError(
-                "random_state is a RandomState instance, which save cannot write as "
-                "data: set_params(random_state=...) to an int or None first, or use "
-                "pickle or joblib."
-            )
-        model._validate_params()
-        arrays = encode_content(
-            {
-                "format": FILE_FORMAT,
-                "format_version": FILE_VERSION,
-                "sklearn_mf_version": __version__,
-                "class": name,
-                "parameters": parameters,
-                "attributes": model._fitted_attributes(),
-            }
-        )
-        model._check_fitted()
-        write_archive(path, arrays)
-
-    def _fitted_attributes(self):
-        return {k: v for k, v in vars(self).items() if is_fitted_name(k)}
-
-    def _check_fitted(self):
-        """Raise unless the fitted attributes are as a fit leaves them."""
-        checks.check_fitted(self._fitted, self._fitted_attributes())
-
     def get_feature_names_out(
         self, input_features: npt.ArrayLike | None = None
     ) -> npt.NDArray[np.object_]:
@@ -579,27 +468,8 @@ class BaseFactorizer(
         """Return what rankings add to p_u · q_i and biases, and whether σ follows."""
         return to_intercept(self.global_mean_, self._logistic), self._logistic
 
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "user_factors_")
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = True
         tags.regressor_tags.poor_score = True
         return tags
-
-    def __getstate__(self):
-        return {**super().__getstate__(), "_sklearn_mf_version": __version__}
-
-    def __setstate__(self, state):
-        version = state.pop("_sklearn_mf_version", "unknown")
-        if version != __version__:
-            warnings.warn(
-                InconsistentVersionWarning(
-                    estimator_name=type(self).__name__,
-                    current_sklearn_version=f"sklearn_mf {__version__}",
-                    original_sklearn_version=f"sklearn_mf {version}",
-                ),
-                stacklevel=2,
-            )
-        super().__setstate__(state)

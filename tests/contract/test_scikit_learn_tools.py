@@ -550,7 +550,7 @@ def test_duplicates_of_an_unfitted_estimator():
 def test_pickle_of_another_version_warns(monkeypatch):
     als = make_als().fit(X, Y)
     pickled = pickle.dumps(als)
-    monkeypatch.setattr("sklearn_mf._estimators.base.__version__", "99.0")
+    monkeypatch.setattr("sklearn_mf._estimators.state.__version__", "99.0")
     with pytest.warns(InconsistentVersionWarning, match="ALSFactorizer") as record:
         loaded = pickle.loads(pickled)
     assert len(record) == 1
