@@ -12,6 +12,15 @@ def fitted_attributes(model):
     return {name: value for name, value in vars(model).items() if name[-1] == "_"}
 
 
+def arrays_of(value):
+    """Yield all arrays of a fitted attribute, or of a dict of them."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from arrays_of(item)
+
+
 def curve_of(model):
     """Return the objective after each iteration."""
     curve = model.loss_curve_
@@ -19,10 +28,11 @@ def curve_of(model):
 
 
 def assert_same(value, other, name=""):
-    """Check that two values have the same types and bits, but for NumPy's scalars."""
-    value, other = (
-        each.item() if isinstance(each, np.generic) else each for each in (value, other)
-    )
+    """Check that two values have the same types and bits.
+
+    A scalar of NumPy is the same as one of Python, and a mapped array as another.
+    """
+    value, other = map(_as_plain, (value, other))
     assert type(value) is type(other), name
     if isinstance(value, dict):
         assert list(value) == list(other), name
@@ -42,12 +52,36 @@ def assert_same(value, other, name=""):
         assert repr(value) == repr(other), name
 
 
+def _as_plain(value):
+    if isinstance(value, np.generic):
+        return value.item()
+    return np.asarray(value) if isinstance(value, np.memmap) else value
+
+
 def assert_same_bits(model, other, but=()):
-    """Check that two estimators have learnt the same, to the last bit."""
+    """Check that two estimators have learnt the same, to the last bit.
+
+    The attributes named by `but` may differ, or be missing.
+    """
     one, two = fitted_attributes(model), fitted_attributes(other)
-    assert one.keys() == two.keys()
+    assert one.keys() - set(but) == two.keys() - set(but)
     for name in one.keys() - set(but):
         assert_same(one[name], two[name], name)
+
+
+def assert_same_model(loaded, model):
+    """Check that a model that was read from a file is the same as before.
+
+    Its arrays must be like those of a fit: contiguous, and free to be changed.
+    """
+    assert type(loaded) is type(model)
+    assert list(vars(loaded)) == list(vars(model))
+    for name, value in vars(loaded).items():
+        if name[0] != "_":
+            assert_same(value, getattr(model, name), name)
+    for array in arrays_of(fitted_attributes(loaded)):
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
 
 
 @contextmanager

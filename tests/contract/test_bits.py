@@ -15,7 +15,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from sklearn_mf.datasets import make_ratings
-from tests.assertions import Recorder, assert_same_bits, fitted_attributes
+from tests.assertions import (
+    Recorder,
+    arrays_of,
+    assert_same_bits,
+    fitted_attributes,
+)
 from tests.contract.models import (
     FAMILIES,
     WEIGHTS,
@@ -345,12 +350,8 @@ def test_float32_stays_and_is_close_to_float64(model):
     single = model().fit(X, model.y().astype(np.float32))
     double = model().fit(X, model.y())
     for estimator, dtype in ((single, np.float32), (double, np.float64)):
-        for name, value in fitted_attributes(estimator).items():
-            values = value.values() if isinstance(value, dict) else value
-            values = values if isinstance(value, dict | list) else [value]
-            for array in values:
-                if isinstance(array, np.ndarray) and array.dtype.kind == "f":
-                    assert array.dtype == dtype, name
+        for array in arrays_of(fitted_attributes(estimator)):
+            assert array.dtype == dtype or array.dtype.kind != "f"
         assert estimator.predict(X).dtype == dtype
         assert estimator.transform(X).dtype == dtype
     assert_allclose(single.predict(X), double.predict(X), rtol=1e-4)
