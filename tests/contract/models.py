@@ -4,6 +4,9 @@ The tests of the contract read here all that they must know about a model. A new
 is tested by all of them once it stands in the list.
 """
 
+import functools
+import inspect
+import re
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -233,4 +236,33 @@ def each_model(condition=lambda model: True, *, among=None):
     return pytest.mark.parametrize("model", models, ids=str)
 
 
-each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+DTYPES = np.float32, np.float64
+
+
+def in_turn(names, values):
+    """Run a test for each of the values, one after the other, as a single test.
+
+    It is `pytest.mark.parametrize` for cases so quick that a test of their own would
+    cost more than they do.
+    """
+    names = re.split(", ?", names) if isinstance(names, str) else names
+
+    def decorate(test):
+        @functools.wraps(test)
+        def run_in_turn(*args, **kwargs):
+            for value in values:
+                case = dict(
+                    zip(names, value if len(names) > 1 else [value], strict=True)
+                )
+                try:
+                    test(*args, **kwargs, **case)
+                except BaseException as error:
+                    error.add_note(f"The case of {case}.")
+                    raise
+
+        signature = inspect.signature(test)
+        kept = [p for name, p in signature.parameters.items() if name not in names]
+        run_in_turn.__signature__ = signature.replace(parameters=kept)
+        return run_in_turn
+
+    return decorate

@@ -22,15 +22,14 @@ from tests.assertions import (
     fitted_attributes,
 )
 from tests.contract.models import (
+    DTYPES,
     FAMILIES,
     WEIGHTS,
     X,
     Y,
-    each_dtype,
     each_model,
+    in_turn,
 )
-
-N_PAIRS = 150_000  # more than are scored at a time
 
 
 @pytest.fixture(scope="module")
@@ -40,24 +39,18 @@ def many():
     return table, y, np.random.default_rng(0).uniform(0.5, 2, len(y))
 
 
-def answers(model, table):
-    """Return what a fitted model says of many pairs and users."""
-    items, scores = model.recommend(model.users_, n_items=5)
-    pairs = np.resize(table, (N_PAIRS, 2))
-    return [model.predict(pairs), items.filled(-1), scores.filled(-1)]
-
-
 # ------------------------------------------------------------------ threads, processes
 
 
 @pytest.mark.compiled
-@each_dtype
+@pytest.mark.parametrize("dtype", DTYPES)
 @each_model()
 def test_the_number_of_threads_does_not_change_a_bit(model, dtype, many):
     table, y, weights = many
     y, weights = model.y(y).astype(dtype), weights.astype(dtype)
     n_factors = model.options.get("n_factors", model.many)
     later = table[:2000] + np.array([0, 1000] if model.closed == "user" else [2000, 0])
+    pairs = np.resize(table, (70_000, 2))  # more than are scored in one block
     learnt, used = [], {}
     for n_jobs in (1, 2, 4, None):
         threads = set()
@@ -66,12 +59,13 @@ def test_the_number_of_threads_does_not_change_a_bit(model, dtype, many):
         estimator.set_callbacks(recorder).fit(table, y, sample_weight=weights)
         assert estimator.n_jobs == n_jobs
         used[n_jobs] = max(threads) - threading.active_count()
-        said = answers(estimator, table)
         if hasattr(estimator, "partial_fit"):
             estimator.partial_fit(later, y[:2000])
         if hasattr(estimator, "fold_in_users") and not model.shares:
             estimator.fold_in_users(table[:2000], y[:2000])
-        learnt.append((estimator, [*said, *answers(estimator, table)]))
+        items, scores = estimator.recommend(estimator.users_[:400], n_items=5)
+        answers = estimator.predict(pairs), items.filled(-1), scores.filled(-1)
+        learnt.append((estimator, answers))
     assert used[1] == 0
     assert all(used[n_jobs] >= 1 for n_jobs in (2, 4)) or not model.threads
     alone, expected = learnt[0]
@@ -82,7 +76,7 @@ def test_the_number_of_threads_does_not_change_a_bit(model, dtype, many):
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@in_turn("n_jobs", [1, 2])
 @each_model()
 def test_fits_at_once_in_threads_learn_the_same_as_in_turn(model, n_jobs, many):
     table, y, _ = many
@@ -132,14 +126,32 @@ def run_script(source, folder, *args, **environment):
     return done.stdout
 
 
-FORK = """
+SCRIPT = """
 import multiprocessing
+import sys
+
+from joblib import parallel_config
+from sklearn.model_selection import GridSearchCV, KFold
 
 from sklearn_mf.datasets import make_ratings
 from tests.assertions import assert_same_bits
-from tests.contract.models import MODELS
+from tests.contract.models import FAMILIES, MODELS
 
 X, y = make_ratings(600, 400, 25_000, random_state=0)
+CV = KFold(2, shuffle=True, random_state=0)
+
+
+def scores(n_jobs, backend):
+    found = []
+    for model in FAMILIES:
+        grid = {"n_factors": [4, 8]}
+        options = {"cv": CV, "refit": False, "error_score": "raise", "n_jobs": n_jobs}
+        search = GridSearchCV(model(max_iter=1), grid, **options)
+        with parallel_config(backend=backend):
+            results = search.fit(X, y).cv_results_
+        for fold in range(2):
+            found += results[f"split{fold}_test_score"].tolist()
+    return found
 
 
 def fit_all():
@@ -147,63 +159,23 @@ def fit_all():
 
 
 if __name__ == "__main__":
+    backends = sys.argv[1:]
+    no_fit_before = [scores(2, backend) for backend in backends]
     before = fit_all()
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        child = pool.apply(fit_all)
-    for learnt in (child, fit_all()):
-        for one, other in zip(learnt, before, strict=True):
-            assert_same_bits(one, other)
-    print("same bits")
-"""
-
-
-@pytest.mark.compiled
-@pytest.mark.skipif(
-    "fork" not in multiprocessing.get_all_start_methods(),
-    reason="this platform cannot fork",
-)
-def test_fits_in_a_fork_after_a_fit(tmp_path):
-    assert run_script(FORK, tmp_path) == "same bits\n"
-
-
-SEARCHES = """
-import sys
-
-from joblib import parallel_config
-from sklearn.model_selection import GridSearchCV, KFold
-
-from sklearn_mf.datasets import make_ratings
-from tests.contract.models import FAMILIES
-
-X, y = make_ratings(600, 400, 25_000, random_state=0)
-CV = KFold(2, shuffle=True, random_state=0)
-
-
-def scores(n_jobs):
-    found = []
-    for model in FAMILIES:
-        grid = {"n_factors": [4, 8]}
-        options = {"cv": CV, "refit": False, "error_score": "raise", "n_jobs": n_jobs}
-        search = GridSearchCV(model(max_iter=2), grid, **options)
-        with parallel_config(backend=sys.argv[1]):
-            results = search.fit(X, y).cv_results_
-        for fold in range(2):
-            found += results[f"split{fold}_test_score"].tolist()
-    return found
-
-
-if __name__ == "__main__":
-    no_fit_before = scores(n_jobs=2)
-    one_job = scores(n_jobs=1)
+    if "multiprocessing" in backends:
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            child = pool.apply(fit_all)
+        for learnt in (child, fit_all()):
+            for one, other in zip(learnt, before, strict=True):
+                assert_same_bits(one, other)
+    one_job = scores(1, "loky")
     assert len(set(one_job)) == 4 * len(FAMILIES)
-    assert no_fit_before == one_job
-    for model in FAMILIES:
-        model(n_jobs=2).fit(X, y)
-    assert scores(n_jobs=2) == one_job
+    assert [scores(2, backend) for backend in backends] == [one_job] * len(backends)
+    assert no_fit_before == [one_job] * len(backends)
     # One fold and candidate by hand.
     train, test = next(CV.split(X))
     for k, model in enumerate(FAMILIES):
-        fitted = model(max_iter=2, n_factors=4).fit(X[train], y[train])
+        fitted = model(max_iter=1, n_factors=4).fit(X[train], y[train])
         assert fitted.score(X[test], y[test]) == one_job[4 * k]
     print("same bits")
 """
@@ -211,19 +183,23 @@ if __name__ == "__main__":
 
 @pytest.mark.compiled
 @pytest.mark.parametrize(
-    ("backend", "environment"),
+    ("backends", "environment"),
     [
-        ("loky", {}),
-        # numba's own threads would abort here under the one layer, and there at a fork
-        # under the others.
-        ("threading", {"NUMBA_THREADING_LAYER": "workqueue"}),
-        ("multiprocessing", {}),
+        # Threads of numba's own would abort where fits run in threads under this layer,
+        (["loky", "threading"], {"NUMBA_THREADING_LAYER": "workqueue"}),
+        # and at a fork under the others.
+        pytest.param(
+            ["multiprocessing"],
+            {},
+            marks=pytest.mark.skipif(
+                "fork" not in multiprocessing.get_all_start_methods(),
+                reason="this platform cannot fork",
+            ),
+        ),
     ],
 )
-def test_searches_in_parallel_give_the_scores_of_one_job(
-    backend, environment, tmp_path
-):
-    assert run_script(SEARCHES, tmp_path, backend, **environment) == "same bits\n"
+def test_fits_in_workers_and_in_forks_learn_the_same(backends, environment, tmp_path):
+    assert run_script(SCRIPT, tmp_path, *backends, **environment) == "same bits\n"
 
 
 # ------------------------------------------------------------------------------- seeds
@@ -255,7 +231,7 @@ def test_a_second_fit_starts_from_scratch(model):
 # ---------------------------------------------------------- the same ratings otherwise
 
 
-@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["no weights", "weights"])
+@in_turn("weights", [None, WEIGHTS])
 @each_model()
 def test_the_order_of_the_rows_does_not_change_a_bit(model, weights):
     y, order = model.y(), np.random.default_rng(0).permutation(len(Y))
@@ -281,7 +257,7 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@in_turn("layout", LAYOUTS)
 @each_model()
 def test_the_layout_of_the_input_does_not_change_a_bit(model, layout):
     change = LAYOUTS[layout]
@@ -361,8 +337,8 @@ def test_float32_stays_and_is_close_to_float64(model):
     assert_allclose(*curves, rtol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.int8, bool, object])
-@pytest.mark.parametrize("weights", [None, np.ones(len(Y))], ids=["no weights", "ones"])
+@in_turn("dtype", [np.float16, np.int8, bool, object])
+@in_turn("weights", [None, np.ones(len(Y))])
 @each_model(among=FAMILIES)
 def test_ratings_of_another_dtype_are_fitted_in_float64(model, dtype, weights):
     y = (Y > 3).astype(dtype)

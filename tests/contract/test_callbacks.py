@@ -18,7 +18,7 @@ from tests.assertions import (
     fitted_attributes,
     interrupt,
 )
-from tests.contract.models import FAMILIES, WEIGHTS, X, Y, each_model
+from tests.contract.models import FAMILIES, WEIGHTS, X, Y, each_model, in_turn
 
 RMSE = "neg_root_mean_squared_error"
 
@@ -119,7 +119,7 @@ def test_a_callback_of_a_fit_of_a_matrix_gets_pairs(model):
 # ------------------------------------------------------------------ the model so far
 
 
-@pytest.mark.parametrize(("n_factors", "matrix"), [(3, True), (8, False), (9, False)])
+@in_turn(("n_factors", "matrix"), [(3, True), (8, False), (9, False)])
 @each_model()
 def test_a_callback_sees_the_model_of_a_shorter_fit(model, n_factors, matrix):
     params = {"n_factors": n_factors} if model().n_factors else {}
@@ -145,8 +145,8 @@ def test_a_callback_sees_the_model_of_a_shorter_fit(model, n_factors, matrix):
     assert_same_bits(estimator, model(**params).fit(*data))
 
 
-@pytest.mark.parametrize("earlier", ["named columns", "three columns"])
-@pytest.mark.parametrize("later", ["array", "matrix"])
+@in_turn("earlier", ["named columns", "three columns"])
+@in_turn("later", ["array", "matrix"])
 @each_model(among=FAMILIES)
 def test_the_model_so_far_knows_nothing_of_an_earlier_fit(model, earlier, later):
     tables = {
@@ -161,7 +161,7 @@ def test_the_model_so_far_knows_nothing_of_an_earlier_fit(model, earlier, later)
     assert_allclose(recorded_scores(monitor), scores_of_shorter_fits(model, 2))
 
 
-@pytest.mark.parametrize("columns", [(1, 0), (0, 2), ("user", "item")])
+@in_turn("columns", [(1, 0), (0, 2), ("user", "item")])
 @each_model(among=FAMILIES)
 def test_a_monitor_reads_matrices_wherever_the_columns_of_tables_are(model, columns):
     user_column, item_column = columns
@@ -175,7 +175,7 @@ def test_a_monitor_reads_matrices_wherever_the_columns_of_tables_are(model, colu
 # ------------------------------------------------------- scikit-learn's own callbacks
 
 
-@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["no weights", "weights"])
+@in_turn("weights", [None, WEIGHTS])
 @each_model()
 def test_a_scoring_monitor_records_the_score_of_each_iteration(model, weights):
     monitor, model = ScoringMonitor(scoring=RMSE), model.without_early_stopping()

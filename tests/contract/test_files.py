@@ -20,13 +20,14 @@ from tests.assertions import (
     left_as_it_was,
 )
 from tests.contract.models import (
+    DTYPES,
     FAMILIES,
     MORE,
     MORE_Y,
     X,
     Y,
-    each_dtype,
     each_model,
+    in_turn,
 )
 
 UNSEEN = np.array([[0, 999], [999, 0], [999, 999], [-1, 2**40]])
@@ -61,11 +62,10 @@ def saved_and_loaded(model, path):
 
 
 COPIES = [unpickled, read_by_joblib, mapped_by_joblib, deep_copy, saved_and_loaded]
-each_copy = pytest.mark.parametrize("copied", COPIES)
 
 
-@each_copy
-@each_dtype
+@in_turn("copied", COPIES)
+@in_turn("dtype", DTYPES)
 @each_model()
 def test_a_copy_is_the_same_model(model, dtype, copied, path):
     y = model.y().astype(dtype)
@@ -95,8 +95,8 @@ def test_a_copy_is_the_same_model(model, dtype, copied, path):
         found.set_params(fit_intercept=False, warm_start=False).fit(*model.more())
 
 
-@each_copy
-@each_dtype
+@in_turn("copied", COPIES)
+@in_turn("dtype", DTYPES)
 @each_model()
 def test_a_copy_goes_on_as_the_model_does(model, dtype, copied, path):
     fitted = model().fit(X, model.y().astype(dtype))
@@ -147,7 +147,7 @@ def test_a_pickle_of_another_version_warns(model, monkeypatch):
 # ------------------------------------------------------------- files of other libraries
 
 
-@each_dtype
+@in_turn("dtype", DTYPES)
 @each_model()
 def test_onnx_predicts_the_same(model, dtype):
     pytest.importorskip("onnx")
@@ -166,7 +166,7 @@ def test_onnx_predicts_the_same(model, dtype):
     assert_allclose(ratings, expected, rtol=tol, atol=tol * scale, strict=True)
 
 
-@pytest.mark.parametrize("kind", [int, str])
+@in_turn("kind", [int, str])
 @each_model()
 def test_skops_trusts_the_estimator_alone(model, kind):
     skops = pytest.importorskip("skops.io")

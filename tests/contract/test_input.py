@@ -16,7 +16,7 @@ from sklearn.model_selection import KFold, cross_validate
 
 from sklearn_mf import ColdStartWarning, as_matrix, as_pairs
 from tests.assertions import assert_same_bits, left_as_it_was
-from tests.contract.models import FAMILIES, WEIGHTS, X, each_model
+from tests.contract.models import FAMILIES, WEIGHTS, X, each_model, in_turn
 
 HEADER = "n_features_in_", "feature_names_in_"
 IDS = {
@@ -28,7 +28,7 @@ IDS = {
 }
 
 
-@pytest.mark.parametrize("kind", IDS)
+@in_turn("kind", IDS)
 @each_model()
 def test_ids_of_every_kind_give_the_same_model(model, kind):
     expected, convert = model().fit(X, model.y()), IDS[kind]
@@ -44,7 +44,7 @@ def test_ids_of_every_kind_give_the_same_model(model, kind):
     assert_array_equal(scores, expected_scores)
 
 
-@pytest.mark.parametrize("library", [pd, pl])
+@in_turn("library", [pd, pl])
 @each_model()
 def test_dataframes_and_columns(model, library):
     expected, y = model().fit(X, model.y()), model.y()
@@ -79,7 +79,7 @@ def test_columns_of_an_array(model):
 # ---------------------------------------------------------------------------- matrices
 
 
-@pytest.mark.parametrize("form", ["coo", "csr", "csc"])
+@in_turn("form", ["coo", "csr", "csc"])
 @each_model()
 def test_a_matrix_alone_is_its_pairs(model, form):
     R = sparse.coo_array((model.y(), X.T)).asformat(form)
@@ -170,7 +170,7 @@ def test_ids_of_another_kind_are_an_error(model):
             fitted.recommend(other[:3, 0])
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("args", "match"),
     [
         (([1, 2], [1.0, 2.0]), "Expected 2D array"),

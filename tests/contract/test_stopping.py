@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_mf.datasets import make_ratings
 from tests.assertions import Recorder, assert_same_bits, curve_of, stop
-from tests.contract.models import X, each_model
+from tests.contract.models import X, each_model, in_turn
 
 can_stop_early = each_model(lambda model: model.overfitting is not None)
 
@@ -35,7 +35,7 @@ def expected_n_iter(curve, tol, patience):
 # ------------------------------------------------------------------- max_iter and tol
 
 
-@pytest.mark.parametrize("tol", [None, 0])
+@in_turn("tol", [None, 0])
 @each_model()
 def test_a_fit_without_tol_runs_all_iterations_and_does_not_warn(model, tol):
     with warnings.catch_warnings():
@@ -67,8 +67,8 @@ def test_a_fit_that_has_not_converged_warns_and_leaves_a_usable_model(model):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("patience", [1, 3])
-@pytest.mark.parametrize("tol", [1e-1, 1e-2, 1e-3])
+@in_turn("patience", [1, 3])
+@in_turn("tol", [1e-1, 1e-2, 1e-3])
 @each_model()
 def test_a_fit_ends_by_tol(model, tol, patience):
     params = {"tol": tol, "max_iter": 150}
@@ -171,8 +171,8 @@ def test_held_out_ratings_are_not_learnt_from(model):
 # --------------------------------------------------------------------- asked to stop
 
 
-@pytest.mark.parametrize("tol", [None, 1e-12])
-@pytest.mark.parametrize("stop_at", [1, 3])
+@in_turn("tol", [None, 1e-12])
+@in_turn("stop_at", [1, 3])
 @each_model()
 def test_a_callback_stops_the_fit(model, stop_at, tol):
     recorder = Recorder(stop_at, stop)

@@ -12,7 +12,7 @@ from tests.assertions import (
     fitted_attributes,
     left_as_it_was,
 )
-from tests.contract.models import X, each_dtype, each_model
+from tests.contract.models import DTYPES, X, each_model, in_turn
 
 
 def rows_of(estimator, side):
@@ -35,7 +35,7 @@ def changed(y, low, high):
     return np.vstack([X[kept], new]), np.append(y[kept], [low, high, low, high, low])
 
 
-@each_dtype
+@in_turn("dtype", DTYPES)
 @each_model(lambda model: model.steady is not None)
 def test_two_fits_are_one_of_as_many_iterations(model, dtype):
     y = model.y().astype(dtype)
@@ -123,7 +123,7 @@ def test_rows_are_known_by_their_ids(model):
                 assert 0 < abs(drawn).min() <= abs(drawn).max() < 0.5
 
 
-@each_dtype
+@in_turn("dtype", DTYPES)
 @each_model()
 def test_ratings_of_another_dtype_decide_the_dtype(model, dtype):
     other = np.float64 if dtype == np.float32 else np.float32
