@@ -39,7 +39,7 @@ class Side(NamedTuple):
         ends = np.append(self.indptr[rows], self.indptr[-1])
         return self._replace(indptr=ends), rows
 
-    def strengths(self):
+    def weight_sums(self):
         """Return the sum of weights of each row, float64 of shape (n_rows,)."""
         if self.weights is None:
             return self.counts().astype(np.float64)

@@ -133,7 +133,7 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
         )
         problem.descent = self._descent()
         if goes_on:
-            weight = float(ratings.by_user.strengths().sum())
+            weight = float(ratings.by_user.weight_sums().sum())
             share = weight / (self.weight_sum_ + weight)
             problem.mean = (1 - share) * self.global_mean_ + share * problem.mean
             problem.descent.n_epochs = self.n_iter_
@@ -200,7 +200,7 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
 
     def _attributes(self, problem, iterations):
         attributes = super()._attributes(problem, iterations)
-        attributes["weight_sum_"] = float(problem.ratings.by_user.strengths().sum())
+        attributes["weight_sum_"] = float(problem.ratings.by_user.weight_sums().sum())
         if problem.descent is not None:
             attributes["optimizer_"] = problem.descent.optimizer
             attributes["optimizer_state_"] = problem.descent.state

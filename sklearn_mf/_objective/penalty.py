@@ -38,7 +38,7 @@ class Objective:
         if not self.weighted_regularization:
             return np.ones(len(side.indptr) - 1)
         unobserved = n_others - side.counts()
-        return side.strengths() + self.unobserved_weight * unobserved
+        return side.weight_sums() + self.unobserved_weight * unobserved
 
     def penalise(self, rows, counts):
         """Give the penalty of the rows of a side, a float; `counts` are their c."""

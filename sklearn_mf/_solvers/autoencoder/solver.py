@@ -237,11 +237,13 @@ def fit_network(problem, network, *, output, run, iterations, validate=None):
     n_places = np.diff(batches.row_bounds).max()
     H, D = np.empty((2, n_places, n_factors), dtype)
     errors = np.empty_like(by_row.ratings)
-    counts = strengths = by_column.strengths()
+    counts = weight_sums = by_column.weight_sums()
     shares = np.ones(len(C), dtype)
     if not network.weighted_regularization:
-        counts = (strengths > 0).astype(np.float64)
-        np.divide(1, strengths, out=shares, where=strengths > 0, casting="same_kind")
+        counts = (weight_sums > 0).astype(np.float64)
+        np.divide(
+            1, weight_sums, out=shares, where=weight_sums > 0, casting="same_kind"
+        )
     optimizer = OPTIMIZERS[network.optimizer]
     C_state, A_state = (begin(rows, network.optimizer) for rows in (C, A))
     constants = make_constants(dtype)

@@ -86,9 +86,9 @@ class Descent:
         """
         if self.weighted_regularization:
             return None
-        strengths = side.strengths()
+        weight_sums = side.weight_sums()
         return np.divide(
-            1, strengths, out=np.zeros_like(strengths), where=strengths > 0
+            1, weight_sums, out=np.zeros_like(weight_sums), where=weight_sums > 0
         )
 
 
@@ -277,7 +277,7 @@ def fit_sgd(
         state = descent.begin(name, rows)
         work = Rows(rows, order, state, descent, bias_first if biased else None)
         shares = descent.shares(side)
-        counts = side.strengths() if shares is None else side.strengths() * shares
+        counts = side.weight_sums() if shares is None else side.weight_sums() * shares
         shares = None if shares is None else shares[order].astype(dtype)
         sides[name] = side, rows, work, shares, counts
     (_, _, P, P_shares, _), (_, _, Q, Q_shares, _) = sides.values()

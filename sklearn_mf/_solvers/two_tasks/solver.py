@@ -180,8 +180,8 @@ def fit_multitask(
     pace = Pace(min(run.n_threads, len(batch.gradients)))
     state = batch_size, pairs, users, items, network
     rate, constants = dtype(learning_rate), make_constants(dtype)
-    strengths = side.strengths(), problem.ratings.by_item.strengths()
-    total = strengths[0].sum()
+    weight_sums = side.weight_sums(), problem.ratings.by_item.weight_sums()
+    total = weight_sums[0].sum()
     user_blocks = cut_rows(side.counts(), n_pairs / run.n_threads)
 
     parameters = [array for table in tables for array in (table.values, table.biases)]
@@ -196,7 +196,7 @@ def fit_multitask(
     def penalty():
         return sum(
             counts @ np.vecdot(table.values, table.values)
-            for counts, table in zip(strengths, tables, strict=True)
+            for counts, table in zip(weight_sums, tables, strict=True)
         )
 
     def publish():
