@@ -135,7 +135,7 @@ def test_ratings_that_are_no_shares_are_an_error(model):
     )
     for low, high in [(-0.1, 1), (0, 1.5), (1, 5), (0, 1 + 1e-9)]:
         y = np.linspace(low, high, len(X))
-        match = rf"{what} wants y from 0 to 1.*got {low:g} to {high:g}"
+        match = rf"{what} requires y between 0 and 1.*got {low:g} to {high:g}"
         for method in ("fit", "partial_fit"):
             with left_as_it_was(fitted), pytest.raises(ValueError, match=match):
                 getattr(fitted, method)(X, y)
