@@ -10,13 +10,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._estimators.base import PARAMETERS, BaseFactorizer
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
-from sklearn_mf._model.perceptron import draw_layers, lay_out, pad_width, read_layers
+from sklearn_mf._model.perceptron import draw_layers, lay_out, predict_pairs
 from sklearn_mf._model.scoring import predict_codes, score_in_blocks
-from sklearn_mf._solvers.two_tasks.kernels import (
-    Task,
-    predict_pairs,
-)
-from sklearn_mf._solvers.two_tasks.solver import fit_multitask
+from sklearn_mf._solvers.two_tasks.solver import Objective, fit_multitask
 from sklearn_mf._typing import TableLike
 
 
@@ -349,24 +345,20 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
                 tuple(part.astype(ratings.dtype) for part in layer)
                 for layer in zip(self.coefs_, self.intercepts_, strict=True)
             ]
-        problem.network = lay_out(layers)
+        problem.network = layers
         problem.losses = {"joint": [], "factorization": [], "regression": []}
         return problem
 
     def _solve(self, problem, run, iterations):
-        width, dtype = pad_width(self.n_factors), problem.ratings.dtype.type
-        task = Task(
-            width,
-            0 if self.shared_embeddings else width,
-            self.interaction_loss == "bpr",
-            dtype(self.factorization_weight),
-            dtype(self.regression_weight),
-            dtype(self.regularization),
-        )
         fit_multitask(
             problem,
-            task,
-            n_factors=self.n_factors,
+            Objective(
+                mean=problem.mean,
+                bpr=self.interaction_loss == "bpr",
+                factorization=self.factorization_weight,
+                regression=self.regression_weight,
+                regularization=self.regularization,
+            ),
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             run=run,
@@ -375,11 +367,11 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         )
 
     def _learnt(self, problem):
-        coefs, intercepts = read_layers(problem.network, self._sizes())
+        coefs, intercepts = zip(*problem.network, strict=True)
         return {
             **super()._learnt(problem),
-            "coefs_": coefs,
-            "intercepts_": intercepts,
+            "coefs_": list(coefs),
+            "intercepts_": list(intercepts),
         }
 
     def _attributes(self, problem, iterations):
@@ -390,9 +382,9 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     def _predict_from(self, learnt, pairs, n_jobs):
         users, items = learnt["user_rating_factors_"], learnt["item_rating_factors_"]
         layers = zip(learnt["coefs_"], learnt["intercepts_"], strict=True)
-        network, mean = lay_out(layers), users.dtype.type(learnt["global_mean_"])
+        perceptron, mean = lay_out(layers), users.dtype.type(learnt["global_mean_"])
         return score_in_blocks(
-            predict_pairs, pairs, users.dtype, n_jobs, users, items, network, mean
+            predict_pairs, pairs, users.dtype, n_jobs, users, items, perceptron, mean
         )
 
     def _remedy(self):

@@ -51,6 +51,9 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}
 OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": FAST}
 jit = njit(cache=True, **OPTIONS)  # for kernels, which Python calls
 helper = njit(**OPTIONS)  # for functions that only kernels call
+# Inlined always: a helper that is called may round in one way where it has just been
+# compiled, and in another where the kernel comes from numba's cache.
+inlined = njit(forceinline=True, **OPTIONS)
 
 
 def _digest_imports(function):

@@ -6,7 +6,9 @@ files of the kernels.
 
 import math
 
-from sklearn_mf._runtime.compile import jit
+import numpy as np
+
+from sklearn_mf._runtime.compile import inlined, jit
 
 TINY = 1e-30  # nothing beside 1; below 1e-38 numbers become denormal, which is slow
 SGD, MOMENTUM, NESTEROV, ADAGRAD, ADAM = range(5)
@@ -23,6 +25,22 @@ def make_constants(dtype, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
     """Give the constants of `step`; the defaults are those of Adam's paper."""
     constants = beta_1, 1 - beta_1, beta_2, 1 - beta_2, epsilon
     return tuple(map(dtype, constants))
+
+
+@inlined
+def adam(rate, first, second, constants, c1, c2):
+    """Return a step of Adam, γ (m / c₁) / (√(v / c₂) + ε); of numbers, or of tiles.
+
+    Parameters
+    ----------
+    rate : float
+        The learning rate γ.
+    first, second : float
+        The first and the second moment of the gradient, m and v.
+    constants, c1, c2
+        See `step`.
+    """
+    return rate * (first / c1) / (np.sqrt(second / c2) + constants[4])
 
 
 @jit
@@ -58,8 +76,7 @@ def step(optimizer, theta, g, rate, first, second, row, f, constants, c1, c2):
         return theta - rate * g / (math.sqrt(second[row, f]) + constants[4])
     first[row, f] = constants[0] * first[row, f] + constants[1] * g
     second[row, f] = constants[2] * second[row, f] + constants[3] * g * g
-    root = math.sqrt(second[row, f] / c2) + constants[4]
-    return theta - rate * (first[row, f] / c1) / root
+    return theta - adam(rate, first[row, f], second[row, f], constants, c1, c2)
 
 
 @jit
