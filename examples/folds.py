@@ -1,10 +1,10 @@
-"""How folds are cut decides what a score means: the trap of a sorted file.
+"""How the folds are cut decides what a score means: pitfalls of a sorted file.
 
     python examples/folds.py [--ratings ratings.csv]
 
 Cross-validates BiasedMF on ratings sorted by user, as most files are, with folds cut in
 three ways, and prints for each the test error and the share of test ratings whose user,
-or item, does not occur in training. Without --ratings on made ratings.
+or item, does not occur in training. Without --ratings, the ratings are synthetic.
 """
 
 import argparse
@@ -24,7 +24,7 @@ SPLITTERS = {
 
 
 def measure(X, y, splitter):
-    """Give the test error, and the cold shares of users and of items: means."""
+    """Return means over the folds: test error, cold shares of users and of items."""
     shares = [cold_share(X[train], X[test]) for train, test in splitter.split(X)]
     results = cross_validate(
         BiasedMF(random_state=0),

@@ -2,11 +2,13 @@
 Alternating least squares over d and λ
 ======================================
 
-How many factors, and how much penalty? A grid of both shows underfitting, overfitting
-and the best of the grid between them, in the squared and in the absolute error. At the
-end the same sweeps are done by two listings in NumPy: what does compiled code gain?
+How many factors, and how large a penalty? A grid of both shows underfitting,
+overfitting and the best point between them, in the squared and in the absolute error.
+At the end two short programs in NumPy do the same sweeps: how much faster is compiled
+code?
 
-On made ratings, or on your own; results and figures are saved in the folder given::
+It runs on synthetic ratings, or on your own. Results and figures are saved in the
+folder given::
 
     python examples/plot_als_grid.py --output-dir results
     python examples/plot_als_grid.py --ratings ratings.csv
@@ -35,13 +37,13 @@ args.output_dir.mkdir(parents=True, exist_ok=True)
 # %%
 # Twenty-four fits
 # ----------------
-# The made ratings have the shape of MovieLens 100K. They hide five factors and a bias
-# for each user and item, under noise with a standard deviation of 0.7 stars.
+# The synthetic ratings have the shape of MovieLens 100K. They come from five factors
+# and a bias for each user and item, plus noise with a standard deviation of 0.7 stars.
 #
 # The penalty is the plain λ (‖P‖² + ‖Q‖²): ``weighted_regularization=False``. A
 # `GridSearchCV` with one random split keeps a fifth of the ratings for the test and
-# measures both errors on both parts. Every fit runs ten sweeps, whatever it gains by
-# them. A first tiny fit compiles the kernels, or loads them, before any clock runs.
+# measures both errors on both parts. Every fit runs exactly ten sweeps. A first tiny
+# fit compiles the kernels, or loads them, so that this time is not measured.
 
 if args.ratings:
     X, y = load_ratings(args.ratings)
@@ -73,10 +75,10 @@ rows = [
 ]
 
 # %%
-# The best of the grid is the point with the lowest test MSE. (The test part has chosen
-# it, so that its error is a little too good to be true: to report an error, keep other
+# The best of the grid is the point with the lowest test MSE. (Because the test part was
+# used to choose it, its error is slightly optimistic: to report an error, keep other
 # ratings for that, or search with the folds of a cross-validation.) The line below the
-# grid is what the mean of the training ratings gives, predicted for all.
+# grid has the errors of predicting the mean of the training ratings for every pair.
 
 (args.output_dir / "als_grid.json").write_text(json.dumps(rows, indent=2) + "\n")
 
@@ -96,11 +98,11 @@ print(f"\n{len(rows)} fits with their scores: {seconds:.1f} s")
 # Where it overfits
 # -----------------
 # On the training part, more factors always fit better, and more penalty always fits
-# worse. On the test part the picture turns: the error falls to a few factors and rises
-# again, for every λ and in both metrics. The more penalty, the more factors are best.
-# With one factor λ hardly matters; with fifty it decides. Fifty factors under λ = 1
-# push the training MSE far below 0.49, the variance of the noise, which nobody can
-# predict: they have learnt the noise by heart, and are hardly better on the test part
+# worse. On the test part the error first falls as factors are added, and then rises
+# again, for every λ and in both metrics. The larger the penalty, the more factors are
+# best. With one factor λ hardly matters; with fifty it decides. Fifty factors with
+# λ = 1 push the training MSE far below 0.49, the variance of the noise, which no model
+# can predict: they have memorised the noise, and on the test part are hardly better
 # than the mean (dotted).
 
 
@@ -143,8 +145,8 @@ figure.savefig(args.output_dir / "als_grid.png", dpi=150)
 # %%
 # The chosen λ
 # ------------
-# Its four curves: the gap between training and test widens with every step of d. The
-# star is the best of the grid.
+# Four curves with this λ: the gap between training and test error grows with d. The
+# star is the best point of the grid.
 
 penalty = best["lambda_reg"]
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
@@ -159,16 +161,16 @@ figure.suptitle(f"λ = {penalty}")
 figure.savefig(args.output_dir / "als_grid_best.png", dpi=150)
 
 # %%
-# Beside NumPy
-# ------------
+# Compared with NumPy
+# -------------------
 # Alternating least squares is short in NumPy: for each user, build the normal equations
-# from the factors of the items rated, and solve them; then likewise for the items.
-# There are two ways to build them.
+# from the factors of the items rated, and solve them; then do the same for the items.
+# There are two ways to build the equations.
 #
-# - The *double loop* is the formula as a textbook prints it, Σ q qᵀ: a loop over the
-#   users, and within it one over their ratings, each of which adds an outer product.
-# - *Row by row* is how NumPy is meant to be used: the inner loop is one product of
-#   matrices, Qᵀ Q, where Q holds the items that the user rated.
+# - The *double loop* is the formula of the textbooks, Σ q qᵀ: a loop over the users,
+#   and within it one over their ratings, each of which adds an outer product.
+# - *Row by row* replaces the inner loop by one product of matrices, Qᵀ Q, where Q
+#   holds the factors of the items that the user rated.
 
 
 def add_up_ratings(Q, r):
@@ -196,7 +198,7 @@ def solve_rows(R, Q, penalty, build):
 
 
 class Stopwatch:
-    """A callback that notes the seconds of each sweep."""
+    """A callback that records the seconds of each sweep."""
 
     def __init__(self):
         self.seconds = []
@@ -217,14 +219,14 @@ class Stopwatch:
 
 
 # %%
-# All three do the same work on 100,000 ratings, under the λ chosen above. The library,
-# on all cores, does its ten sweeps with a stopwatch, and their mean counts. From there
-# each goes on by one sweep more, after which all must predict the same.
+# All three do the same work on 100,000 ratings, with the λ chosen above. The library
+# does ten sweeps on all cores, whose mean time is reported. Then each of the three does
+# one more sweep from there, after which all must predict the same.
 #
 # With two factors, the double loop takes hundreds of times as long as compiled code,
-# which has no interpreter between one rating and the next. The ratio falls as d grows:
-# an outer product of fifty factors keeps NumPy busy in compiled code of its own. Row by
-# row, with the interpreter asked only once a user, the gain is far smaller.
+# because the interpreter runs for every single rating. The ratio falls as d grows: an
+# outer product of fifty factors takes long enough in NumPy's own compiled code. Row by
+# row, where the interpreter runs only once for each user, the gain is far smaller.
 
 X, y = X[:100_000], y[:100_000]
 codes = [np.unique(ids, return_inverse=True)[1] for ids in X.T]

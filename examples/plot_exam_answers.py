@@ -4,14 +4,15 @@ Right or wrong: a network and a factorisation
 
 542 students have answered 56,688 of 1,774 questions, each answer right or wrong. Which
 of the others would they get right? An autoencoder (`AutoRec`) and matrix factorisation
-answer the same question, and both end as one product of factors for each pair. What
-sets them apart is how they come by these: in mechanism, in cost, and in what they can
-be bent to. Here both are measured on the same answers, with item response theory, the
-model of such tests, between them.
+answer the same question, and both predict by one product of factors for each pair. They
+differ in how they learn the factors: in mechanism, in cost, and in flexibility. Here
+both are measured on the same answers, together with item response theory, the standard
+model of such tests.
 
-The answers are made, by a two-parameter item response model, so that the best possible
-accuracy is known. The numbers of "the originals" are quoted from a course project with
-real answers of the same shape; they are not of these data. From the command line::
+The answers are synthetic, from a two-parameter item response model, so that the best
+possible accuracy is known. The numbers of "the originals" are quoted from a course
+project with real answers of the same shape; they are not from these data. From the
+command line::
 
     python examples/plot_exam_answers.py --output-dir results
 
@@ -43,9 +44,10 @@ args.output_dir.mkdir(parents=True, exist_ok=True)
 # %%
 # The answers
 # -----------
-# Eight tenths of the answers are to learn from, one to choose by, one for the test. To
-# always say what is more frequent is the least one can do. The true model, which knows
-# the abilities and the difficulties, is the most: chance decides the rest.
+# Eight tenths of the answers are for training, one tenth is for validation, and one for
+# the test. Always predicting the more frequent answer is the baseline. The true model,
+# which knows the abilities and the difficulties, is the upper bound: the rest is
+# chance.
 
 if args.ratings:
     X, y = load_ratings(args.ratings)
@@ -67,7 +69,7 @@ X_val, X_test, y_val, y_test, _, truth_test = train_test_split(
 
 
 def accuracy(y_true, probabilities):
-    """Give the share of answers on whose side of ½ the prediction lies."""
+    """Return the share of predictions that are on the right side of ½."""
     return float(accuracy_score(y_true > 0.5, probabilities > 0.5))
 
 
@@ -89,20 +91,20 @@ print("the true model:          ", f"{bound:.4f}" if bound else "not known")
 #     h_s = \sigma\Big(a + \sum_{q\ \mathrm{answered}} (r_{sq} - \bar r)\, v_q\Big),
 #     \qquad \hat r_{sq} = \sigma(\mu + b_q + w_q \cdot h_s).
 #
-# There is nothing in it that belongs to a student: whoever has given the same answers
-# is predicted the same. The weights are learnt by steps along the gradient of the log
-# loss over the answers given.
+# It has no parameters of single students: those who have given the same answers get the
+# same predictions. The weights are learnt by steps along the gradient of the log loss
+# of the answers given.
 #
-# First without a penalty: for each number of hidden units and each learning rate one
-# fit, watched epoch by epoch. The validation part chooses the epoch too, which is what
-# ``early_stopping=True`` does with a part of its own.
+# The first fits have no penalty. There is one for each number of hidden units and each
+# learning rate, evaluated after every epoch. The validation part chooses the epoch too,
+# which is what ``early_stopping=True`` does with a validation part of its own.
 
 HIDDEN, RATES, EPOCHS = (10, 50, 100, 200, 500), (0.003, 0.01), 25
 NETWORK = {"axis": "user", "loss": "log_loss", "tol": None, "random_state": 0}
 
 
 class Watch:
-    """A callback that notes accuracies and the time after each epoch."""
+    """A callback that records accuracies and the time after each epoch."""
 
     def __init__(self):
         self.val, self.test, self.seconds = [], [], []
@@ -125,7 +127,7 @@ class Watch:
 
 
 def train(n_factors, epochs, **params):
-    """Fit a network, and give its row of the table and its curves."""
+    """Fit a network, and return its row of the table with its curve."""
     watch = Watch()
     network = AutoRec(n_factors, max_iter=epochs, **{**NETWORK, **params})
     network.set_callbacks(watch).fit(X_train, y_train)
@@ -161,11 +163,10 @@ plain = [
 print_networks(plain)
 
 # %%
-# With fifty hidden units or more the curves rise, turn, and fall: a network has soon
-# learnt what there is to learn, and goes on to learn the training answers by heart. The
-# longer the steps, the sooner it turns. At their best epochs (dots) fifty units and
-# five hundred are hardly apart: where a network stops matters more than how many units
-# it has.
+# With fifty hidden units or more the curves rise, turn, and fall: a network soon learns
+# what generalises, and then memorises the training answers. The longer the steps, the
+# sooner the curve turns. At their best epochs (dots) fifty units and five hundred
+# hardly differ: the number of epochs matters more than the number of units.
 
 figure, axes = plt.subplots(
     1, len(RATES), figsize=(9, 3.8), sharey=True, layout="constrained"
@@ -189,10 +190,10 @@ figure.legend(
 figure.savefig(args.output_dir / "exam_answers_epochs.png", dpi=150)
 
 # %%
-# Then a penalty, for the network chosen, with twice the epochs. A small one changes
-# little; a larger one lets it turn later; the largest keeps it from learning. The
-# originals, with 50 units: 0.690 on their validation part, and on
-# the test 0.666 without a penalty, 0.683 with λ = 0.001.
+# The next fits have a penalty, for the chosen network, and twice the epochs. A small
+# penalty changes little; with a larger one the curve turns later; the largest prevents
+# learning. The originals, with 50 units, reached 0.690 on their validation part, and on
+# the test 0.666 without a penalty and 0.683 with λ = 0.001.
 
 LAMBDAS = (0.001, 0.01, 0.1, 1.0)
 chosen = max(plain, key=lambda row: row["val"])
@@ -202,18 +203,18 @@ print_networks(penalised)
 network = max([*plain, *penalised], key=lambda row: row["val"])
 
 # %%
-# Beside factorisations
-# ---------------------
+# Compared with factorisations
+# ----------------------------
 # - *ALS*: students and questions have factors of their own. With one side held fixed,
 #   the other is a regression with a closed solution, so they are solved in turn. The
-#   loss is the squared error, since no other has such a solution; predictions are
-#   numbers near 0 and 1.
+#   loss is the squared error, because no other loss has such a solution; predictions
+#   are numbers near 0 and 1.
 # - *Factors under log loss*: `BiasedMF` with biases and factors, whose predictions are
 #   probabilities, fitted by stochastic gradient descent.
 # - *Item response theory*: the same with ``n_factors=0``. The bias of a student is the
 #   ability, that of a question its ease: the one-parameter model.
 #
-# A search over the same validation part chooses for each.
+# A search on the same validation part chooses the parameters of each.
 
 part = np.repeat([-1, 0], [len(y_train), len(y_val)])
 X_both, y_both = np.vstack([X_train, X_val]), np.append(y_train, y_val)
@@ -235,7 +236,7 @@ SEARCHES = {
 
 
 def fit(model):
-    """Fit a model to the training answers, and give its seconds."""
+    """Fit a model to the training answers, and return the seconds it took."""
     start = time.perf_counter()
     model.fit(X_train, y_train)
     return time.perf_counter() - start
@@ -281,10 +282,10 @@ for row in table:
     print(f"{row['model']:22}{row['val']:10.4f}{row['test']:8.4f}  {described}")
 
 # %%
-# On these answers the simplest model is the best of them: they were made by item
-# response theory, with one number for a student, and there is nothing else to find. The
-# network has to discover that; it comes close without being told. On answers of your
-# own, where there may be more to find, run this script again.
+# On these answers the simplest model is the best, because they were generated by item
+# response theory, with one number for each student, and have no other structure. The
+# network is not told so, but comes close. Your own answers may have more structure: run
+# this script on them.
 
 figure, ax = plt.subplots(figsize=(7, 2.8), layout="constrained")
 places = np.arange(len(table))
@@ -303,16 +304,17 @@ figure.savefig(args.output_dir / "exam_answers_models.png", dpi=150)
 # %%
 # What they cost
 # --------------
-# Fitted, each is a factorisation, and predicts a pair by one product of its factors. Up
-# to there the costs differ. A sweep of ALS takes n · d² multiplications for n answers
-# and a system of d equations for each student and question, and few sweeps are needed.
-# An epoch of the network takes n · k, a step is small, and many are needed. The
-# parameters of ALS grow with the students, d numbers for each; those of the network
-# with the questions alone, two vectors of length k for each.
+# Once fitted, each is a factorisation, and predicts a pair by one product of its
+# factors. The costs of fitting differ. A sweep of ALS takes n · d² multiplications for
+# n answers and a system of d equations for each student and question, and few sweeps
+# are needed. An epoch of the network takes n · k multiplications, but its steps are
+# small, and many epochs are needed. The parameters of ALS grow with the number of
+# students, d numbers for each; those of the network only with the number of questions,
+# two vectors of length k for each.
 #
-# A new student is a matter of one call for both. ALS solves the student's regression
-# (`fold_in_users`), the network reads the answers (`partial_fit`); neither learns
-# anything else. The milliseconds are those of the whole call.
+# Both models add a new student by one call. ALS solves the student's regression
+# (`fold_in_users`), the network reads the answers (`partial_fit`); neither changes any
+# other parameter. The milliseconds are those of the whole call.
 
 n_students, n_questions = len(np.unique(X[:, 0])), len(np.unique(X[:, 1]))
 als, autorec = models["ALS"], models["AutoRec"]
@@ -321,7 +323,7 @@ own = X_train[:, 0] == np.bincount(X_train[:, 0]).argmax()
 
 
 def time_new_student(serve, n_calls=20):
-    """Give the milliseconds in which new students with the same answers are served."""
+    """Return the milliseconds it takes to add a new student."""
     seconds = []
     for call in range(n_calls):
         student = X_train[own] + [10**9 + call, 0]
@@ -354,16 +356,16 @@ for name, row in costs.items():
     )
 
 # %%
-# Are new students served well? A hundred students are kept out of the fit altogether.
-# Then their training answers are shown to the models, and their other answers are
-# predicted: before, when all that is known is the question, and after. Both models put
-# the answers to good use, without a refit.
+# How good are the predictions for new students? A hundred students are left out of the
+# fit. Their other answers are predicted twice: before the models have seen their
+# training answers, when only the question is known, and after. Both models predict
+# better with these answers, without a refit.
 
 newcomers = np.unique(X[:, 0])[-(n_students // 5) :]
 
 
 def split_off(X, y):
-    """Give the answers of the newcomers, and those of the others."""
+    """Return the answers of the newcomers, and those of the others."""
     new = np.isin(X[:, 0], newcomers)
     return (X[new], y[new]), (X[~new], y[~new])
 
@@ -380,16 +382,16 @@ for name, serve in (("ALS", "fold_in_users"), ("AutoRec", "partial_fit")):
     print(f"{name:10}before {before:.4f}, after {served[name]['after']:.4f}")
 
 # %%
-# What they can be bent to
-# ------------------------
-# ALS owes its speed to the squared error and to linearity, and can give up neither. In
-# return it has closed solutions, for new students and new questions alike, exact and
-# without a learning rate. The network is free in all that has a gradient: what the
-# hidden units and the output do, and which loss is minimised. It has a side: with
-# ``axis="item"`` it is questions that are read, new questions that are served, and
-# weights that belong to students. New ids of the other side need steps of learning, by
-# a fit with ``warm_start=True``. The same network once more, with one thing changed;
-# without the bend of its hidden units it is worse on the validation part:
+# How flexible they are
+# ---------------------
+# ALS needs the squared error and linearity for its speed. In return it has closed
+# solutions for both new students and new questions, exact and without a learning rate.
+# The network can use any activation of the hidden units and the output, and any loss,
+# that has a gradient. It treats the two sides differently: with ``axis="item"`` it
+# reads the answers to a question, adds new questions without training, and has weights
+# for each student. New ids of the other side need training, by a fit with
+# ``warm_start=True``. Below is the same network with one thing changed; with linear
+# hidden units it is worse on the validation part:
 
 VARIANTS = {
     "as chosen": {},

@@ -2,15 +2,15 @@ r"""
 From the gradient to SGD
 ========================
 
-Matrix factorisation written as one formula, its gradient checked by hand, and the steps
-that are taken along it: plain, in batches, with momentum, with Adam, or not taken but
-solved by alternating least squares. Then what no step can mend: the mean, the biases,
-the penalty, the number of factors, and when to stop. The ratings are made, few and
-noisy, so that to fit them well and to predict well are two different things.
+Matrix factorisation written as one formula, with its gradient checked by hand, is
+minimised in several ways: by plain gradient steps, in batches, with momentum, with
+Adam, and by alternating least squares. Then follow the choices that matter more than
+the steps: the mean, the biases, the penalty, the number of factors, and when to stop.
+The ratings are synthetic, few and noisy, so that a good fit need not predict well.
 
-The numbers stand beside those of "the original", a textbook script that ran the same
-methods on the same ratings with λ = 0.01. Here λ and the learning rate are chosen by
-cross-validation on the training ratings. From the command line::
+The results are compared with those of "the original", a textbook script that ran the
+same methods on the same ratings with λ = 0.01. Here λ and the learning rate are chosen
+by cross-validation on the training ratings. From the command line::
 
     python examples/plot_gradient_descent.py --output-dir results
 
@@ -59,12 +59,13 @@ def save(figure, name):
 # The ratings
 # -----------
 # 100 users and 60 items have four factors each. Their products, scaled to ratings from
-# 1 to 5 and blurred by noise of 0.25 stars, are seen in about one cell out of five. A
-# fifth of these is set aside for the test.
+# 1 to 5 plus noise of 0.25 stars, are observed in about one cell out of five. A fifth
+# of these is set aside for the test.
 #
-# Two numbers to judge by: the test error of the training mean, as a prediction for all,
-# and that of the products themselves, which is noise. A third one is the share of the
-# products' variance that is a level of users or of items: next to none.
+# Two numbers serve as references: the test error of predicting the training mean for
+# every pair, and the test error of the true products, which is noise alone. A third one
+# is the share of the products' variance that users' and items' means explain: next to
+# none.
 
 N_FACTORS = 4
 rng = np.random.default_rng(42)
@@ -82,7 +83,7 @@ y_test, y_train = (ratings[tuple(X.T)] for X in (X_test, X_train))
 
 
 def rmse(errors):
-    """Give the root mean squared error."""
+    """Return the root mean squared error."""
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
@@ -126,7 +127,7 @@ seen = R > 0
 
 
 def objective(P, Q, penalty):
-    """Give L(P, Q)."""
+    """Return L(P, Q)."""
     E = seen * (R - P @ Q.T)
     squares = seen.sum(axis=1) @ (P**2).sum(axis=1)
     squares += seen.sum(axis=0) @ (Q**2).sum(axis=1)
@@ -134,7 +135,7 @@ def objective(P, Q, penalty):
 
 
 def gradient(P, Q, penalty):
-    """Give the derivatives of L with respect to P and, below them, to Q."""
+    """Return the derivatives of L with respect to P and, below them, to Q."""
     E = seen * (R - P @ Q.T)
     by_P = -E @ Q + penalty * seen.sum(axis=1)[:, None] * P
     by_Q = -E.T @ P + penalty * seen.sum(axis=0)[:, None] * Q
@@ -142,10 +143,10 @@ def gradient(P, Q, penalty):
 
 
 # %%
-# Is that right? Numerical derivatives tell. In any single parameter L is a parabola,
-# of which a central difference is exact but for rounding, whatever its step.
+# Is that right? Numerical derivatives can check it. In any single parameter L is a
+# parabola, for which a central difference is exact up to rounding, whatever its step.
 #
-# And does the library step along it? `SGDFactorizer` steps against half the gradient,
+# And does the library use this gradient? `SGDFactorizer` steps against half of it,
 # averaged over a batch of m ratings:
 #
 # .. math::
@@ -153,9 +154,9 @@ def gradient(P, Q, penalty):
 #     p_u \leftarrow p_u + \frac{\gamma}{m} \sum_{i\ \mathrm{in\ the\ batch}}
 #       \big( e_{ui}\, q_i - \lambda p_u \big),
 #
-# with :math:`q_i` alike. With all n ratings in one batch an epoch is the one step
-# :math:`-\frac{\gamma}{2n} \nabla L`: by how much `partial_fit` moves the factors,
-# times :math:`-2n / \gamma`, has to be the gradient.
+# and likewise for :math:`q_i`. With all n ratings in one batch, an epoch is the single
+# step :math:`-\frac{\gamma}{2n} \nabla L`: the change of the factors in `partial_fit`,
+# times :math:`-2n / \gamma`, must be the gradient.
 
 PENALTY, RATE, STEP = 0.1, 0.5, 0.1
 sgd = SGDFactorizer(
@@ -173,12 +174,12 @@ sgd = SGDFactorizer(
 
 
 def stack(model):
-    """Give the factors of the users and, below them, of the items."""
+    """Return the factors of the users and, below them, of the items."""
     return np.vstack([model.user_factors_, model.item_factors_])
 
 
 def unstack(factors):
-    """Give P and Q."""
+    """Return P and Q."""
     return np.split(factors, [len(R)])
 
 
@@ -201,13 +202,13 @@ for name, difference in checks.items():
     print(f"{name} against the formula: relative difference {difference:.0e}")
 
 # %%
-# Three ways to step, and one without
-# -----------------------------------
-# Plain SGD steps after each rating, mini-batch SGD after 32, and momentum adds 0.9 of
-# the last step to each. Alternating least squares (ALS) takes no steps: with Q held
-# fixed, L is a ridge regression for each :math:`p_u`, which is solved exactly, and then
-# with P held fixed for each :math:`q_i`. All have d = 4 factors and 100 iterations;
-# cross-validation chooses λ and the learning rate γ.
+# SGD, mini-batches, momentum – and ALS
+# -------------------------------------
+# Plain SGD takes a step after each rating, mini-batch SGD after 32, and momentum adds
+# 0.9 of the last step to each step. Alternating least squares (ALS) takes no gradient
+# steps: with Q held fixed, L is a ridge regression for each :math:`p_u`, which is
+# solved exactly, and with P held fixed it is one for each :math:`q_i`. All have d = 4
+# factors and 100 iterations; cross-validation chooses λ and the learning rate γ.
 
 FOLDS = KFold(10, shuffle=True, random_state=0)
 COMMON = {"max_iter": 100, "tol": None, "random_state": 0}
@@ -219,12 +220,12 @@ models, curves, table = {}, {}, []
 
 
 def both_errors(model, X, y):
-    """Give the RMSE of the ratings of the fit, and of the test."""
+    """Return the RMSE on the ratings of the fit, and on those of the test."""
     return {"train": -model.score(X, y), "test": -model.score(X_test, y_test)}
 
 
 def trace(model):
-    """Fit a model; give its errors after each iteration."""
+    """Fit a model and return its errors after each iteration."""
     monitor = ScoringMonitor(scoring=both_errors)
     model.set_callbacks(monitor).fit(X_train, y_train).set_callbacks()
     rows = [r for r in monitor.get_logs().data if r["task_name"] == "iteration"]
@@ -232,7 +233,7 @@ def trace(model):
 
 
 def describe(chosen):
-    """Give parameters as text."""
+    """Return parameters as text."""
     return ", ".join(f"{s} = {chosen[p]:g}" for p, s in SYMBOLS.items() if p in chosen)
 
 
@@ -267,13 +268,14 @@ choose("SGD with momentum", momentum, PENALTIES | rates, 1.0588)
 choose("ALS", als, PENALTIES, 0.9943)
 
 # %%
-# The learning rates that were chosen say the same thing three times. Where plain SGD
-# takes 32 steps, a batch of 32 takes one, with the mean gradient: it wants about 32
-# times the learning rate. Momentum of 0.9 makes 1 / (1 − 0.9) = 10 steps of one, and
-# wants a tenth. So tuned, the three go nearly the same way and end at nearly the same
-# error. ALS fits the training ratings best, and in the fewest iterations, for which the
-# test has no reward. All four predict worse than the mean of the training ratings does:
-# without an intercept, the factors are busy with the level of the ratings.
+# The three learning rates that were chosen amount to the same. Where plain SGD takes 32
+# steps, a batch of 32 takes one along the mean gradient: it needs about 32 times the
+# learning rate. Momentum of 0.9 repeats each step, in parts that add up to
+# 1 / (1 − 0.9) = 10 steps, and needs a tenth. Tuned like this, the three follow nearly
+# the same curve and end at nearly the same error. ALS fits the training ratings best,
+# and in the fewest iterations, but that does not lower the test error. All four predict
+# worse than the mean of the training ratings: without an intercept, the factors are
+# spent on the mean level of the ratings.
 
 PARTS = {"train": "training ratings", "test": "test ratings"}
 
@@ -300,11 +302,11 @@ save(figure, "convergence")
 # %%
 # The landscape
 # -------------
-# Why does descent wait before it falls? The product of two matrices makes L a
+# Why does the error stay high at first? The product of two matrices makes L a
 # polynomial of degree four, with more than one minimum: (−P, −Q) is as good as (P, Q).
-# Halfway, at P = Q = 0, the gradient is zero: a saddle, next to which descent begins,
-# at small random factors. The plane on the right holds all three. Around a solution, in
-# two random directions, L is a bowl (left).
+# Halfway between them, at P = Q = 0, the gradient is zero. This is a saddle point, and
+# descent starts close to it, at small random factors. The plane on the right contains
+# all three points. Around a solution, in two random directions, L is a bowl (left).
 
 P, Q = unstack(stack(models["ALS"]))
 penalty = models["ALS"].regularization
@@ -333,7 +335,7 @@ save(figure, "landscape")
 # ---------------------
 # Adam divides the mean of past gradients by the root of the mean of their squares. Its
 # steps are about as long on the plateau, where gradients are small, as on the slope, so
-# that it leaves first. Where the two arrive is nearly the same.
+# that it leaves the plateau first. Both end at nearly the same error.
 
 adam = clone(plain).set_params(optimizer="adam")
 choose("Adam", adam, PENALTIES | {"learning_rate": [0.003, 0.01, 0.03]})
@@ -353,10 +355,11 @@ save(figure, "adam")
 # The mean, the biases and the penalty
 # ------------------------------------
 # `BiasedMF` predicts :math:`\mu + b_u + b_i + p_u \cdot q_i`, with a penalty λ of the
-# factors and :math:`\lambda_b` of the biases. There are hardly any levels for biases to
-# find here: mostly they fit noise. With one λ for both, cross-validation gives up the
-# factors to hold the biases down. With two it keeps the factors, and next to nothing of
-# the biases: what is left is a factorisation around μ, well ahead of μ alone.
+# factors and :math:`\lambda_b` of the biases. The users and items of these ratings
+# hardly differ in their means, so that biases mostly fit noise. With one λ for both,
+# cross-validation chooses one so large that it removes the factors together with the
+# biases. With two it keeps the factors, and next to nothing of the biases: the result
+# is a factorisation around μ, which is much better than μ alone.
 
 biased = BiasedMF(N_FACTORS, solver="als", **COMMON)
 sweep = {"regularization": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1]}
@@ -373,11 +376,11 @@ for name in ("BiasedMF, λ_b = λ", "BiasedMF"):
     print(f"{name}: biases ± {biases.std():.2f}, products ± {products.std():.2f} stars")
 
 # %%
-# Too small a λ lets the model learn the training ratings by heart and about doubles the
-# error of the others; too large a λ leaves no factors. How many factors there are
-# matters much at λ = 0.01, and in an odd way: worst are 4, the number in the data, and
+# With too small a λ the model memorises the training ratings, and its error on the
+# others about doubles; too large a λ leaves no factors. The number of factors matters
+# much at λ = 0.01, and in a surprising way: 4, the number in the data, is worst, and
 # where there are more parameters than ratings, at 8 and 16, the error falls again. At
-# λ = 0.1 the number matters little: the penalty comes first.
+# λ = 0.1 the number matters little: choose the penalty first.
 
 by_rank = GridSearchCV(
     clone(models["BiasedMF"]),
@@ -404,11 +407,11 @@ save(figure, "sweeps")
 # %%
 # When to stop
 # ------------
-# Plain SGD again, now with the λ = 0.01 of the original. That is too little, and after
-# some tens of epochs the test error rises. Early stopping holds a tenth of the ratings
-# out, goes on until their error has not fallen for 10 epochs, and restores the best
-# epoch. It takes fewer epochs than a fixed number of 300, and predicts better. So does
-# the λ that was chosen above, with no need to stop.
+# This is plain SGD with the λ = 0.01 of the original. That is too small, and after some
+# tens of epochs the test error rises. Early stopping holds out a tenth of the ratings,
+# continues until their error has not fallen for 10 epochs, and restores the best epoch.
+# It takes fewer epochs than a fixed number of 300, and predicts better. So does the λ
+# that was chosen above, without early stopping.
 
 fixed = clone(models["SGD"]).set_params(regularization=0.01, max_iter=300)
 patient = clone(fixed).set_params(early_stopping=True, n_iter_no_change=10)
@@ -430,11 +433,11 @@ save(figure, "stopping")
 # %%
 # The gap
 # -------
-# Descent sees the error of the training ratings; here is how far that of the test is
-# from it. Without an intercept, the better a model fits, the wider is its gap, and
-# widest for ALS. The mean, a single parameter, has next to none. A gap is no fault in
-# itself: the best model of all has one too. Its test error is still well above that of
-# the truth. The last two numbers of the original are those of its biased model, at
+# The table compares the errors on training and test ratings. Without an intercept, the
+# better a model fits, the wider is the gap between them, and it is widest for ALS. The
+# mean, a single parameter, has next to none. A gap is not a fault in itself: the best
+# model of all has one too. Its test error is still well above that of the true
+# products. The last two numbers of the original are those of its biased model, at
 # λ = 0.01 and at the best λ of a sweep.
 
 print(f"{'variant':<21} {'chosen':<19}train RMSE  test RMSE  original's")

@@ -4,10 +4,10 @@ Missing ratings read as zeros
 
 With ``unobserved_weight=1``, `ALSFactorizer` factorises the whole matrix of users and
 items, in which a missing rating is a 0: a regularised singular value decomposition.
-What does each sweep over the matrix cost, what does it gain, and what are the
-predictions good for?
+How long does each sweep over the matrix take, how much does it lower the loss, and what
+can the predictions be used for?
 
-On made ratings, or on your own, for three numbers of factors, or for one::
+It runs on synthetic ratings, or on your own, for three numbers of factors, or for one::
 
     python examples/plot_missing_as_zero.py --output-dir results
     python examples/plot_missing_as_zero.py --ratings ratings.csv
@@ -60,7 +60,7 @@ n_cells = R.shape[0] * R.shape[1]
 
 
 def measure_loss(als):
-    """Give the mean squared error over all cells."""
+    """Return the mean squared error over all cells."""
     P, Q = als.user_factors_, als.item_factors_
     squares = np.sum((P.T @ P) * (Q.T @ Q))
     return (R.data @ R.data - 2 * np.sum(P * (R @ Q)) + squares) / n_cells
@@ -69,10 +69,10 @@ def measure_loss(als):
 # %%
 # Sweep by sweep
 # --------------
-# Two callbacks watch each fit. The first is a stopwatch, which stands still between two
+# Two callbacks observe each fit. The first is a stopwatch, which is stopped between two
 # sweeps. The second, called after it, measures the loss after the sweeps 1, 11, 21, …,
-# and that time does not count. Nor does the compilation, or loading, of the kernels: a
-# first tiny fit sees to it.
+# so that this time is not counted. Neither is the time to compile or load the kernels,
+# which a first tiny fit has done before.
 
 
 class Callback:
@@ -100,14 +100,14 @@ class Stopwatch(Callback):
 
 
 class Record(Callback):
-    """Note seconds and loss after the sweeps 1, 11, 21, ….
+    """Record seconds and loss after the sweeps 1, 11, 21, ….
 
     Parameters
     ----------
     stopwatch : Stopwatch
         Gives the seconds.
     rows : list
-        Where the notes are appended.
+        The list to which the records are appended.
     """
 
     def __init__(self, stopwatch, rows):
@@ -115,7 +115,7 @@ class Record(Callback):
         self.rows = rows
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator):
-        """Take a note."""
+        """Append a record."""
         if context.task_name == "iteration" and context.task_id % 10 == 0:
             self.rows.append(
                 {
@@ -158,10 +158,10 @@ for sweep in range(1, args.epochs + 1, 10):
     print(f"{sweep:7}{cells}")
 
 # %%
-# The loss falls with every note taken (with two factors it soon stands still, to
-# rounding), nearly all of it within the first eleven sweeps. What is then left to gain
-# is won by more factors, and that costs time: one sweep with a hundred of them leaves
-# less loss than ninety-one sweeps with fifteen.
+# The loss falls from record to record (with two factors it soon stays the same up to
+# rounding), and nearly all of the fall is within the first eleven sweeps. To lower it
+# further takes more factors, and these take more time: one sweep with a hundred factors
+# leaves less loss than ninety-one sweeps with fifteen.
 
 COLORS = ["#0072B2", "#D55E00", "#009E73"]
 figure, ax = plt.subplots(figsize=(8, 5), layout="constrained")
@@ -187,13 +187,13 @@ ax.legend()
 figure.savefig(args.output_dir / "missing_as_zero.png", dpi=150)
 
 # %%
-# What the predictions are good for
-# ---------------------------------
-# A rating that is missing is not a rating of 0. As predictions of ratings the values
-# are far off: nearly all cells are 0 and pull them down. They tell rather how likely a
-# rating is. The items recommended are those with many ratings, and so more of them are
-# found among the test ratings, be these good or bad. A fit on the observed ratings
-# alone predicts well, and what it recommends is no more popular than other items.
+# What the predictions can be used for
+# ------------------------------------
+# A missing rating is not a rating of 0. As predictions of ratings the values are far
+# off, because nearly all cells are 0. They rather say how likely a rating is. The
+# recommended items are those with many ratings, and so more of them are found among the
+# test ratings, whether these are good or bad. A fit to the observed ratings alone
+# predicts ratings well, and its recommended items are no more popular than others.
 
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 ids, counts = np.unique(X_train[:, 1], return_counts=True)

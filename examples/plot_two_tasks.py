@@ -3,11 +3,12 @@ Two tasks, one embedding
 ========================
 
 Which film will a user watch, and how many stars will it get? `MultiTaskMF` learns both
-at once: interactions by a dot product of factors, ratings by a small network that reads
-the same factors, or factors of its own. When does the one task help the other, and how
-is the weight to be shared out between them?
+at once: interactions by a dot product of factors, ratings by a small network whose
+input is the same factors, or factors of its own. When does one task help the other, and
+how should the two losses be weighted?
 
-On made ratings, or on your own; results and figures are saved in the folder given::
+It runs on synthetic ratings, or on your own. Results and figures are saved in the
+folder given::
 
     python examples/plot_two_tasks.py --output-dir results
     python examples/plot_two_tasks.py --ratings ml-100k/u.data --epochs 100
@@ -38,8 +39,8 @@ args.output_dir.mkdir(parents=True, exist_ok=True)
 # People watch what they will like
 # --------------------------------
 # Interactions can teach something about ratings only if people choose what they rate.
-# The made ratings are therefore a selection: of three times as many pairs those are
-# kept that promise a high rating, by their planted biases and factors, and some luck.
+# The synthetic ratings are therefore a selection: of more than three times as many
+# pairs, those are kept whose planted factors, plus some noise, promise a high rating.
 # 5 % of them are held out.
 
 if args.ratings:
@@ -55,12 +56,12 @@ X_train, X_test, y_train, y_test = train_test_split(
 )
 
 # %%
-# Four ways
-# ---------
-# Shared factors or separate ones; nearly all weight on the interactions, or half of it.
-# A callback tests the model after each epoch: the mean squared error of the ratings,
-# and the mean reciprocal rank of all test items, where each is ranked among the items
-# that the user did not rate in training.
+# Four variants
+# -------------
+# The factors are shared or separate; the interactions have nearly all of the weight, or
+# half of it. After each epoch a callback measures the mean squared error of the test
+# ratings, and the mean reciprocal rank of all test items, where each is ranked among
+# the items that the user did not rate in training.
 
 WAYS = {
     f"{name} ({factorization}, {regression})": {
@@ -74,7 +75,7 @@ WAYS = {
 
 
 class Tester:
-    """A callback that tests the model after each epoch."""
+    """A callback that evaluates the model after each epoch."""
 
     def __init__(self):
         self.mse, self.mrr = [], []
@@ -85,7 +86,7 @@ class Tester:
     teardown = on_fit_task_begin = setup
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator):
-        """Note the errors of the model as it is."""
+        """Record the errors of the current model."""
         if context.task_name == "iteration":
             self.mse.append(
                 mean_squared_error(y_test, fitted_estimator.predict(X_test))
@@ -112,15 +113,15 @@ for name, parameters in WAYS.items():
 # %%
 # What the weights do
 # -------------------
-# The squared error has the larger gradients and the fewer secrets: given half of the
-# weight it takes over the shared factors, which learn the training ratings by heart.
-# The test error turns after a few epochs, and interactions are hardly learnt. Given one
-# hundredth, it takes what the interactions teach: who likes what. The test error then
-# falls further, and lower than with factors that know nothing of the other task.
+# The squared error has larger gradients, so with half of the weight it dominates the
+# shared factors, which memorise the training ratings. The test error rises after a few
+# epochs, and interactions are hardly learnt. With one hundredth of the weight, the
+# network uses what the interactions teach: who likes what. The test error then falls
+# further, and below that of separate factors.
 #
-# With separate factors the weights hardly matter to what is reached, for Adam divides
-# the gradient of each parameter by its size. They only set how much the penalty counts
-# beside them: the lighter task is held back by it, and overfits later.
+# With separate factors the weights hardly change the result, because Adam divides the
+# gradient of each parameter by its size. They only set the relative strength of the
+# penalty: it holds back the task with the small weight, which overfits later.
 
 COLORS = dict(zip(WAYS, ("C0", "C1", "C0", "C1"), strict=True))
 STYLES = dict(zip(WAYS, ("-", "-", "--", "--"), strict=True))
@@ -148,7 +149,7 @@ figure.legend(
 figure.savefig(args.output_dir / "two_tasks.png", dpi=150)
 
 # %%
-# The best epoch of each, which only the test part knows, and the last:
+# The best epoch of each variant, which only the test part can show, and the last:
 
 columns = f"{'best MSE':>9} @epoch{'its MRR':>9}{'last MSE':>10}{'MRR':>8}"
 print(f"{'factors (λ_F, λ_R)':24}{columns}")
@@ -164,12 +165,13 @@ mean_mse = mean_squared_error(y_test, mean.predict(X_test))
 print(f"{'mean rating':24}{mean_mse:9.4f}")
 
 # %%
-# Stopping in time
-# ----------------
-# In use, ratings held out of the training part find the epoch: `early_stopping=True`
-# restores the one with the lowest error of their prediction. The error may rest for
-# some epochs, until the interactions are learnt, hence the patience. What is then
-# recommended goes by the interactions; beside it stand the ratings to be expected.
+# Early stopping
+# --------------
+# In practice, ratings held out of the training part find the best epoch:
+# `early_stopping=True` restores the epoch with the lowest error on them. The error may
+# stay the same for some epochs, until the interactions are learnt, hence the patience.
+# Items are recommended by their probability of an interaction; their predicted ratings
+# are printed next to it.
 
 model = MultiTaskMF(early_stopping=True, n_iter_no_change=10, random_state=0)
 model.fit(X_train, y_train)

@@ -1,4 +1,4 @@
-"""Tune a matrix factorisation with GridSearchCV, and see what it gains over means.
+"""Tune a matrix factorisation with GridSearchCV, and compare it with means.
 
     python examples/quickstart.py                         # on synthetic ratings
     python examples/quickstart.py --ratings ratings.csv   # on your own
@@ -124,7 +124,7 @@ def main(argv=None):
 
 
 def make_parser():
-    """Give the parser of the command line."""
+    """Return the parser of the command line."""
     summary, _, usage = __doc__.partition("\n\n")
     parser = argparse.ArgumentParser(
         description=summary,
@@ -150,7 +150,7 @@ def make_parser():
     parser.add_argument(
         "--sep",
         help="what separates the columns (default: the one of :: tab ; , that cuts the "
-        "first line into most columns)",
+        "first line into the most columns)",
     )
     parser.add_argument(
         "--output-dir",
@@ -165,11 +165,11 @@ def make_parser():
         type=n_jobs,
         default=1,
         help="1: one fit at a time, with a thread on each core; more: that many "
-        "processes side by side, with a thread each, which pays where fits are long; "
+        "processes in parallel, with a thread each, which pays if fits are long; "
         "-1: a process for each core (default: %(default)s)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of all that is random (default: 0)"
+        "--seed", type=int, default=0, help="seed of all random numbers (default: 0)"
     )
     return parser
 
@@ -191,7 +191,7 @@ def n_jobs(text):
 
 
 def read_ratings(args):
-    """Give pairs X, ratings y, and a line that says where they come from."""
+    """Return pairs X, ratings y, and a line that says where they come from."""
     if args.ratings is None:
         X, y = make_ratings(random_state=args.seed)
         return X, y, f"make_ratings(random_state={args.seed})"

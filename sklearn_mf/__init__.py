@@ -22,3 +22,6 @@ __all__ = [
     "as_pairs",
     "load",
 ]
+
+for _name in set(__all__) - {"__version__"}:  # users and pickles see the public place
+    globals()[_name].__module__ = __name__

@@ -21,13 +21,13 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 MaskedArray: TypeAlias = np.ma.MaskedArray[Any, np.dtype[Scalar]]
 
-# Array-likes that a display keeps as they are: what can be done with them, such as
-# indexing, ArrayLike would forbid.
+# Array-likes that a display stores unchanged. ArrayLike would forbid what users do with
+# them, such as indexing.
 Values: TypeAlias = Any
 
 
-# NumPy's ArrayLike wants numbers or text: it has no place for rows that hold both, for
-# other ids such as dates, or for a DataFrame.
+# NumPy's ArrayLike allows only numbers or text: not rows that hold both, not other ids
+# such as dates, and no DataFrame.
 
 
 class _Rows(Protocol):
@@ -52,8 +52,8 @@ class SparseMatrix(Protocol):
 
 
 if TYPE_CHECKING:
-    # scikit-learn has no types of its own: its decorators would hide those of what
-    # they decorate.
+    # scikit-learn is not annotated: its decorators would hide the types of what they
+    # decorate.
 
     def available_if(check: Callable[[Any], bool]) -> Callable[[F], F]: ...
 

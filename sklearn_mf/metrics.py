@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_consistent_length
+from sklearn.utils import check_consistent_length, gen_batches
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -22,20 +22,21 @@ from sklearn.utils._param_validation import (
 from sklearn_mf._data.labels import factorize
 from sklearn_mf._data.tables import read_columns, read_ids, read_targets
 from sklearn_mf._estimators.ranking import RankingMixin
-from sklearn_mf._model.ranking import count_ranks
+from sklearn_mf._model.ranking import Queries, count_ranks
 from sklearn_mf._runtime.threads import count_threads, cut_rows, thread_pool
 from sklearn_mf._typing import TableLike
 
 __all__ = ["make_ranking_scorer", "mean_reciprocal_rank_of_all"]
 
-BLOCK_CELLS = 2**20  # places in rankings that are worked on at a time
-BLOCK_WORK = 2**20  # multiplications and comparisons that are worth a task of their own
+BLOCK_CELLS = 2**20  # places in rankings that are held at a time
+BLOCK_WORK = 2**20  # multiplications and comparisons that are worth a separate task
 
 
 # --------------------------------------------------------------------------- formulas
 
-# Each gives a value per user from the gains of the k items found (0 for an item that is
-# not relevant), the number of relevant items, and the DCG of the best ranking.
+# Each computes one value for each user from the gains of the k recommended items (0 for
+# an item that is not relevant), the number of relevant items, and the DCG of the best
+# ranking that is possible.
 
 
 def _precision(gains, n_relevant, ideal):
@@ -113,7 +114,7 @@ def make_ranking_scorer(
         Σ precision at r over the ranks r ≤ k of relevant items, divided by n [2]_.
     "ndcg"
         DCG = Σ gain_r / log2(1 + r) over the ranks r ≤ k of relevant items, divided by
-        that of the best ranking there is [3]_.
+        that of the best possible ranking [3]_.
     "reciprocal_rank_of_all"
         Mean of 1 / rank over all n relevant items, however far down; items of equal
         prediction share the mean of their ranks [4]_.
@@ -123,10 +124,11 @@ def make_ranking_scorer(
     metric : str
         One of the names above.
     k : int, default=10
-        How many items are looked at. Not used by ``"reciprocal_rank_of_all"``.
+        Number of recommended items that are evaluated. Not used by
+        ``"reciprocal_rank_of_all"``.
     threshold : float or None, default=None
         Items that the user rated this high or higher in the test set are relevant.
-        None: all that the user rated there.
+        None: all items that the user rated there.
     gain : {"binary", "rating"}, default="binary"
         Gain of a relevant item in ``"ndcg"``: 1, or its rating, which must not be
         negative, and items rated 0 are not relevant.
@@ -134,9 +136,9 @@ def make_ranking_scorer(
     Returns
     -------
     callable
-        ``scorer(estimator, X, y)`` gives a float from 0 to 1, higher is better. X, y
+        ``scorer(estimator, X, y)`` returns a float from 0 to 1, higher is better. X, y
         are the test ratings. The estimator is one of sklearn_mf, or a pipeline or
-        search that ends in one. It takes no sample_weight.
+        search that ends in one. The scorer takes no sample_weight.
 
     Raises
     ------
@@ -144,18 +146,18 @@ def make_ranking_scorer(
         A ValueError, if a parameter is out of range. The scorer raises a ValueError if
         no test rating is relevant.
     TypeError
-        By the scorer, if the estimator makes no rankings.
+        Raised by the scorer, if the estimator cannot rank items.
 
     Notes
     -----
     Users without a relevant item are left out of the mean. Users unknown to the model
-    are not: they get what `recommend` gives them. A relevant item that cannot be
-    found, since the model does not know it or the user rated it in fit already, counts
-    among the relevant ones all the same, with 1 / rank = 0. The ratings of a pair that
+    are included, with the items that `recommend` returns for them. A relevant item that
+    cannot be recommended, because the model does not know it or the user already rated
+    it in fit, still counts as relevant, with 1 / rank = 0. The ratings of a pair that
     occurs twice are averaged.
 
-    Ratings that are missing are taken for irrelevant, though the user may never have
-    seen the item: the scores are lower than the truth, and favour popular items.
+    Items without a rating count as irrelevant, though the user may never have seen
+    them: the scores are lower than the true ones, and favour popular items.
 
     References
     ----------
@@ -165,7 +167,7 @@ def make_ranking_scorer(
        trec_eval.
     .. [3] K. Järvelin and J. Kekäläinen, "Cumulated gain-based evaluation of IR
        techniques", ACM Transactions on Information Systems 20(4), 2002, with the
-       discount log2(1 + r), as in trec_eval, in which no two ranks are alike.
+       discount log2(1 + r) of trec_eval, which differs at every rank.
     .. [4] M. Kula, "Spotlight", 2017, https://github.com/maciejkula/spotlight,
        ``spotlight.evaluation.mrr_score``.
 
@@ -204,7 +206,7 @@ class _RankingScorer:
     gain: str = "binary"
 
     def __call__(self, estimator: object, X: TableLike, y: npt.ArrayLike) -> float:
-        """Give the mean over users.
+        """Return the mean of the metric over users.
 
         Parameters
         ----------
@@ -251,8 +253,8 @@ class _RankingScorer:
         if self.metric == "ndcg" and self.gain == "rating":
             if ratings.min() < 0:
                 raise ValueError(
-                    f"gain='rating' wants ratings of 0 or more, got {ratings.min()}: "
-                    "shift y, or pass gain='binary'."
+                    "gain='rating' requires ratings of 0 or more, got "
+                    f"{ratings.min()}: shift y, or pass gain='binary'."
                 )
             relevant &= ratings > 0
             gains = ratings[relevant]
@@ -284,7 +286,7 @@ mean_reciprocal_rank_of_all = make_ranking_scorer("reciprocal_rank_of_all")
 
 
 def _find_factorizer(estimator, X):
-    """Give the estimator at the end of searches and pipelines, and X as it meets it."""
+    """Return the estimator at the end of searches and pipelines, and its input X."""
     last = estimator
     while not isinstance(last, RankingMixin):
         if hasattr(last, "best_estimator_"):
@@ -295,10 +297,10 @@ def _find_factorizer(estimator, X):
             last = last.steps[-1][1]
         else:
             raise TypeError(
-                f"{estimator!r} makes no rankings: pass an estimator of sklearn_mf, "
+                f"{estimator!r} cannot rank items: pass an estimator of sklearn_mf, "
                 "or a fitted pipeline or search that ends in one."
             )
-    return last, X
+    return last._snapshot(), X
 
 
 # --------------------------------------------------------------------------- rankings
@@ -325,14 +327,8 @@ class _Relevant(NamedTuple):
     gains: np.ndarray
 
 
-def _blocks(n_users, n_places):
-    """Cut users into blocks, for each of which there are so many places."""
-    size = max(1, BLOCK_CELLS // n_places)
-    return [(start, min(start + size, n_users)) for start in range(0, n_users, size)]
-
-
 def _find_gains(estimator, relevant, k):
-    """Give the gains of the k items recommended to each user, the best first.
+    """Return the gains of the k items recommended to each user, the best first.
 
     Returns
     -------
@@ -342,22 +338,24 @@ def _find_gains(estimator, relevant, k):
     n_users, n_items = len(relevant.labels), np.int64(len(estimator.items_))
     known = np.flatnonzero(relevant.items >= 0)
     pairs = relevant.users[known] * n_items + relevant.items[known]
-    known, pairs = known[np.argsort(pairs)], np.sort(pairs)
+    order = np.argsort(pairs)
+    known, pairs = known[order], pairs[order]
     gains = np.zeros((n_users, k))
-    for start, stop in _blocks(n_users, k):
-        items, _ = estimator.recommend(relevant.labels[start:stop], k)
+    for block in gen_batches(n_users, max(1, BLOCK_CELLS // k)):
+        items, _ = estimator.recommend(relevant.labels[block], k)
         codes = read_ids("items", items.data.ravel(), estimator.items_)
-        found = np.repeat(np.arange(start, stop), k) * n_items + codes
+        users = np.arange(block.start, block.stop)
+        found = np.repeat(users, k) * n_items + codes
         found[items.mask.ravel()] = -1
         places = np.searchsorted(pairs, found)
         hits = np.flatnonzero(places < len(pairs))
         hits = hits[pairs[places[hits]] == found[hits]]
-        gains[start:stop].ravel()[hits] = relevant.gains[known[places[hits]]]
+        gains[block].ravel()[hits] = relevant.gains[known[places[hits]]]
     return gains
 
 
 def _ideal(relevant, k):
-    """Give the largest DCG that there is for each user."""
+    """Return the largest possible DCG of each user."""
     order = np.lexsort((-relevant.gains, relevant.users))
     users = relevant.users[order]
     ends = np.cumsum(np.bincount(users))
@@ -367,7 +365,7 @@ def _ideal(relevant, k):
 
 
 def _mean_of_all(estimator, relevant):
-    """Give the mean reciprocal rank of all relevant items of each user."""
+    """Return the mean reciprocal rank of all relevant items of each user."""
     rows = read_ids("users", relevant.labels, estimator.users_)
     reciprocals = np.zeros(len(relevant.users))
     bounds = np.searchsorted(relevant.users, np.arange(len(rows) + 1))
@@ -377,12 +375,15 @@ def _mean_of_all(estimator, relevant):
         run(
             count_ranks,
             cut_rows(factors.size + len(factors) * np.diff(bounds), BLOCK_WORK),
-            rows,
-            estimator.user_factors_,
+            Queries(
+                rows,
+                estimator.user_factors_,
+                True,
+                estimator.seen_indptr_,
+                estimator.seen_indices_,
+            ),
             np.ascontiguousarray(factors.T),
             np.broadcast_to(biases, len(factors)).astype(factors.dtype),
-            estimator.seen_indptr_,
-            estimator.seen_indices_,
             relevant.items,
             bounds,
             reciprocals,

@@ -1,7 +1,7 @@
-"""Cross-validators for ratings, and how cold a split is.
+"""Cross-validators for ratings, and the share of unknown users and items in a split.
 
-They go wherever scikit-learn takes ``cv``. A row of X is a rating, so each of them
-gives rows.
+Pass the cross-validators wherever scikit-learn takes ``cv``. A row of X is a rating, so
+they split ratings.
 """
 
 import warnings
@@ -25,7 +25,7 @@ _COLUMN = [Interval(Integral, 0, None, closed="left"), str]
 
 
 class _RatingSplitter(BaseCrossValidator):
-    """Splits ratings by what stands in the columns of X."""
+    """Splits ratings by the content of the columns of X."""
 
     _parameter_constraints: dict
 
@@ -38,7 +38,7 @@ class _RatingSplitter(BaseCrossValidator):
     def split(
         self, X: TableLike, y: npt.ArrayLike | None = None, groups: object = None
     ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-        """Give the rows of each split.
+        """Generate the rows of each split.
 
         Parameters
         ----------
@@ -58,8 +58,8 @@ class _RatingSplitter(BaseCrossValidator):
         Raises
         ------
         ValueError
-            If X has no such columns, holds missing ids or times, or too little for
-            the splits that are wanted.
+            If X lacks the columns, holds missing ids or times, or has too few ratings
+            or times for the requested splits.
         """
         if groups is not None:
             warnings.warn(
@@ -77,7 +77,7 @@ class _RatingSplitter(BaseCrossValidator):
     def get_n_splits(
         self, X: object = None, y: object = None, groups: object = None
     ) -> int:
-        """Give the number of splits.
+        """Return the number of splits.
 
         Parameters
         ----------
@@ -93,12 +93,12 @@ class _RatingSplitter(BaseCrossValidator):
 
 
 class RatingKFold(_RatingSplitter):
-    """K folds that share out the ratings of each user.
+    """K folds that divide the ratings of each user evenly.
 
-    Shuffled, and stratified by user: of each user's ratings every fold gets the same
-    number, or one more. So a user with two ratings or more is never unknown to the
-    model that is tested on the user, which plain `KFold` leaves to chance. Items may
-    be.
+    The ratings are shuffled and stratified by user: every fold gets the same number of
+    a user's ratings, or one more. So the model that is tested on a user with two or
+    more ratings always knows this user, which plain `KFold` leaves to chance. Items may
+    be unknown.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class RatingKFold(_RatingSplitter):
     --------
     LeaveLastOut : Tests on the last ratings of each user.
     TimeSplit : Tests on what came later.
-    cold_share : Which share of the test ratings has an unknown user or item.
+    cold_share : The share of test ratings whose user or item is unknown.
 
     Notes
     -----
@@ -160,11 +160,11 @@ class RatingKFold(_RatingSplitter):
         labels, users = factorize(name, column)
         shuffled = check_random_state(self.random_state).permutation(len(users))
         users = users[shuffled]
-        # Users in the order in which they come up first, each one's ratings together:
-        # dealt out like cards.
+        # Sort the ratings by user, the users in the order in which they first occur,
+        # and assign the sorted ratings to the folds in turn.
         places = np.arange(len(users), dtype=np.int32)
         first = np.empty(len(labels), dtype=np.int32)
-        first[users[::-1]] = places[::-1]  # of repeated places the last one written
+        first[users[::-1]] = places[::-1]  # the last assignment of a user counts
         folds = np.empty_like(places)
         folds[shuffled[np.argsort(first[users], kind="stable")]] = (
             places % self.n_splits
@@ -179,22 +179,22 @@ class LeaveLastOut(_RatingSplitter):
     Parameters
     ----------
     n_last : int, default=1
-        How many ratings of each user are tested on. Users with no more than these stay
-        wholly in training.
+        How many ratings of each user are tested on. All ratings of a user who has no
+        more than these stay in training.
     user_column : int or str, default=0
         Position, or name in a DataFrame, of the users in X.
     time_column : int or str, default=2
-        Position or name of the times: numbers, or dates as pandas, polars or NumPy
-        know them. Of equal times the later row is the later rating.
+        Position or name of the times: numbers, or dates of pandas, polars or NumPy.
+        If two times are equal, the later row is the later rating.
 
     See Also
     --------
-    TimeSplit : Does not let the model learn from what came later.
+    TimeSplit : Never trains on ratings that are later than the tested ones.
 
     Notes
     -----
-    The last rating of one user may come before the first of another: the model knows
-    more of the others than it would have known at the time.
+    The last rating of one user may come before the first of another: the model then
+    knows more of the other users than it could have known at the time.
 
     Examples
     --------
@@ -210,6 +210,7 @@ class LeaveLastOut(_RatingSplitter):
         "user_column": _COLUMN,
         "time_column": _COLUMN,
     }
+    n_splits = 1
 
     def __init__(
         self,
@@ -222,23 +223,6 @@ class LeaveLastOut(_RatingSplitter):
             n_last=n_last, user_column=user_column, time_column=time_column
         )
 
-    def get_n_splits(
-        self, X: object = None, y: object = None, groups: object = None
-    ) -> int:
-        """Give the number of splits, 1.
-
-        Parameters
-        ----------
-        X, y, groups : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        int
-            The number.
-        """
-        return 1
-
     def _masks(self, X):
         users, times = read_columns(
             X, user_column=self.user_column, time_column=self.time_column
@@ -248,7 +232,7 @@ class LeaveLastOut(_RatingSplitter):
         if counts.max() <= self.n_last:
             raise ValueError(
                 f"n_last={self.n_last}, but no user of X has more than {counts.max()} "
-                "ratings, and one is to be left for training: lower n_last."
+                "ratings, of which training needs one: lower n_last."
             )
         order = np.lexsort((_read_times(*times), users))
         users = users[order]
@@ -259,7 +243,7 @@ class LeaveLastOut(_RatingSplitter):
 
 
 class TimeSplit(_RatingSplitter):
-    """Windows of time: learn from what came before, test on what came next.
+    """Windows of time: train on all earlier ratings, test on those of the window.
 
     Parameters
     ----------
@@ -267,8 +251,8 @@ class TimeSplit(_RatingSplitter):
         Number of windows to test on, at least 1. Each follows the one before, and the
         last one ends with the last rating.
     time_column : int or str, default=2
-        Position, or name in a DataFrame, of the times in X: numbers, or dates as
-        pandas, polars or NumPy know them.
+        Position, or name in a DataFrame, of the times in X: numbers, or dates of
+        pandas, polars or NumPy.
 
     See Also
     --------
@@ -278,9 +262,9 @@ class TimeSplit(_RatingSplitter):
     Notes
     -----
     Each window holds 1 / (n_splits + 1) of the ratings, rounded down. Ratings of equal
-    time are not parted, which moves the bounds to the nearest change of time. The
-    model that is tested on a window has learnt from all that came strictly before it.
-    Many users of a window may be new: see `cold_share`.
+    time stay together, so the bounds move to the nearest change of time. The model that
+    is tested on a window has learnt from all ratings strictly before it. Many users of
+    a window may be new: see `cold_share`.
 
     Examples
     --------
@@ -306,17 +290,19 @@ class TimeSplit(_RatingSplitter):
         earlier = np.cumsum(np.bincount(times))[:-1]  # than each time but the first
         if len(earlier) < self.n_splits:
             raise ValueError(
-                f"n_splits={self.n_splits} wants {self.n_splits + 1} different times, "
+                f"n_splits={self.n_splits} needs {self.n_splits + 1} different times, "
                 "one to learn from and one to test on for each split, but "
                 f"{name} has {len(earlier) + 1}: lower n_splits."
             )
         size = len(times) // (self.n_splits + 1)
-        wanted = len(times) - size * np.arange(self.n_splits, 0, -1)
-        after = np.searchsorted(earlier, wanted)
+        # Number of ratings before each window, to be rounded to a change of time.
+        ideal = len(times) - size * np.arange(self.n_splits, 0, -1)
+        after = np.searchsorted(earlier, ideal)
         before = np.maximum(after - 1, 0)
         after = np.minimum(after, len(earlier) - 1)
-        nearer = wanted - earlier[before] <= earlier[after] - wanted
-        # Windows that would be empty move on, or back where there is no time left.
+        nearer = ideal - earlier[before] <= earlier[after] - ideal
+        # Equal bounds would leave windows empty: they move to later changes of time, at
+        # the end to earlier ones.
         each = np.arange(self.n_splits)
         cuts = np.maximum.accumulate(np.where(nearer, before, after) - each)
         cuts = cuts.clip(0, len(earlier) - self.n_splits) + each + 1
@@ -325,7 +311,7 @@ class TimeSplit(_RatingSplitter):
 
 
 def _read_times(name, column):
-    """Give the code of each time, in their order."""
+    """Return the code of each time; codes are in the order of the times."""
     if column.dtype.kind in "mM":
         if np.isnat(column).any():
             raise ValueError(
@@ -336,8 +322,8 @@ def _read_times(name, column):
     times, codes = factorize(name, column)
     if isinstance(times[0], str):
         raise ValueError(
-            f"{name} holds text, such as {str(times[0])!r}, which need not sort as "
-            "time does: convert it to numbers, or to dates, for example with "
+            f"{name} holds text, such as {str(times[0])!r}, which may sort in another "
+            "order than time: convert it to numbers, or to dates, for example with "
             "pandas.to_datetime."
         )
     return codes
@@ -363,14 +349,15 @@ def cold_share(
     user_column: int | str = 0,
     item_column: int | str = 1,
 ) -> ColdShare:
-    """Give the shares of test ratings whose user or item is not in training.
+    """Return the shares of test ratings whose user, and whose item, is not in training.
 
-    The model has no factors for these ids, and predicts a cold rating by what is left:
-    the global mean, and in `BiasedMF` the bias of the other id. A share of 0.2 among
-    the users thus means that a fifth of the test ratings says nothing about what the
-    factors have learnt of users. Shuffled folds leave few; folds cut from a file that
-    is sorted by user, ``cv=5`` among them, leave nearly all, and the error that they
-    measure is that for new users. It is the right one only if these are to be served.
+    The model has no factors for these ids, and predicts a cold rating from the global
+    mean and, in `BiasedMF`, the bias of the other id. A share of 0.2 among the users
+    thus means that a fifth of the test ratings says nothing about what the factors have
+    learnt of users. Shuffled folds have few cold ratings. In folds cut from a file that
+    is sorted by user, as ``cv=5`` does, nearly all are cold, and the error that is
+    measured is that for new users. It is the right one only if the model is to serve
+    new users.
 
     Parameters
     ----------
@@ -382,12 +369,12 @@ def cold_share(
     Returns
     -------
     ColdShare
-        ``users`` and ``items``: from 0, all are known, to 1, none is.
+        ``users`` and ``items``: from 0 (all are known) to 1 (none is).
 
     Raises
     ------
     ValueError
-        If the tables have no such columns, or ids of different kinds.
+        If the tables lack the columns, or have ids of different kinds.
 
     Examples
     --------

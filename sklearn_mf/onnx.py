@@ -4,11 +4,9 @@ from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mf._data.labels import cast_exactly, kind_of
 from sklearn_mf._estimators.base import BaseFactorizer
-from sklearn_mf._estimators.multitask_mf import MultiTaskMF
 from sklearn_mf._objective.loss import to_intercept
 from sklearn_mf._version import __version__
 
@@ -67,7 +65,13 @@ def to_onnx(model: BaseFactorizer, *, target_opset: int | None = None) -> "Model
     True
     """
     onnx = _import_onnx()
-    check_is_fitted(model)
+    if not isinstance(model, BaseFactorizer):
+        raise TypeError(
+            f"model must be a fitted estimator of sklearn_mf, got "
+            f"{type(model).__name__}: of a search pass best_estimator_, of a pipeline "
+            "its last step."
+        )
+    model = model._snapshot()
     newest = onnx.defs.onnx_opset_version()
     opset = OLDEST_OPSET if target_opset is None else target_opset
     if not isinstance(opset, Integral) or not OLDEST_OPSET <= opset <= newest:
@@ -126,7 +130,7 @@ class Graph:
         return output
 
     def make(self, name):
-        """Give the graph."""
+        """Return the graph."""
         return self.onnx.helper.make_graph(
             self.nodes, name, self.inputs, self.outputs, self.constants
         )
@@ -144,7 +148,7 @@ def _add_model(graph, model):
         return graph.add("Gather", table, rows[name.split("_")[0]], output=name)
 
     intercept = dtype.type(to_intercept(model.global_mean_, model._logistic))
-    add_scores = _add_network if isinstance(model, MultiTaskMF) else _add_factors
+    add_scores = _add_network if "coefs_" in model._fitted else _add_factors
     rating = add_scores(graph, model, gather, graph.constant("intercept", intercept))
     if model._logistic:
         rating = graph.add("Sigmoid", rating, output="probability")
@@ -158,7 +162,7 @@ def _add_model(graph, model):
 
 def _add_factors(graph, model, gather, score):
     """Add the products of factors, and the biases, to a score."""
-    if model._biased:
+    if "user_biases_" in model._fitted:
         for side in ("user", "item"):
             bias = gather(f"{side}_biases")
             score = graph.add("Add", score, bias, output=f"with_{bias}")
@@ -206,7 +210,7 @@ def _add_ids(graph, model, side):
 
 
 def _exact_keys(name, labels):
-    """Give ids as ONNX can look them up: int64, or objects that are text."""
+    """Return ids as ONNX can look them up: int64, or objects that are text."""
     kind = kind_of(labels)
     if kind == "text":
         texts = labels.astype(object)

@@ -1,1 +1,1 @@
-"""What is known: user input, ids and their codes, ratings sorted both ways."""
+"""The data: input of users, ids and their codes, ratings sorted by user and by item."""

@@ -51,7 +51,7 @@ def factorize(name, column):
 
 
 def _factorize_integers(column):
-    """Encode integers: without a sort where their range is about dense."""
+    """Encode integers, without a sort if their range is dense enough."""
     low, high = int(column.min()), int(column.max())
     if high - low > max(4 * len(column), 2**16):
         labels, codes = np.unique(column, return_inverse=True)
@@ -128,10 +128,10 @@ def kind_of(labels):
 
 
 def locate(name, wanted, labels):
-    """Give the code of each label wanted, int32, -1 where it is not among `labels`.
+    """Find labels among others; return their int32 codes, -1 for those not found.
 
-    Both are sorted labels, from `factorize`. Numbers are equal where Python calls them
-    equal: 1.0 is 1, but no float is 2**53 + 1.
+    Both `wanted` and `labels` are sorted labels, from `factorize`. Numbers are equal if
+    they are equal in Python: 1.0 is 1, but no float is 2**53 + 1.
     """
     kind, known_kind = kind_of(wanted), kind_of(labels)
     if kind != known_kind:
@@ -154,7 +154,7 @@ def locate(name, wanted, labels):
 
 
 def cast_exactly(values, dtype):
-    """Cast numbers; give the result and a mask of those that kept their value."""
+    """Cast numbers; return the result and a mask of those that kept their value."""
     with np.errstate(invalid="ignore", over="ignore"):
         cast = values.astype(dtype)
         return cast, (cast.astype(values.dtype) == values) & (
@@ -170,11 +170,11 @@ def merge(name, old, new):
     labels : ndarray
         All of them, sorted.
     codes : int32 ndarray of shape (n_new,)
-        Where the new ones stand among them.
+        The codes of the new ones among them.
     """
     codes = locate(name, new, old)
     if (codes >= 0).all():
         return old, codes
-    # As lists, since NumPy would make floats of int64 and uint64.
+    # As lists, because NumPy would join int64 and uint64 to floats.
     labels, codes = _factorize_objects(name, old.tolist() + new.tolist())
     return labels, codes[len(old) :]

@@ -21,8 +21,8 @@ def as_pairs(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
     """Turn a sparse rating matrix into a table of pairs.
 
-    Every method of the estimators but fit, and every splitter of scikit-learn, wants
-    ratings as rows.
+    Every method of the estimators except fit, and every splitter of scikit-learn,
+    expects one rating in each row.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def as_pairs(
 
     See Also
     --------
-    as_matrix : The way back.
+    as_matrix : The inverse.
 
     Examples
     --------
@@ -108,12 +108,12 @@ def as_matrix(
     Raises
     ------
     ValueError
-        If an id is no non-negative integer below its limit in `shape`, or for input
-        that fit would not take either.
+        If an id is not a non-negative integer below its limit in `shape`, or for input
+        that fit would not accept either.
 
     See Also
     --------
-    as_pairs : The way back.
+    as_pairs : The inverse.
 
     Examples
     --------

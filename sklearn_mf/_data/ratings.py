@@ -1,4 +1,4 @@
-"""Ratings as solvers read them: coded, merged, and sorted both by user and by item."""
+"""Ratings as solvers read them: encoded, merged, sorted by user and also by item."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from scipy import sparse
 class Side(NamedTuple):
     """The ratings of one side, sorted by its ids: compressed sparse rows.
 
-    Kernels take it whole.
+    Kernels take it as one argument.
 
     Attributes
     ----------
     indptr : int64 ndarray of shape (n_rows + 1,)
-        The ratings of row u stand at ``indptr[u]`` to ``indptr[u + 1]``.
+        The ratings of row u are those from ``indptr[u]`` to below ``indptr[u + 1]``.
     indices : int32 ndarray of shape (n_ratings,)
         Code of the other id of each rating, ascending within a row.
     ratings : ndarray of shape (n_ratings,), float32 or float64
@@ -30,17 +30,17 @@ class Side(NamedTuple):
     weights: np.ndarray | None
 
     def counts(self):
-        """Give the number of ratings of each row, int64 of shape (n_rows,)."""
+        """Return the number of ratings of each row, int64 of shape (n_rows,)."""
         return np.diff(self.indptr)
 
     def without_empty_rows(self):
-        """Give the side without the rows that have no rating, and which are left."""
+        """Return the side without the rows that have no rating, and the rows kept."""
         rows = np.flatnonzero(self.counts())
         ends = np.append(self.indptr[rows], self.indptr[-1])
         return self._replace(indptr=ends), rows
 
-    def strengths(self):
-        """Give the sum of weights of each row, float64 of shape (n_rows,)."""
+    def weight_sums(self):
+        """Return the sum of weights of each row, float64 of shape (n_rows,)."""
         if self.weights is None:
             return self.counts().astype(np.float64)
         rows = np.repeat(np.arange(len(self.indptr) - 1), self.counts())
@@ -66,11 +66,11 @@ class Ratings:
 
     @property
     def dtype(self):
-        """Float type of the ratings, and of all that is learnt from them."""
+        """Float type of the ratings, and of all parameters learnt from them."""
         return self.by_user.ratings.dtype
 
     def mean(self, unobserved_weight=0.0):
-        """Give the weighted mean of the ratings, a float.
+        """Return the weighted mean of the ratings, a float.
 
         Pairs without a rating count as zeros of weight `unobserved_weight`.
         """
@@ -81,18 +81,20 @@ class Ratings:
         return float(mean * (weight / (weight + unobserved_weight * n_unobserved)))
 
     def range(self):
-        """Give the smallest and the largest rating, two floats."""
+        """Return the smallest and the largest rating, two floats."""
         return float(self.by_user.ratings.min()), float(self.by_user.ratings.max())
 
     def join(self, users, items, ratings):
-        """Give these ratings and others, but for the others of the same pairs.
+        """Return these ratings together with others of other pairs.
+
+        Others of the same pairs are left out. No rating has a weight.
 
         Parameters
         ----------
         users, items : int ndarrays of shape (n_others,)
             Codes of the others, each pair once.
         ratings : ndarray of shape (n_others,)
-            The others. All come without weights.
+            The others.
 
         Returns
         -------
@@ -131,7 +133,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Ratings that are kept from the solver, to be scored.
+    """Ratings that the solver does not see, to be scored.
 
     Attributes
     ----------
@@ -148,7 +150,7 @@ class HeldOut:
 
 
 def hold_out(ratings, fraction, rng):
-    """Take some ratings out at random, so that no user or item loses its last one.
+    """Take out some ratings at random, so that no user or item loses its last one.
 
     Parameters
     ----------
@@ -164,7 +166,7 @@ def hold_out(ratings, fraction, rng):
     Ratings
         The others.
     HeldOut or None
-        What was taken; None if no rating can be spared by both its user and its item.
+        What was taken; None if every rating is the last one of its user or its item.
     """
     side = ratings.by_user
     users = np.repeat(np.arange(len(ratings.users), dtype=np.int32), side.counts())
@@ -192,7 +194,7 @@ def hold_out(ratings, fraction, rng):
 
 
 def join_patterns(shape, *patterns):
-    """Join lists of pairs, as tuples of users and items, to one pattern.
+    """Join lists of pairs, each a tuple of users and items, to one pattern.
 
     Returns
     -------
@@ -206,15 +208,28 @@ def join_patterns(shape, *patterns):
 
 
 def sort_both_ways(users, items, ratings, weights, shape):
-    """Sort ratings by user and by item; merge the repeated pairs.
-
-    Sparse matrices do the sorting: a change of format is a stable counting sort.
-    """
-    # SciPy takes indices as wide as the widest part: half the memory where int32 does.
+    """Sort ratings by user and by item, and merge repeated pairs."""
+    # SciPy turns compressed rows into columns by a counting sort: it counts the entries
+    # of each column, and then copies them to their columns in the order of the rows.
+    # This is stable and takes O(n) time. Done first by item and then by user, it sorts
+    # the ratings by user, and those of each user by item:
+    #
+    #     rating         0     1     2     3
+    #     (user, item) (1,2) (0,2) (1,0) (0,1)
+    #
+    #     a matrix with one row for each rating, to columns, which are the items
+    #     item           0  |  1  |  2     2
+    #     rating         2  |  3  |  0     1
+    #
+    #     the same columns with the users as rows, to rows
+    #     user           0     0  |  1     1
+    #     item           1     2  |  0     2
+    #     rating         3     1  |  2     0
+    #
+    # SciPy widens all indices to the widest array of them: int32 halves the memory.
     index = np.int32 if len(ratings) < 2**31 else np.int64
 
     def by_user(values):
-        # One row a rating: its transposition sorts the ratings by item.
         rows = np.arange(len(values) + 1, dtype=index)
         single = sparse.csr_array(
             (values, items, rows), shape=(len(values), shape[1])
@@ -226,8 +241,8 @@ def sort_both_ways(users, items, ratings, weights, shape):
     R = by_user(ratings)
     W = None if weights is None else by_user(weights)
     if not R.has_canonical_format:
-        # Weights are added, ratings averaged. Summed in an order of their own, the
-        # ratings of a pair give the same mean whatever the order of the rows.
+        # Weights are added, ratings averaged. The ratings of a pair are summed in their
+        # sorted order, so that the mean does not depend on the order of the rows.
         if weights is None:
             weights = np.ones_like(ratings)
         order = np.lexsort((weights, ratings))

@@ -1,4 +1,4 @@
-"""From user input to ratings and pairs: the only reader of X, y and sample_weight.
+"""The only readers of X, y and sample_weight: from input to ratings and pairs.
 
 X, y ──columns──▶ labels and codes ──merge, sort──▶ Ratings (by user, by item)
 """
@@ -28,12 +28,13 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
     Parameters
     ----------
     estimator : BaseFactorizer
-        Gives the columns; its `n_features_in_` and `feature_names_in_` are set.
+        Its parameters say which columns to read. Without `known`, its attributes
+        `n_features_in_` and `feature_names_in_` are set.
     X, y, sample_weight
         As in `BaseFactorizer.fit`.
     known : (ndarray, ndarray) or None
-        Labels of the users and items of a fit to go on from, which are joined by the
-        new ones. None: X is the first table that the estimator sees.
+        Labels of the users and items of an earlier fit, to which those of X are added.
+        None: X is the first table that the estimator sees.
     dtype : dtype or None
         Float type of the ratings; None leaves it to y.
 
@@ -46,7 +47,7 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
     table = check_table(X, estimator, min_columns=1 if known else 2)
     if not known or getattr(estimator, "n_features_in_", None):
         validate_data(estimator, X, y, reset=not known, skip_check_array=True)
-    user_column, item_column = take_columns(
+    columns = take_columns(
         table,
         user_column=estimator.user_column,
         item_column=estimator.item_column,
@@ -59,28 +60,27 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
         )
         if not sample_weight.all():
             kept = np.flatnonzero(sample_weight)
-            user_column, item_column = (
-                (name, column[kept]) for name, column in (user_column, item_column)
-            )
+            columns = [(name, column[kept]) for name, column in columns]
             y, sample_weight = y[kept], sample_weight[kept]
-    names = user_column[0], item_column[0]
-    users, user_codes = factorize(*user_column)
-    items, item_codes = factorize(*item_column)
-    return _make_ratings(
-        names, users, items, user_codes, item_codes, y, sample_weight, known
-    )
+    sides = [(name, *factorize(name, column)) for name, column in columns]
+    return _make_ratings(sides, y, sample_weight, known)
 
 
-def _make_ratings(names, users, items, user_codes, item_codes, y, weights, known):
-    """Join the labels with those known, and sort and merge the ratings."""
-    if known:
-        users, codes = merge(names[0], known[0], users)
-        user_codes = codes[user_codes]
-        items, codes = merge(names[1], known[1], items)
-        item_codes = codes[item_codes]
-    shape = len(users), len(items)
-    by_user, by_item = sort_both_ways(user_codes, item_codes, y, weights, shape)
-    return Ratings(users, items, by_user, by_item)
+def _make_ratings(sides, y, weights, known):
+    """Add the labels of X to the known ones, and sort and merge the ratings.
+
+    `sides` holds, of the users and of the items, the name of the column, the labels and
+    the code of each rating.
+    """
+    all_labels, all_codes = [], []
+    for k, (name, labels, codes) in enumerate(sides):
+        if known:
+            labels, places = merge(name, known[k], labels)
+            codes = places[codes]
+        all_labels.append(labels)
+        all_codes.append(codes)
+    shape = tuple(map(len, all_labels))
+    return Ratings(*all_labels, *sort_both_ways(*all_codes, y, weights, shape))
 
 
 def _read_matrix(estimator, R, y, sample_weight, known, dtype):
@@ -93,12 +93,11 @@ def _read_matrix(estimator, R, y, sample_weight, known, dtype):
                 "X, y = sklearn_mf.as_pairs(X)."
             )
     R = stored_entries(R)
-    if not known:
-        for name in ("n_features_in_", "feature_names_in_"):
-            vars(estimator).pop(name, None)
-    labels = np.arange(R.shape[0]), np.arange(R.shape[1])
-    y = read_targets(R.data, dtype)
-    return _make_ratings(("rows", "columns"), *labels, R.row, R.col, y, None, known)
+    sides = [
+        ("rows", np.arange(R.shape[0]), R.row),
+        ("columns", np.arange(R.shape[1]), R.col),
+    ]
+    return _make_ratings(sides, read_targets(R.data, dtype), None, known)
 
 
 def read_pairs(estimator, X, users, items):
@@ -107,7 +106,8 @@ def read_pairs(estimator, X, users, items):
     Parameters
     ----------
     estimator : BaseFactorizer
-        Gives the columns, and what X must look like.
+        Its parameters say which columns to read, and its attributes `n_features_in_`
+        and `feature_names_in_` how many columns X must have, and of which names.
     X : table of shape (n_pairs, n_features)
         As in `BaseFactorizer.predict`.
     users, items : ndarrays
@@ -209,7 +209,7 @@ def check_table(X, estimator=None, *, min_columns=2):
     Returns
     -------
     narwhals.DataFrame or ndarray of two dimensions
-        The table. Its values are not checked: columns that nobody reads may hold
+        The table. Its values are not checked: columns that are not read may hold
         anything.
     """
     check = partial(
@@ -238,8 +238,8 @@ def take_columns(table, **keys):
     table : narwhals.DataFrame or ndarray
         From `check_table`.
     **keys : int or str
-        Position or name of each column, under the name of the parameter that gives
-        it, as in ``user_column=0``.
+        Position or name of each column, under the name of its parameter, as in
+        ``user_column=0``.
 
     Returns
     -------
@@ -251,7 +251,7 @@ def take_columns(table, **keys):
             raise ValueError(
                 f"{one} and {other} are both {key!r}, but "
                 f"{one.removesuffix('_column')}s and {other.removesuffix('_column')}s "
-                "stand in two columns of X."
+                "must be different columns of X."
             )
     names = getattr(table, "columns", [])
     columns = []
@@ -275,7 +275,7 @@ def take_columns(table, **keys):
 
 
 def stored_entries(R):
-    """Give the stored entries of a sparse matrix in coordinate form."""
+    """Return the stored entries of a sparse matrix in coordinate form."""
     R = check_array(R, accept_sparse="coo", dtype=None, input_name="X")
     if R.nnz == 0:
         raise ValueError(

@@ -8,8 +8,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._estimators.fold_in import FoldInMixin
-from sklearn_mf._objective.penalty import Objective
-from sklearn_mf._solvers.als.solver import fit_als
+from sklearn_mf._objective.penalty import Penalty
+from sklearn_mf._objective.quadratic import QuadraticObjective
+from sklearn_mf._solvers.als.solver import AlternatingLeastSquares
 
 ALTERNATING_CONSTRAINTS = {
     "cg_steps": [Interval(Integral, 1, None, closed="left")],
@@ -230,21 +231,13 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
                 "non_negative=True needs solver='cholesky', got solver='cg'."
             )
 
-    def _solve(self, problem, run, iterations):
+    def _make_solver(self, problem, previous):
         cg_steps = self.cg_steps if self.solver == "cg" else None
-        fit_als(
-            problem,
-            self._objective(),
-            cg_steps=cg_steps,
-            run=run,
-            iterations=iterations,
-        )
+        return AlternatingLeastSquares(problem, self._objective(), cg_steps)
 
     def _objective(self):
-        return Objective(
-            biased=False,
-            penalties=(self.regularization, 0.0),
-            weighted_regularization=self.weighted_regularization,
-            unobserved_weight=self.unobserved_weight,
-            non_negative=self.non_negative,
+        return QuadraticObjective(
+            Penalty(self.regularization, weighted=self.weighted_regularization),
+            self.unobserved_weight,
+            self.non_negative,
         )

@@ -1,6 +1,6 @@
 """AutoRec: an autoencoder of ratings, which is a factorisation once it is fitted."""
 
-import copy
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Literal, Self
 
@@ -10,13 +10,30 @@ from scipy.special import expit
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._data.labels import locate
-from sklearn_mf._data.tables import read_ratings
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
+from sklearn_mf._files import checks
+from sklearn_mf._model.parameters import carry_over, draw_rows
+from sklearn_mf._objective.penalty import Penalty
 from sklearn_mf._runtime.threads import count_threads, thread_pool
-from sklearn_mf._solvers.autoencoder.kernels import IDENTITY, SIGMOID, SIGMOID_LOG_LOSS
-from sklearn_mf._solvers.autoencoder.solver import Network, feed, fit_network, orient
+from sklearn_mf._solvers.autoencoder.kernels import (
+    IDENTITY,
+    SIGMOID,
+    SIGMOID_LOG_LOSS,
+)
+from sklearn_mf._solvers.autoencoder.solver import (
+    Autoencoder,
+    AutoencoderParameters,
+    encode,
+    orient,
+)
 from sklearn_mf._typing import SparseMatrix, TableLike, fit_context
+
+
+def check_encoder_weights(name, value, known):
+    """Check the weights v, a row for each column of the network."""
+    columns, _ = orient(("items", "users"), known.fitted["axis_"])
+    checks.check_array(name, value, (columns, "factors"), known)
 
 
 class AutoRec(EarlyStoppingMixin, BaseFactorizer):
@@ -202,7 +219,15 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
     seen_ratings_: npt.NDArray[np.floating]
     loss_curve_: list[float]
 
-    _biased = True
+    _fitted: dict = {
+        **BaseFactorizer._fitted,
+        **BaseFactorizer._fitted_biases,
+        **EarlyStoppingMixin._fitted,
+        "axis_": checks.one_of("user", "item"),
+        "encoder_weights_": check_encoder_weights,
+        "encoder_biases_": ("factors",),
+        "seen_ratings_": ("ratings",),
+    }
 
     _parameter_constraints: dict = {
         **BaseFactorizer._parameter_constraints,
@@ -272,6 +297,10 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
         self.verbose = verbose
 
     @property
+    def _log_loss(self):
+        return self.loss == "log_loss"
+
+    @property
     def _logistic(self):
         if self.output_activation is None:
             return self._log_loss
@@ -297,68 +326,81 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
             if self._log_loss:
                 name, other = "loss='log_loss'", "loss='squared_error'"
             raise ValueError(
-                f"{name} wants y from 0 to 1, the share of right answers; got {low:g} "
-                f"to {high:g}. Scale y, or set {other}."
+                f"{name} requires y between 0 and 1 (fraction of correct answers); got "
+                f"{low:g} to {high:g}. Scale y, or set {other}."
             )
-        return ratings
 
     def _mean(self, ratings):
         if self.fit_intercept:
             return ratings.mean()
         return 0.5 if self._logistic else 0.0
 
-    def _pose(self, ratings, rng, goes_on):
-        problem = super()._pose(self._check_range(ratings), rng, goes_on)
-        _, other = orient(("user", "item"), self.axis)
-        _, side = orient((ratings.by_user, ratings.by_item), self.axis)
-        _, decoder = orient((problem.users, problem.items), self.axis)
-        encoder = self._draw(side, rng, ratings.dtype)[:, :-1]
-        a = np.zeros(self.n_factors, ratings.dtype)
-        if goes_on:
-            if self.axis != self.axis_:
+    def _make_solver(self, problem, previous):
+        start = self._start(problem, previous)
+        return Autoencoder(
+            problem,
+            start,
+            penalty=Penalty(
+                self.regularization, biased=True, weighted=self.weighted_regularization
+            ),
+            output=self._output,
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+        )
+
+    def _start(self, problem, previous):
+        """Draw the encoder, and take the decoder from the factors drawn already."""
+        seen, factors = problem.seen, (problem.start.P, problem.start.Q)
+        name, labels, side, decoder = (
+            orient(pair, self.axis)[1]
+            for pair in (
+                ("user", "item"),
+                (seen.users, seen.items),
+                (seen.by_user, seen.by_item),
+                factors,
+            )
+        )
+        encoder = draw_rows(
+            side, self.n_factors, biased=False, scale=self.init_scale, rng=problem.rng
+        )
+        a = np.zeros(self.n_factors, encoder.dtype)
+        if previous is not None:
+            if self.axis != previous.axis_:
                 raise ValueError(
-                    f"axis={self.axis!r}, but the fit to go on from has "
-                    f"{self.axis_!r}: set axis back, or begin anew with fit and "
+                    f"axis={self.axis!r}, but the fit to continue from has "
+                    f"{previous.axis_!r}: set axis back, or start over with fit and "
                     "warm_start=False."
                 )
-            old, at = self._places(other, getattr(ratings, f"{other}s"))
-            encoder[old] = self.encoder_weights_[at]
-            a[:] = self.encoder_biases_
+            old_labels = getattr(previous, f"{name}s_")
+            old_rows = previous.encoder_weights_
+            carry_over(f"{name}s", encoder, labels, old_rows, old_labels)
+            a[:] = previous.encoder_biases_
         sigmoid = self.activation == "sigmoid"
         # The biases of the factorisation hold w · h₀ too, b does not.
+        decoder = decoder.copy()
         decoder[:, -1] -= decoder[:, :-1] @ (expit(a) if sigmoid else a)
-        problem.network = Network(
+        return AutoencoderParameters(
             C=np.hstack([encoder, decoder]),
             a=a,
             sigmoid=sigmoid,
             axis=self.axis,
-            optimizer=self.optimizer,
-            learning_rate=self.learning_rate,
-            penalty=self.regularization,
-            weighted_regularization=self.weighted_regularization,
-            batch_size=self.batch_size,
-            seen=ratings,
-        )
-        return problem
-
-    def _solve(self, problem, run, iterations):
-        fit_network(
-            problem,
-            problem.network,
-            output=self._output,
-            run=run,
-            iterations=iterations,
-            validate=self._validation(problem, run.n_threads),
+            mean=problem.start.mean,
+            ratings=problem.ratings,
+            seen=problem.seen,
+            run=problem.run,
         )
 
-    def _attributes(self, problem, iterations):
-        network = problem.network
+    def _validation(self, held_out, n_jobs):
+        validate = super()._validation(held_out, n_jobs)
+        if validate is None:
+            return None
+        return lambda parameters: validate(parameters.without_held_out())
+
+    def _attributes(self, problem, solver, parameters):
         return {
-            **super()._attributes(problem, iterations),
-            "axis_": network.axis,
-            "encoder_weights_": network.C[:, : len(network.a)].copy(),
-            "encoder_biases_": network.a.copy(),
-            **self._seen(network.seen),
+            **super()._attributes(problem, solver, parameters),
+            "seen_ratings_": problem.seen.by_user.ratings,
         }
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -384,8 +426,8 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
         Returns
         -------
         self : object
-            The estimator, which knows the new ids in all its methods. Whatever ends
-            partial_fit before its time leaves it as it was.
+            The estimator, which knows the new ids in all its methods. If
+            partial_fit fails or is interrupted, it keeps its previous state.
 
         Raises
         ------
@@ -398,60 +440,64 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
         if not self.__sklearn_is_fitted__():
             return self.fit(X, y, sample_weight)
         self._check_options()
-        header, dtype = copy.copy(self), self.user_factors_.dtype
-        new = read_ratings(
-            header, X, y, sample_weight, known=(self.users_, self.items_), dtype=dtype
-        )
-        self._check_range(new)
-        labels = {"user": new.users, "item": new.items}
-        name, other = orient(("user", "item"), self.axis_)
-        remedy = (
-            f"With axis={self.axis_!r} the network has weights for each {other}: leave "
-            "their ratings out, or learn the weights by fit with warm_start=True."
-        )
-        self._check_known(other, labels[other], remedy)
-        pairs, _ = orient((new.by_user, new.by_item), self.axis_)
-        fed = np.flatnonzero(pairs.counts())
-        seen = self._join_ratings(new)
-        side, _ = orient((seen.by_user, seen.by_item), self.axis_)
-        old, at = self._places(name, labels[name])
-        rows = np.zeros((len(old), self.encoder_weights_.shape[1] + 1), dtype)
-        rows[old] = self._rows(name)[at]
-        with thread_pool(count_threads(self.n_jobs)) as run:
-            rows[fed, :-1], _ = feed(
-                side,
-                fed,
-                self.global_mean_,
-                self.activation == "sigmoid",
-                self.encoder_weights_,
-                self.encoder_biases_,
-                run,
+        with self._replacing(keep_fitted=True) as new:
+            ratings = self._read_more(new, X, y, sample_weight)
+            self._check_range(ratings)
+            (name, labels, known, pairs), (other, other_labels, *_) = orient(
+                (
+                    ("user", ratings.users, new.users_, ratings.by_user),
+                    ("item", ratings.items, new.items_, ratings.by_item),
+                ),
+                new.axis_,
             )
-        if not np.isfinite(rows).all():
-            raise FloatingPointError(
-                "partial_fit: the rows overflow. Scale y down, or pass it as float64 "
-                "to fit if it was float32."
+            new._check_known(
+                other,
+                other_labels,
+                f"With axis={new.axis_!r} the network has weights for each {other}: "
+                "leave their ratings out, or learn the weights by fit with "
+                "warm_start=True.",
             )
-        attributes = self._name_rows(name, labels[name], rows) | self._seen(seen)
-        self._adopt_some(attributes, new, header)
+            seen = new._join_ratings(ratings)
+            side, _ = orient((seen.by_user, seen.by_item), new.axis_)
+            learnt = new._parameters()
+            old_rows, _ = orient((learnt.P, learnt.Q), new.axis_)
+            rows = np.zeros((len(labels), old_rows.shape[1]), old_rows.dtype)
+            carry_over(f"{name}s_", rows, labels, old_rows, known)
+            encoded = np.flatnonzero(pairs.counts())
+            with thread_pool(count_threads(self.n_jobs)) as run:
+                rows[encoded, :-1], _ = encode(
+                    side,
+                    encoded,
+                    new.global_mean_,
+                    self.activation == "sigmoid",
+                    new.encoder_weights_,
+                    new.encoder_biases_,
+                    run,
+                )
+            if not np.isfinite(rows).all():
+                raise FloatingPointError(
+                    "partial_fit: the rows overflow. Scale y down, or pass it as "
+                    "float64 to fit if it was float32."
+                )
+            table = {"user": "P", "item": "Q"}[name]
+            learnt = replace(learnt, **{f"{name}s": labels, table: rows})
+            vars(new).update(
+                learnt.attributes(),
+                seen_indptr_=seen.by_user.indptr,
+                seen_indices_=seen.by_user.indices,
+                seen_ratings_=seen.by_user.ratings,
+                rating_range_=new._widen_range(ratings.range()),
+            )
         return self
 
     def _join_ratings(self, ratings):
-        """Give the ratings seen before, joined by others that take their place."""
+        """Return the ratings seen before, joined by others that replace them."""
         counts = np.diff(self.seen_indptr_)
         users = locate("users_", self.users_, ratings.users)
         items = locate("items_", self.items_, ratings.items)
         return ratings.join(
             np.repeat(users, counts), items[self.seen_indices_], self.seen_ratings_
         )
-
-    def _seen(self, ratings):
-        """Give the fitted attributes that hold what was seen."""
-        return {
-            "seen_indptr_": ratings.by_user.indptr,
-            "seen_indices_": ratings.by_user.indices,
-            "seen_ratings_": ratings.by_user.ratings,
-        }
 
     def _remedy(self):
         return (

@@ -1,11 +1,7 @@
 """What all estimators share: the way from X and y to factors, and back to answers."""
 
-import copy
 import functools
-import os
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Self
 
@@ -14,72 +10,29 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.callback import CallbackSupportMixin
-from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.metrics import root_mean_squared_error
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+from sklearn.utils.validation import _check_feature_names_in
 
 from sklearn_mf._data.labels import locate
 from sklearn_mf._data.matrices import as_pairs
-from sklearn_mf._data.ratings import HeldOut, Ratings, join_patterns
+from sklearn_mf._data.ratings import join_patterns
 from sklearn_mf._data.tables import read_pairs, read_ratings
 from sklearn_mf._estimators.ranking import RankingMixin
+from sklearn_mf._estimators.state import StateMixin
+from sklearn_mf._files import checks
+from sklearn_mf._model.parameters import SIDES, Parameters
 from sklearn_mf._model.scoring import predict_codes
 from sklearn_mf._objective.loss import to_intercept
 from sklearn_mf._runtime.threads import count_threads, thread_pool
-from sklearn_mf._solvers.iterations import Iterations
+from sklearn_mf._solvers.iterations import Iterations, minimise
+from sklearn_mf._solvers.problem import Problem
 from sklearn_mf._typing import SparseMatrix, TableLike, fit_context
-from sklearn_mf._version import __version__
 
-HEADER = ("n_features_in_", "feature_names_in_")  # what fit remembers of X's columns
 PARAMETERS = ("user_factors_", "item_factors_", "user_biases_", "item_biases_")
-
-
-@dataclass
-class Problem:
-    """What a solver is to solve, and where it stands.
-
-    Attributes
-    ----------
-    ratings : Ratings
-        What it learns from.
-    users, items : ndarrays of shape (n_users, n_columns) and (n_items, n_columns)
-        Factors, and in a model with biases the bias as the last column. Solvers change
-        them in place.
-    rating_range : (float, float)
-        The smallest and the largest rating, held-out ones too.
-    mean : float
-        The mean rating of the pairs that the objective covers.
-    rng : RandomState
-        Source of all that is random.
-    held_out : HeldOut or None
-        Ratings that are kept from the solver, to be scored.
-    descent : Descent or None
-        Where stochastic gradient descent stands.
-    network : Network or None
-        The network that makes factors or ratings.
-    losses : dict of lists of float, or None
-        The parts of the objective after each iteration.
-    seen_indptr, seen_indices : ndarrays
-        Which items each user rated, held-out ones too, as compressed sparse rows.
-    publish : callable or None
-        Brings users and items up to date, while a solver works on copies.
-    """
-
-    ratings: Ratings
-    users: np.ndarray
-    items: np.ndarray
-    rating_range: tuple[float, float]
-    mean: float
-    rng: np.random.RandomState
-    seen_indptr: np.ndarray
-    seen_indices: np.ndarray
-    held_out: HeldOut | None = None
-    descent: object = None
-    network: object = None
-    losses: dict | None = None
-    publish: Callable | None = None
+HEADER = ("n_features_in_", "feature_names_in_")  # what fit remembers of X's columns
+OVERFLOW_REMEDY = "Scale y down, or pass it as float64 if it is float32."
 
 
 class ColdStartWarning(UserWarning):
@@ -91,11 +44,17 @@ class ColdStartWarning(UserWarning):
 
 
 class BaseFactorizer(
-    RankingMixin, CallbackSupportMixin, TransformerMixin, RegressorMixin, BaseEstimator
+    StateMixin,
+    RankingMixin,
+    CallbackSupportMixin,
+    TransformerMixin,
+    RegressorMixin,
+    BaseEstimator,
 ):
     """A factorisation of ratings as an estimator of scikit-learn.
 
-    A subclass gives its parameters and `_solve`, which runs its solver.
+    A subclass has its parameters, `_make_solver`, which returns an object for
+    `minimise`, and `_fitted`, which declares what is learnt; see `StateMixin`.
     """
 
     rating_range_: tuple[float, float]
@@ -104,9 +63,25 @@ class BaseFactorizer(
     n_features_in_: int
     feature_names_in_: npt.NDArray[np.object_]
 
-    _biased = False  # whether the model has biases
     _logistic = False  # whether it predicts probabilities, under log loss
     _unobserved_weight = 0  # the weight of pairs without a rating
+
+    # The fitted attributes: see `check_fitted`.
+    _fitted: dict = {
+        "users_": checks.labels("users"),
+        "items_": checks.labels("items"),
+        "user_factors_": ("users", "factors"),
+        "item_factors_": ("items", "factors"),
+        "global_mean_": checks.check_number,
+        "rating_range_": checks.check_range,
+        "seen_indptr_": checks.check_seen_indptr,
+        "seen_indices_": checks.check_seen_indices,
+        "n_iter_": checks.check_count,
+        "loss_curve_": checks.check_curve,
+        "n_features_in_": checks.Optional(checks.check_n_features),
+        "feature_names_in_": checks.Optional(checks.check_feature_names),
+    }
+    _fitted_biases: dict = {"user_biases_": ("users",), "item_biases_": ("items",)}
 
     _parameter_constraints: dict = {
         "n_factors": [Interval(Integral, 1, None, closed="left")],
@@ -126,6 +101,8 @@ class BaseFactorizer(
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    # --------------------------------------------------------------------- learning
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -153,41 +130,66 @@ class BaseFactorizer(
         Returns
         -------
         self : object
-            The fitted estimator. Whatever ends fit before its time, an interrupt too,
-            leaves the estimator as it was.
+            The fitted estimator. If fit fails or is interrupted, the estimator keeps
+            its previous state.
 
         Raises
         ------
         ValueError
-            For input that has no meaning: the message names parameter and remedy.
+            If the input is invalid; the message names the parameter and how to fix it.
         TypeError
             If the ids of a column are not all of one sortable kind.
         FloatingPointError
             If the fit overflows.
         """
         self._check_options()
-        header = copy.copy(self)
-        ratings = read_ratings(header, X, y, sample_weight)
-        goes_on = self.warm_start and self.__sklearn_is_fitted__()
-        problem = self._pose(ratings, check_random_state(self.random_state), goes_on)
-        context = self._init_callback_context(max_subtasks=self.max_iter)
-        data, view = self._for_callbacks(header, X, y, sample_weight)
-        context.call_on_fit_task_begin(estimator=self, **data)
-        iterations: Iterations = Iterations(
-            self,
-            context,
-            data,
-            lambda: view | self._attributes(problem, iterations),
-            remedy=self._remedy(),
-            patience=self._patience,
-        )
-        with thread_pool(count_threads(self.n_jobs)) as run:
-            self._solve(problem, run, iterations)
-        self._adopt(self._attributes(problem, iterations), header)
+        previous = None
+        if self.warm_start and self.__sklearn_is_fitted__():
+            previous = self._snapshot()
+        with self._replacing() as new:
+            ratings = read_ratings(new, X, y, sample_weight)
+            self._check_range(ratings)
+            rng = check_random_state(self.random_state)
+            start = self._draw(ratings, rng)
+            if previous is not None:
+                self._check_n_factors(previous)
+                start.take_over(previous._parameters(), self._column_names())
+            training, held_out = self._hold_out(ratings, rng)
+            start.mean = self._mean(training)
+
+            context = self._init_callback_context(max_subtasks=self.max_iter)
+            data, view = self._for_callbacks(new, X, y, sample_weight)
+            context.call_on_fit_task_begin(estimator=self, **data)
+            with thread_pool(count_threads(self.n_jobs)) as run:
+                problem = Problem(training, ratings, start, rng, run)
+                solver = self._make_solver(problem, previous)
+                iterations: Iterations = Iterations(
+                    self,
+                    context,
+                    data,
+                    lambda: (
+                        view
+                        | self._progress(iterations)
+                        | self._attributes(problem, solver, solver.parameters())
+                    ),
+                    remedy=self._remedy(),
+                    patience=self._patience,
+                )
+                validate = self._validation(held_out, run.n_threads)
+                parameters = minimise(solver, iterations, validate)
+                vars(new).update(
+                    self._progress(iterations)
+                    | self._attributes(problem, solver, parameters)
+                )
         context.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=view, **data
         )
         return self
+
+    @property
+    def _biased(self):
+        """Whether the model has biases."""
+        return "user_biases_" in self._fitted
 
     @property
     def _patience(self):
@@ -197,99 +199,100 @@ class BaseFactorizer(
     def _check_options(self):
         """Raise where parameters do not go together."""
 
-    def _pose(self, ratings, rng, goes_on):
-        """Give the problem that the solver is to solve.
+    def _check_range(self, ratings):
+        """Raise where ratings are outside of the range that the loss is for."""
 
-        It begins at random, or, where it goes on, at the fitted parameters of the ids
-        that are known.
-        """
-        items = self._draw(ratings.by_item, rng, ratings.dtype)
-        users = self._draw(ratings.by_user, rng, ratings.dtype)
-        if goes_on:
-            self._check_n_factors()
-            old, at = self._places("user", ratings.users)
-            users[old] = self._rows("user")[at]
-            old, at = self._places("item", ratings.items)
-            items[old] = self._rows("item")[at]
-        low, high = ratings.range()
-        if self._unobserved_weight:
-            low, high = min(low, 0.0), max(high, 0.0)
-        return Problem(
-            ratings,
-            users,
-            items,
-            (low, high),
-            self._mean(ratings),
-            rng,
-            ratings.by_user.indptr,
-            ratings.by_user.indices,
+    def _check_n_factors(self, previous):
+        fitted = previous.item_factors_.shape[1]
+        if fitted != self.n_factors:
+            raise ValueError(
+                f"n_factors={self.n_factors}, but the fit to continue from has "
+                f"{fitted} factors: set n_factors back, or start over with fit and "
+                "warm_start=False."
+            )
+
+    def _draw(self, ratings, rng):
+        """Draw the parameters that a solver begins with."""
+        return Parameters.draw(
+            ratings, self.n_factors, biased=self._biased, scale=self.init_scale, rng=rng
         )
 
-    def _places(self, side, labels):
-        """Give which of the labels are known, a mask, and the fitted rows of these."""
-        name = f"{side}_column={getattr(self, f'{side}_column')!r}"
-        codes = locate(name, labels, getattr(self, f"{side}s_"))
-        return codes >= 0, codes[codes >= 0]
+    def _parameters(self):
+        """Return what has been learnt, as a solver begins with it."""
+        return Parameters.of(self, self._biased)
+
+    def _hold_out(self, ratings, rng):
+        """Return the ratings to learn from, and those that score the fit or None."""
+        return ratings, None
 
     def _mean(self, ratings):
         return ratings.mean(self._unobserved_weight) if self.fit_intercept else 0.0
 
-    def _check_n_factors(self):
-        fitted = self.item_factors_.shape[1]
-        if fitted != self.n_factors:
-            raise ValueError(
-                f"n_factors={self.n_factors}, but the fit to go on from has {fitted} "
-                "factors: set n_factors back, or begin anew with fit and "
-                "warm_start=False."
-            )
+    def _validation(self, held_out, n_jobs):
+        """Return a function that scores parameters on held-out ratings, or None."""
 
-    def _draw(self, side, rng, dtype):
-        """Draw the factors of the rows that have ratings; all else is zero."""
-        rows = np.zeros((len(side.indptr) - 1, self.n_factors + self._biased), dtype)
-        rated = np.flatnonzero(side.counts())
-        rows[rated, : self.n_factors] = rng.normal(
-            scale=self.init_scale, size=(len(rated), self.n_factors)
+    def _remedy(self):
+        """Say what a user can do when the objective overflows."""
+        return OVERFLOW_REMEDY
+
+    def _attributes(self, problem, solver, parameters):
+        """Return the fitted attributes that tell what was seen and learnt."""
+        side = problem.seen.by_user
+        low, high = problem.seen.range()
+        if self._unobserved_weight:
+            low, high = min(low, 0.0), max(high, 0.0)
+        return {
+            "seen_indptr_": side.indptr,
+            "seen_indices_": side.indices,
+            "rating_range_": (low, high),
+            **parameters.attributes(),
+        }
+
+    def _progress(self, iterations):
+        """Return the fitted attributes that tell how the fit went."""
+        curve = list(iterations.loss_curve)
+        return {"n_iter_": len(curve), "loss_curve_": curve}
+
+    def _for_callbacks(self, new, X, y, sample_weight):
+        """Return what callbacks see of the data, and what lets an estimator read it.
+
+        Returns
+        -------
+        data : dict
+            X, y and metadata. In place of a sparse matrix its pairs, made on demand.
+        view : dict
+            Attributes of an estimator that is to read this X, whatever it read before.
+        """
+        view = {
+            name: getattr(new, name, None)
+            for name in HEADER
+            if hasattr(new, name) or hasattr(self, name)
+        }
+        if sparse.issparse(X):
+            pairs = functools.cache(lambda: as_pairs(X))
+            view |= {"user_column": 0, "item_column": 1}
+            return {"X": lambda: pairs()[0], "y": lambda: pairs()[1]}, view
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        return {"X": X, "y": y, "metadata": metadata}, view
+
+    def _read_more(self, new, X, y, sample_weight):
+        """Read ratings whose new ids join those of a fitted model."""
+        return read_ratings(
+            new,
+            X,
+            y,
+            sample_weight,
+            known=(new.users_, new.items_),
+            dtype=new.user_factors_.dtype,
         )
-        return rows
 
-    def _rows(self, side):
-        """Give the fitted parameters of a side as the kernels want them."""
-        factors = getattr(self, f"{side}_factors_")
-        if not self._biased:
-            return factors
-        return np.column_stack([factors, getattr(self, f"{side}_biases_")])
-
-    def _attributes(self, problem, iterations):
-        """Give the fitted attributes as if the iterations ended here."""
-        if problem.publish is not None:
-            problem.publish()
-        return {
-            "seen_indptr_": problem.seen_indptr,
-            "seen_indices_": problem.seen_indices,
-            "rating_range_": problem.rating_range,
-            "global_mean_": problem.mean,
-            "n_iter_": len(iterations.loss_curve),
-            "loss_curve_": list(iterations.loss_curve),
-            **self._learnt(problem),
-        }
-
-    def _learnt(self, problem):
-        """Give the fitted attributes that a prediction needs, but for μ."""
-        return {
-            **self._name_rows("user", problem.ratings.users, problem.users),
-            **self._name_rows("item", problem.ratings.items, problem.items),
-        }
-
-    def _name_rows(self, side, labels, rows):
-        """Give the fitted attributes of a side, from the parameters as a table."""
-        named = {f"{side}s_": labels}
-        if not self._biased:
-            return named | {f"{side}_factors_": rows.copy()}
-        named[f"{side}_factors_"] = rows[:, :-1].copy()
-        return named | {f"{side}_biases_": rows[:, -1].copy()}
+    def _widen_range(self, others):
+        """Return the range of the ratings seen before and of another range."""
+        ends = *self.rating_range_, *others
+        return min(ends), max(ends)
 
     def _join_seen(self, ratings, replaced):
-        """Give the pattern of what was seen, joined by ratings.
+        """Return the pattern of what was seen, joined by ratings.
 
         Parameters
         ----------
@@ -312,21 +315,9 @@ class BaseFactorizer(
         indptr, indices = join_patterns(shape, tuple(old.values()), new)
         return {"seen_indptr_": indptr, "seen_indices_": indices}
 
-    def _adopt(self, attributes, header):
-        """Replace all fitted attributes."""
-        for name in HEADER:
-            if hasattr(header, name):
-                attributes[name] = getattr(header, name)
-        for name in [name for name in vars(self) if name.endswith("_")]:
-            delattr(self, name)
-        vars(self).update(attributes)
-
-    def _adopt_some(self, attributes, ratings, header):
-        """Replace some fitted attributes; `ratings` widen the range of those seen."""
-        kept = {name: value for name, value in vars(self).items() if name.endswith("_")}
-        ends = *self.rating_range_, *ratings.range()
-        kept["rating_range_"] = min(ends), max(ends)
-        self._adopt(kept | attributes, header)
+    def _grow_rest(self, ratings):
+        """Return what else has a row for each id, for the ids of `ratings`."""
+        return {}
 
     def _check_known(self, side, labels, remedy):
         """Raise if the model does not know one of the ids of a side."""
@@ -338,31 +329,11 @@ class BaseFactorizer(
                 f"{some}. {remedy}"
             )
 
-    def _remedy(self):
-        """Say what a user can do when the objective overflows."""
-        return "Scale y down, or pass it as float64 if it is float32."
+    def _column_names(self):
+        """Return what error messages call the ids of users and of items."""
+        return f"user_column={self.user_column!r}", f"item_column={self.item_column!r}"
 
-    def _for_callbacks(self, header, X, y, sample_weight):
-        """Give what callbacks see of the data, and what lets an estimator read it.
-
-        Returns
-        -------
-        data : dict
-            X, y and metadata. In place of a sparse matrix its pairs, made if asked for.
-        view : dict
-            Attributes of an estimator that is to read this X, whatever it read before.
-        """
-        view = {
-            name: getattr(header, name, None)
-            for name in HEADER
-            if hasattr(header, name) or hasattr(self, name)
-        }
-        if sparse.issparse(X):
-            pairs = functools.cache(lambda: as_pairs(X))
-            view |= {"user_column": 0, "item_column": 1}
-            return {"X": lambda: pairs()[0], "y": lambda: pairs()[1]}, view
-        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        return {"X": X, "y": y, "metadata": metadata}, view
+    # --------------------------------------------------------------------- answering
 
     def predict(self, X: TableLike) -> npt.NDArray[np.floating]:
         """Predict the rating of each pair.
@@ -384,10 +355,11 @@ class BaseFactorizer(
         ValueError
             If X is a sparse matrix, or its ids are of another kind than in fit.
         """
-        return self._predict(self._read_pairs(X))
+        model = self._snapshot()
+        return model._predict(model._read_pairs(X))
 
     def transform(self, X: TableLike) -> npt.NDArray[np.floating]:
-        """Give the factors of the user and of the item of each pair.
+        """Return the factors of the user and of the item of each pair.
 
         Parameters
         ----------
@@ -399,19 +371,21 @@ class BaseFactorizer(
         ndarray of shape (n_pairs, 2 * n_factors)
             User factors, then item factors; zeros for an unseen id.
         """
-        pairs = self._read_pairs(X)
-        n_factors = self.user_factors_.shape[1]
-        out = np.zeros((len(pairs.users), 2 * n_factors), self.user_factors_.dtype)
-        seen = pairs.users >= 0
-        out[seen, :n_factors] = self.user_factors_[pairs.users[seen]]
-        seen = pairs.items >= 0
-        out[seen, n_factors:] = self.item_factors_[pairs.items[seen]]
+        model = self._snapshot()
+        pairs = model._read_pairs(X)
+        n_factors, dtype = model.user_factors_.shape[1], model.user_factors_.dtype
+        out = np.zeros((len(pairs.users), 2 * n_factors), dtype)
+        for codes, factors, part in (
+            (pairs.users, model.user_factors_, out[:, :n_factors]),
+            (pairs.items, model.item_factors_, out[:, n_factors:]),
+        ):
+            part[codes >= 0] = factors[codes[codes >= 0]]
         return out
 
     def score(
         self, X: TableLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> float:
-        """Give the negative root mean squared error of the predictions.
+        """Return the negative root mean squared error of the predictions.
 
         Parameters
         ----------
@@ -432,7 +406,8 @@ class BaseFactorizer(
         ColdStartWarning
             If more than half of the distinct users of X were not seen in fit.
         """
-        pairs = self._read_pairs(X)
+        model = self._snapshot()
+        pairs = model._read_pairs(X)
         if pairs.cold_share > 0.5:
             warnings.warn(
                 f"{pairs.cold_share:.0%} of the users of X were not seen in fit and "
@@ -443,45 +418,13 @@ class BaseFactorizer(
                 stacklevel=2,
             )
         return -root_mean_squared_error(
-            y, self._predict(pairs), sample_weight=sample_weight
+            y, model._predict(pairs), sample_weight=sample_weight
         )
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the fitted model to a file of data, which `sklearn_mf.load` reads.
-
-        The file is NumPy's .npz: arrays, and JSON for all else. Nothing in it is run
-        when it is loaded.
-
-        Parameters
-        ----------
-        path : str or path-like
-            Where to write, the name exactly as given. A file that is there is replaced
-            once the new one is whole.
-
-        Raises
-        ------
-        NotFittedError
-            If the model is not fitted.
-        TypeError
-            If ids are neither numbers nor strings, or the class is not one of
-            sklearn_mf.
-        ValueError
-            If `random_state` is a RandomState instance, or parameters or attributes
-            were changed to what no fit accepts or gives.
-
-        Notes
-        -----
-        Callbacks, the container of `set_output` and metadata requests are not saved.
-        Parameters that are numbers of NumPy come back as Python's.
-        """
-        from sklearn_mf._load import save_model
-
-        save_model(self, path)
 
     def get_feature_names_out(
         self, input_features: npt.ArrayLike | None = None
     ) -> npt.NDArray[np.object_]:
-        """Name the columns that `transform` gives.
+        """Name the columns that `transform` returns.
 
         Parameters
         ----------
@@ -493,21 +436,16 @@ class BaseFactorizer(
         ndarray of str objects of shape (2 * n_factors,)
             ``user_factor0``, …, ``item_factor0``, ….
         """
-        check_is_fitted(self)
+        model = self._snapshot()
         if input_features is not None:
-            _check_feature_names_in(self, input_features)
-        n_factors = self.user_factors_.shape[1]
+            _check_feature_names_in(model, input_features)
+        n_factors = model.user_factors_.shape[1]
         return np.array(
-            [
-                f"{side}_factor{f}"
-                for side in ("user", "item")
-                for f in range(n_factors)
-            ],
+            [f"{side}_factor{f}" for side in SIDES for f in range(n_factors)],
             dtype=object,
         )
 
     def _read_pairs(self, X):
-        check_is_fitted(self)
         return read_pairs(self, X, self.users_, self.items_)
 
     def _predict(self, pairs):
@@ -526,32 +464,12 @@ class BaseFactorizer(
             n_jobs,
         )
 
-    @property
     def _ranking_link(self):
-        """What rankings add to p_u · q_i and biases; whether they are probabilities."""
+        """Return what rankings add to p_u · q_i and biases, and whether σ follows."""
         return to_intercept(self.global_mean_, self._logistic), self._logistic
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "user_factors_")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = True
         tags.regressor_tags.poor_score = True
         return tags
-
-    def __getstate__(self):
-        return {**super().__getstate__(), "_sklearn_mf_version": __version__}
-
-    def __setstate__(self, state):
-        version = state.pop("_sklearn_mf_version", "unknown")
-        if version != __version__:
-            warnings.warn(
-                InconsistentVersionWarning(
-                    estimator_name=type(self).__name__,
-                    current_sklearn_version=f"sklearn_mf {__version__}",
-                    original_sklearn_version=f"sklearn_mf {version}",
-                ),
-                stacklevel=2,
-            )
-        super().__setstate__(state)

@@ -7,11 +7,12 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._estimators.als_factorizer import ALTERNATING_CONSTRAINTS
-from sklearn_mf._estimators.base import BaseFactorizer
+from sklearn_mf._estimators.base import OVERFLOW_REMEDY
 from sklearn_mf._estimators.fold_in import FoldInMixin
 from sklearn_mf._estimators.stochastic import StochasticFactorizer
-from sklearn_mf._objective.penalty import Objective
-from sklearn_mf._solvers.als.solver import fit_als
+from sklearn_mf._objective.penalty import Penalty
+from sklearn_mf._objective.quadratic import QuadraticObjective
+from sklearn_mf._solvers.als.solver import AlternatingLeastSquares
 
 
 class BiasedMF(FoldInMixin, StochasticFactorizer):
@@ -225,7 +226,10 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
     0.77
     """
 
-    _biased = True
+    _fitted: dict = {
+        **StochasticFactorizer._fitted,
+        **StochasticFactorizer._fitted_biases,
+    }
 
     _parameter_constraints: dict = {
         **StochasticFactorizer._parameter_constraints,
@@ -316,11 +320,14 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         self.verbose = verbose
 
     @property
-    def _penalties(self):
-        bias_regularization = self.bias_regularization
-        if bias_regularization is None:
-            bias_regularization = self.regularization
-        return self.regularization, bias_regularization
+    def _penalty(self):
+        biases = self.bias_regularization
+        return Penalty(
+            self.regularization,
+            self.regularization if biases is None else biases,
+            biased=True,
+            weighted=self.weighted_regularization,
+        )
 
     @property
     def _rates(self):
@@ -346,37 +353,24 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
                     f"{' or '.join(map(repr, solvers))}, got solver={self.solver!r}."
                 )
 
-    def _solve(self, problem, run, iterations):
+    def _make_solver(self, problem, previous):
         if self.solver == "sgd":
-            super()._solve(problem, run, iterations)
-            return
+            return super()._make_solver(problem, previous)
         cg_steps = self.cg_steps if self.solver == "als-cg" else None
-        fit_als(
-            problem,
-            self._objective(),
-            cg_steps=cg_steps,
-            run=run,
-            iterations=iterations,
-        )
+        return AlternatingLeastSquares(problem, self._objective(), cg_steps)
+
+    def _name_states(self, solver):
+        return super()._name_states(solver) if self.solver == "sgd" else {}
 
     def _objective(self):
-        if self._logistic:
-            raise ValueError(
-                "loss='log_loss' has no closed solution to fold ids in by: use "
-                "partial_fit, or loss='squared_error'."
-            )
-        return Objective(
-            biased=True,
-            penalties=self._penalties,
-            weighted_regularization=self.weighted_regularization,
-            unobserved_weight=self.unobserved_weight,
-            non_negative=self.non_negative,
+        return QuadraticObjective(
+            self._penalty, self.unobserved_weight, self.non_negative
         )
 
     def _remedy(self):
         if self.solver == "sgd":
             return super()._remedy()
-        return BaseFactorizer._remedy(self)
+        return OVERFLOW_REMEDY
 
     @property
     def _patience(self):

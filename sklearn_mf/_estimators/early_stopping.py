@@ -3,76 +3,63 @@
 import warnings
 from numbers import Integral, Real
 
-import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from sklearn_mf._data.ratings import hold_out
+from sklearn_mf._files import checks
+from sklearn_mf._objective.loss import mean_error
 
 
 class EarlyStoppingMixin:
-    """Holds ratings out of the fit, and says how well they are predicted."""
+    """Holds ratings out of the fit, and scores how well they are predicted."""
 
     best_iter_: int
     validation_scores_: list[float] | None
+
+    _log_loss = False  # whether the score is the negative log loss, or −RMSE
 
     _parameter_constraints: dict = {
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
     }
+    _fitted: dict = {
+        "best_iter_": checks.check_count,
+        "validation_scores_": checks.check_curve_or_none,
+    }
 
     @property
     def _patience(self):
         return self.n_iter_no_change
 
-    @property
-    def _log_loss(self):
-        return getattr(self, "loss", None) == "log_loss"
-
-    def _pose(self, ratings, rng, goes_on):
-        problem = super()._pose(ratings, rng, goes_on)
-        if self.early_stopping:
-            problem.ratings, problem.held_out = hold_out(
-                ratings, self.validation_fraction, problem.rng
+    def _hold_out(self, ratings, rng):
+        if not self.early_stopping:
+            return ratings, None
+        ratings, held_out = hold_out(ratings, self.validation_fraction, rng)
+        if held_out is None:
+            warnings.warn(
+                "early_stopping=True finds no rating to hold out: each is the only "
+                "one of its user or its item. The fit ends by the objective.",
+                UserWarning,
+                stacklevel=2,
             )
-            problem.mean = self._mean(problem.ratings)
-            if problem.held_out is None:
-                warnings.warn(
-                    "early_stopping=True finds no rating to hold out: each is the only "
-                    "one of its user or its item. The fit ends by the objective.",
-                    UserWarning,
-                    stacklevel=2,
-                )
-        return problem
+        return ratings, held_out
 
-    def _validation(self, problem, n_threads):
-        """Give a function that scores the held-out ratings; None without any."""
-        held_out = problem.held_out
+    def _validation(self, held_out, n_jobs):
         if held_out is None:
             return None
 
-        def validate():
-            learnt = {"global_mean_": problem.mean, **self._learnt(problem)}
-            predictions = self._predict_from(learnt, held_out, n_threads)
-            return -float(_error(held_out, predictions, self._log_loss))
+        def validate(parameters):
+            predictions = self._predict_from(parameters.attributes(), held_out, n_jobs)
+            return -mean_error(
+                held_out.ratings, predictions, held_out.weights, self._log_loss
+            )
 
         return validate
 
-    def _attributes(self, problem, iterations):
-        attributes = super()._attributes(problem, iterations)
-        watched = problem.held_out is not None
-        attributes["validation_scores_"] = (
-            list(iterations.validation_scores) if watched else None
-        )
-        attributes["best_iter_"] = iterations.best_iter
-        return attributes
-
-
-def _error(held_out, predictions, log_loss):
-    """Give the error of predictions: mean log loss, or root mean squared error."""
-    r, predictions = held_out.ratings, predictions.astype(np.float64)
-    if not log_loss:
-        return np.average((predictions - r) ** 2, weights=held_out.weights) ** 0.5
-    p = predictions.clip(1e-15, 1 - 1e-15)
-    losses = -(r * np.log(p) + (1 - r) * np.log1p(-p))
-    return np.average(losses, weights=held_out.weights)
+    def _progress(self, iterations):
+        return {
+            **super()._progress(iterations),
+            "validation_scores_": list(iterations.validation_scores) or None,
+            "best_iter_": iterations.best_iter,
+        }

@@ -1,15 +1,16 @@
 """Fold-in: rows for new ids, in closed form against the other side held fixed."""
 
-import copy
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mf._data.tables import read_ratings
+from sklearn_mf._model.parameters import carry_over
 from sklearn_mf._runtime.threads import count_threads, thread_pool
 from sklearn_mf._solvers.als.solver import solve_side
+from sklearn_mf._solvers.iterations import check_finite
 from sklearn_mf._typing import SparseMatrix, TableLike
 
 
@@ -44,8 +45,8 @@ class FoldInMixin:
         Returns
         -------
         self : object
-            The estimator, which knows the new ids in all its methods. Whatever ends
-            this call before its time leaves it as it was.
+            The estimator, which knows the new ids in all its methods. If this call
+            fails or is interrupted, it keeps its previous state.
 
         Raises
         ------
@@ -86,42 +87,44 @@ class FoldInMixin:
         check_is_fitted(self)
         self._validate_params()
         self._check_options()
-        self._check_n_factors()
-        objective, header = self._objective(), copy.copy(self)
-        ratings = read_ratings(
-            header,
-            X,
-            y,
-            sample_weight,
-            known=(self.users_, self.items_),
-            dtype=self.user_factors_.dtype,
-        )
-        labels = {"user": ratings.users, "item": ratings.items}
-        remedy = f"Leave their ratings out, or call fold_in_{other}s for them first."
-        self._check_known(other, labels[other], remedy)
-        table = {"user": ratings.by_user, "item": ratings.by_item}[side]
-        table, folded = table.without_empty_rows()
-        old, at = self._places(side, labels[side])
-        before = self._rows(side)
-        rows = np.zeros((len(old), before.shape[1]), before.dtype)
-        rows[old] = before[at]
-        with thread_pool(count_threads(self.n_jobs)) as run:
-            rows[folded], loss = solve_side(
-                table,
-                self._rows(other),
-                rows[folded],
-                self.global_mean_,
-                objective,
-                run,
+        if self._logistic:
+            raise ValueError(
+                "loss='log_loss' has no closed solution to fold ids in by: use "
+                "partial_fit, or loss='squared_error'."
             )
-        if not np.isfinite(loss):
-            raise FloatingPointError(
+        with self._replacing(keep_fitted=True) as new:
+            self._check_n_factors(new)
+            ratings = self._read_more(new, X, y, sample_weight)
+            labels = {"user": ratings.users, "item": ratings.items}
+            remedy = (
+                f"Leave their ratings out, or call fold_in_{other}s for them first."
+            )
+            new._check_known(other, labels[other], remedy)
+            old = new._parameters()
+            tables = {
+                "user": (ratings.by_user, old.P),
+                "item": (ratings.by_item, old.Q),
+            }
+            (pairs, old_rows), (_, fixed) = tables[side], tables[other]
+            pairs, folded = pairs.without_empty_rows()
+            rows = np.zeros((len(labels[side]), old_rows.shape[1]), old_rows.dtype)
+            known = getattr(new, f"{side}s_")
+            carry_over(f"{side}s_", rows, labels[side], old_rows, known)
+            with thread_pool(count_threads(self.n_jobs)) as run:
+                rows[folded], loss = solve_side(
+                    pairs, fixed, rows[folded], old.mean, self._objective(), run
+                )
+            check_finite(
+                loss,
                 f"fold_in_{side}s: the objective is {loss}. Scale y down, or pass it "
-                "as float64 to fit if it was float32."
+                "as float64 to fit if it was float32.",
             )
-        attributes = self._name_rows(side, labels[side], rows)
-        attributes |= self._join_seen(ratings, {side: folded})
-        if hasattr(self, "optimizer_state_"):
-            attributes["optimizer_state_"] = self._grow_state(ratings)
-        self._adopt_some(attributes, ratings, header)
+            table = {"user": "P", "item": "Q"}[side]
+            learnt = replace(old, **{f"{side}s": labels[side], table: rows})
+            vars(new).update(
+                learnt.attributes()
+                | new._join_seen(ratings, {side: folded})
+                | new._grow_rest(ratings)
+                | {"rating_range_": new._widen_range(ratings.range())}
+            )
         return self

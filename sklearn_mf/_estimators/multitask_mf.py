@@ -10,10 +10,35 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._estimators.base import PARAMETERS, BaseFactorizer
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
+from sklearn_mf._files import checks
 from sklearn_mf._model.perceptron import draw_layers, lay_out, predict_pairs
 from sklearn_mf._model.scoring import predict_codes, score_in_blocks
-from sklearn_mf._solvers.two_tasks.solver import Objective, fit_multitask
+from sklearn_mf._solvers.two_tasks.solver import (
+    JointLoss,
+    TwoTasks,
+    TwoTasksParameters,
+)
 from sklearn_mf._typing import TableLike
+
+
+def check_layers(name, coefs, known):
+    """Check the layers of the network, which reads three vectors of factors."""
+    intercepts = known.fitted.get("intercepts_")
+    checks.demand(
+        isinstance(coefs, list)
+        and isinstance(intercepts, list)
+        and 0 < len(coefs) == len(intercepts),
+        name,
+        "does not have a layer for each of intercepts_, which are one or more",
+    )
+    checks.demand(np.size(intercepts[-1]) < 2, name, "has more than one output")
+    n_inputs = 3 * known.sizes["factors"]
+    for at, (weights, biases) in enumerate(zip(coefs, intercepts, strict=True)):
+        n_outputs = np.size(biases)
+        checks.demand(n_outputs > 0, f"intercepts_[{at}]", "is empty")
+        checks.check_array(f"{name}[{at}]", weights, (n_inputs, n_outputs), known)
+        checks.check_array(f"intercepts_[{at}]", biases, (n_outputs,), known)
+        n_inputs = n_outputs
 
 
 class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
@@ -194,7 +219,16 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     intercepts_: list[npt.NDArray[np.floating]]
     loss_curve_: dict[str, list[float]]
 
-    _biased = True
+    _fitted: dict = {
+        **BaseFactorizer._fitted,
+        **BaseFactorizer._fitted_biases,
+        **EarlyStoppingMixin._fitted,
+        "user_rating_factors_": ("users", "factors"),
+        "item_rating_factors_": ("items", "factors"),
+        "coefs_": check_layers,
+        "intercepts_": lambda name, value, known: None,  # by those of coefs_
+        "loss_curve_": checks.curves("joint", "factorization", "regression"),
+    }
 
     _parameter_constraints: dict = {
         **BaseFactorizer._parameter_constraints,
@@ -281,11 +315,14 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         ValueError
             See `predict`.
         """
-        pairs = self._read_pairs(X)
-        parameters = tuple(getattr(self, name) for name in PARAMETERS)
-        return predict_codes(pairs, *self._ranking_link, parameters, self.n_jobs)
+        model = self._snapshot()
+        pairs = model._read_pairs(X)
+        parameters = tuple(getattr(model, name) for name in PARAMETERS)
+        intercept, logistic = model._ranking_link()
+        return predict_codes(pairs, intercept, logistic, parameters, model.n_jobs)
 
-    _ranking_link = 0.0, True
+    def _ranking_link(self):
+        return 0.0, True
 
     def _check_options(self):
         sizes = self.hidden_layer_sizes
@@ -304,79 +341,58 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
             )
 
     def _sizes(self):
-        """Give the width of the network's input, hidden layers and output."""
+        """Return the width of the network's input, hidden layers and output."""
         return [3 * self.n_factors, *self.hidden_layer_sizes, 1]
 
-    def _draw(self, side, rng, dtype):
-        rows = super()._draw(side, rng, dtype)
-        if self.shared_embeddings:
-            return rows
-        return np.column_stack([rows[:, :-1], super()._draw(side, rng, dtype)])
-
-    def _rows(self, side):
-        rows = super()._rows(side)
-        if self.shared_embeddings:
-            return rows
-        own = getattr(self, f"{side}_rating_factors_")
-        return np.column_stack([rows[:, :-1], own, rows[:, -1]])
-
-    def _name_rows(self, side, labels, rows):
-        factors, own = rows[:, : self.n_factors].copy(), rows[:, self.n_factors : -1]
-        return {
-            f"{side}s_": labels,
-            f"{side}_factors_": factors,
-            f"{side}_biases_": rows[:, -1].copy(),
-            f"{side}_rating_factors_": own.copy() if own.size else factors,
-        }
-
-    def _pose(self, ratings, rng, goes_on):
-        problem = super()._pose(ratings, rng, goes_on)
-        sizes = self._sizes()
-        layers = draw_layers(sizes, problem.rng, ratings.dtype)
-        if goes_on:
-            fitted = [len(weights) for weights in self.coefs_]
-            if fitted != sizes[:-1]:
-                raise ValueError(
-                    f"hidden_layer_sizes={self.hidden_layer_sizes!r}, but the fit to "
-                    f"go on from has {tuple(fitted[1:])}: set it back, or begin anew "
-                    "with warm_start=False."
-                )
-            layers = [
-                tuple(part.astype(ratings.dtype) for part in layer)
-                for layer in zip(self.coefs_, self.intercepts_, strict=True)
-            ]
-        problem.network = layers
-        problem.losses = {"joint": [], "factorization": [], "regression": []}
-        return problem
-
-    def _solve(self, problem, run, iterations):
-        fit_multitask(
-            problem,
-            Objective(
-                mean=problem.mean,
-                bpr=self.interaction_loss == "bpr",
-                factorization=self.factorization_weight,
-                regression=self.regression_weight,
-                regularization=self.regularization,
-            ),
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            run=run,
-            iterations=iterations,
-            validate=self._validation(problem, run.n_threads),
+    def _draw(self, ratings, rng):
+        return TwoTasksParameters.draw(
+            ratings,
+            self.n_factors,
+            biased=True,
+            scale=self.init_scale,
+            rng=rng,
+            n_parts=1 if self.shared_embeddings else 2,
         )
 
-    def _learnt(self, problem):
-        coefs, intercepts = zip(*problem.network, strict=True)
-        return {
-            **super()._learnt(problem),
-            "coefs_": list(coefs),
-            "intercepts_": list(intercepts),
-        }
+    def _parameters(self):
+        return TwoTasksParameters.of(self, self._biased)
 
-    def _attributes(self, problem, iterations):
-        attributes = super()._attributes(problem, iterations)
-        curves = {name: list(curve) for name, curve in problem.losses.items()}
+    def _make_solver(self, problem, previous):
+        sizes, dtype = self._sizes(), problem.ratings.dtype
+        layers = draw_layers(sizes, problem.rng, dtype)
+        if previous is not None:
+            layers = self._take_layers(previous, sizes, dtype)
+        problem.start.layers = layers
+        joint_loss = JointLoss(
+            bpr=self.interaction_loss == "bpr",
+            factorization=self.factorization_weight,
+            regression=self.regression_weight,
+            regularization=self.regularization,
+        )
+        return TwoTasks(
+            problem,
+            joint_loss,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+        )
+
+    def _take_layers(self, previous, sizes, dtype):
+        """Return the layers of the network of a previous fit."""
+        fitted = [len(weights) for weights in previous.coefs_]
+        if fitted != sizes[:-1]:
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r}, but the fit to "
+                f"continue from has {tuple(fitted[1:])}: set it back, or start over "
+                "with warm_start=False."
+            )
+        return [
+            tuple(part.astype(dtype) for part in layer)
+            for layer in zip(previous.coefs_, previous.intercepts_, strict=True)
+        ]
+
+    def _attributes(self, problem, solver, parameters):
+        curves = {name: list(curve) for name, curve in solver.losses.items()}
+        attributes = super()._attributes(problem, solver, parameters)
         return attributes | {"loss_curve_": curves}
 
     def _predict_from(self, learnt, pairs, n_jobs):

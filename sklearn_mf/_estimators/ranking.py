@@ -1,5 +1,6 @@
-"""From factors to rankings: recommendations, and ids that are alike."""
+"""From factors to rankings: recommendations, and similar ids."""
 
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -10,10 +11,9 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mf._data.tables import read_ids
-from sklearn_mf._model.ranking import rank
+from sklearn_mf._model.ranking import Queries, rank
 from sklearn_mf._objective.loss import to_ratings
 from sklearn_mf._typing import Ids, MaskedArray
 
@@ -31,7 +31,8 @@ class RankingMixin:
     seen_indptr_: npt.NDArray[np.int64]
     seen_indices_: npt.NDArray[np.int32]
     _biased: bool
-    _ranking_link: tuple[float, bool]
+    _ranking_link: Callable[[], tuple[float, bool]]
+    _snapshot: Callable[[], Any]
 
     def recommend(
         self,
@@ -86,30 +87,29 @@ class RankingMixin:
         >>> items.tolist()
         [['wall-e', 'heat'], ['up', 'wall-e']]
         """
-        check_is_fitted(self)
+        model = self._snapshot()
         _check_arguments(
             "recommend",
             n_items=n_items,
             exclude_seen=exclude_seen,
             max_memory=max_memory,
         )
-        rows = read_ids("users", users, self.users_)
+        rows = read_ids("users", users, model.users_)
+        seen = exclude_seen, model.seen_indptr_, model.seen_indices_
         best, scores = rank(
-            rows,
-            self.user_factors_,
-            self.item_factors_,
-            self.item_biases_ if self._biased else None,
+            Queries(rows, model.user_factors_, *seen),
+            model.item_factors_,
+            model.item_biases_ if model._biased else None,
             n_items,
-            candidates=self._candidates(candidates, exclude),
-            seen=(exclude_seen, self.seen_indptr_, self.seen_indices_),
+            candidates=model._candidates(candidates, exclude),
             max_memory=max_memory,
-            n_jobs=self.n_jobs,
+            n_jobs=model.n_jobs,
         )
-        intercept, logistic = self._ranking_link
+        intercept, logistic = model._ranking_link()
         scores += scores.dtype.type(intercept)
-        if self._biased:
-            scores += np.where(rows < 0, 0, self.user_biases_[rows])[:, np.newaxis]
-        return _mask(best, to_ratings(scores, logistic), self.items_)
+        if model._biased:
+            scores += np.where(rows < 0, 0, model.user_biases_[rows])[:, np.newaxis]
+        return _mask(best, to_ratings(scores, logistic), model.items_)
 
     def similar_items(
         self,
@@ -182,13 +182,13 @@ class RankingMixin:
         return self._similar("user", users, n_users, metric, candidates, max_memory)
 
     def _similar(self, side, ids, n_best, metric, candidates, max_memory):
-        check_is_fitted(self)
+        model = self._snapshot()
         _check_arguments(
             f"similar_{side}s",
             **{f"n_{side}s": n_best, "metric": metric, "max_memory": max_memory},
         )
-        labels = getattr(self, f"{side}s_")
-        factors = getattr(self, f"{side}_factors_")
+        labels = getattr(model, f"{side}s_")
+        factors = getattr(model, f"{side}_factors_")
         rows = read_ids(f"{side}s", ids, labels)
         if (rows < 0).any():
             unseen = np.asarray(ids, dtype=object)[rows < 0][:3].tolist()
@@ -201,17 +201,16 @@ class RankingMixin:
             factors = np.divide(
                 factors, norms, out=np.zeros_like(factors), where=norms > 0
             )
-        own = np.arange(len(labels) + 1)
+        itself = np.arange(len(labels) + 1)  # is left out
+        seen = True, itself, itself[:-1].astype(np.int32)
         best, scores = rank(
-            rows,
-            factors,
+            Queries(rows, factors, *seen),
             factors,
             None,
             n_best,
             candidates=_choose("candidates", candidates, labels),
-            seen=(True, own, own[:-1].astype(np.int32)),
             max_memory=max_memory,
-            n_jobs=self.n_jobs,
+            n_jobs=model.n_jobs,
         )
         return _mask(best, scores, labels)
 
@@ -224,7 +223,7 @@ class RankingMixin:
 
 
 def _choose(name, ids, labels):
-    """Give the codes of ids that are known, each once and ascending; None: all."""
+    """Return the codes of ids that are known, each once and ascending; None: all."""
     if ids is None:
         return np.arange(len(labels), dtype=np.int32)
     codes = np.unique(read_ids(name, ids, labels))
@@ -232,7 +231,7 @@ def _choose(name, ids, labels):
 
 
 def _mask(best, scores, labels):
-    """Give labels and scores, masked where there is no code."""
+    """Return labels and scores, masked where there is no code."""
     missing = best < 0
     scores[missing] = np.nan
     return (

@@ -1,6 +1,5 @@
 """What the estimators fitted by stochastic gradient descent share."""
 
-import copy
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -12,11 +11,50 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn_mf._data.tables import read_ratings
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
-from sklearn_mf._objective.loss import to_intercept
+from sklearn_mf._files import checks
+from sklearn_mf._model.parameters import SIDES, carry_over
+from sklearn_mf._objective.penalty import Penalty
+from sklearn_mf._objective.quadratic import QuadraticObjective
 from sklearn_mf._runtime.threads import count_threads, thread_pool
-from sklearn_mf._solvers.iterations import OnePass
-from sklearn_mf._solvers.sgd.solver import Descent, fit_sgd
+from sklearn_mf._solvers.iterations import check_finite
+from sklearn_mf._solvers.optimizers import OPTIMIZERS, State, begin_state
+from sklearn_mf._solvers.problem import Problem
+from sklearn_mf._solvers.sgd.solver import Descent, StochasticGradientDescent
 from sklearn_mf._typing import SparseMatrix, TableLike, available_if, fit_context
+
+
+def check_optimizer(name, optimizer, known):
+    """Check the name of an optimizer, which must have a state."""
+    checks.one_of(*OPTIMIZERS)(name, optimizer, known)
+    has_state = "optimizer_state_" in known.fitted
+    checks.demand(has_state, "optimizer_state_", "is missing")
+
+
+def check_optimizer_state(name, state, known):
+    """Check that the state of an optimizer is what its kernels expect."""
+    optimizer = known.fitted.get("optimizer_")
+    checks.demand(optimizer is not None, "optimizer_", "is missing")
+    checks.demand(isinstance(state, dict), name, "is not a dict")
+    n_columns = known.sizes["factors"] + ("user_biases_" in known.fitted)
+    expected = {}
+    for side in SIDES:
+        # Of one row, since only the number of columns depends on the optimizer.
+        fresh = begin_state(optimizer, (1, n_columns), known.dtype)
+        for part, array in fresh._asdict().items():
+            expected[f"{side}_{part}"] = f"{side}s", array.shape[1]
+    same = state.keys() == expected.keys()
+    checks.demand(same, name, f"is not a dict of {', '.join(expected)}")
+    for key, shape in expected.items():
+        checks.check_array(f"{name}[{key!r}]", state[key], shape, known)
+
+
+def _name_parts(states):
+    """Name the arrays of the states of users and items."""
+    return {
+        f"{side}_{part}": array
+        for side, state in zip(SIDES, states, strict=True)
+        for part, array in state._asdict().items()
+    }
 
 
 class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
@@ -29,6 +67,14 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
     loss_curve_: list[float]
     optimizer_: str
     optimizer_state_: dict[str, npt.NDArray[Any]]
+
+    _fitted: dict = {
+        **BaseFactorizer._fitted,
+        **EarlyStoppingMixin._fitted,
+        "weight_sum_": checks.check_positive,
+        "optimizer_": checks.Optional(check_optimizer),
+        "optimizer_state_": checks.Optional(check_optimizer_state),
+    }
 
     _parameter_constraints: dict = {
         **BaseFactorizer._parameter_constraints,
@@ -53,39 +99,78 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
     }
 
     @property
-    def _logistic(self):
+    def _log_loss(self):
         return self.loss == "log_loss"
 
-    def _pose(self, ratings, rng, goes_on):
-        return super()._pose(self._check_range(ratings), rng, goes_on)
+    @property
+    def _logistic(self):
+        return self._log_loss
+
+    @property
+    def _penalty(self):
+        return Penalty(self.regularization, weighted=self.weighted_regularization)
+
+    @property
+    def _rates(self):
+        return self.learning_rate, 0.0
 
     def _check_range(self, ratings):
         low, high = ratings.range()
         if self._logistic and (low < 0 or high > 1):
             raise ValueError(
-                f"loss='log_loss' wants y from 0 to 1, the share of right answers; got "
-                f"{low:g} to {high:g}. Scale y, or set loss='squared_error'."
+                f"loss='log_loss' requires y between 0 and 1 (fraction of correct "
+                f"answers); got {low:g} to {high:g}. Scale y, or set "
+                "loss='squared_error'."
             )
-        return ratings
 
     def _mean(self, ratings):
         if self.fit_intercept:
             return ratings.mean(self._unobserved_weight)
         return 0.5 if self._logistic else 0.0
 
-    def _solve(self, problem, run, iterations):
-        if problem.descent is None:
-            problem.descent = self._descent()
-        fit_sgd(
-            problem,
-            problem.descent,
+    def _descent(self):
+        """Return the steps that the parameters describe."""
+        optimizer, momentum = self.optimizer, self.momentum
+        if optimizer == "sgd" and momentum:
+            optimizer = "nesterov" if self.nesterov else "momentum"
+        return Descent(
+            penalty=self._penalty,
             logistic=self._logistic,
-            biased=self._biased,
-            intercept=to_intercept(problem.mean, self._logistic),
-            run=run,
-            iterations=iterations,
-            validate=self._validation(problem, run.n_threads),
+            optimizer=optimizer,
+            constants=(
+                self.beta_1 if optimizer == "adam" else momentum,
+                self.beta_2,
+                self.epsilon,
+            ),
+            rates=self._rates,
+            schedule={
+                "constant": lambda epoch: 1.0,
+                "exponential": lambda epoch: self.decay**epoch,
+                "invscaling": lambda epoch: (epoch + 1) ** -self.power_t,
+            }[self.learning_rate_schedule],
+            batch_size=self.batch_size,
+            shuffle=self.shuffle,
         )
+
+    def _objective(self):
+        return QuadraticObjective(self._penalty)
+
+    def _make_solver(self, problem, previous):
+        return StochasticGradientDescent(problem, self._descent())
+
+    def _attributes(self, problem, solver, parameters):
+        return {
+            **super()._attributes(problem, solver, parameters),
+            "weight_sum_": float(problem.ratings.by_user.weight_sums().sum()),
+            **self._name_states(solver),
+        }
+
+    def _name_states(self, solver):
+        """Return the fitted attributes from which `partial_fit` continues."""
+        return {
+            "optimizer_": solver.descent.optimizer,
+            "optimizer_state_": _name_parts(solver.states()),
+        }
 
     @available_if(lambda self: getattr(self, "solver", "sgd") == "sgd")
     @fit_context(prefer_skip_nested_validation=True)
@@ -98,9 +183,8 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
         """Learn from more ratings, in one epoch over them.
 
         Users and items that come with these ratings join the model; those that do not
-        occur in them stay as they are. The optimizer goes on from where it stood, also
-        after `fit`. Called with the same ratings again and again, this is what `fit`
-        does.
+        occur in them stay as they are. The optimizer continues where it stopped, also
+        after `fit`. Called repeatedly with the same ratings, this is what `fit` does.
 
         Parameters
         ----------
@@ -112,8 +196,8 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
         Returns
         -------
         self : object
-            The fitted estimator. Whatever ends partial_fit before its time leaves it
-            as it was.
+            The fitted estimator. If partial_fit fails or is interrupted, it keeps its
+            previous state.
 
         Raises
         ------
@@ -121,90 +205,72 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
             See `fit`.
         """
         self._check_options()
-        header, goes_on = copy.copy(self), self.__sklearn_is_fitted__()
-        rng, known, dtype = self.random_state, None, None
-        if goes_on:
-            known, dtype = (self.users_, self.items_), self.user_factors_.dtype
-            if isinstance(rng, Integral):  # else all calls would be alike
-                rng = np.random.RandomState([int(rng), self.n_iter_])
-        ratings = read_ratings(header, X, y, sample_weight, known=known, dtype=dtype)
-        problem = BaseFactorizer._pose(  # which holds nothing out
-            self, self._check_range(ratings), check_random_state(rng), goes_on
-        )
-        problem.descent = self._descent()
-        if goes_on:
-            weight = float(ratings.by_user.strengths().sum())
-            share = weight / (self.weight_sum_ + weight)
-            problem.mean = (1 - share) * self.global_mean_ + share * problem.mean
-            problem.descent.n_epochs = self.n_iter_
-            if problem.descent.optimizer == getattr(self, "optimizer_", None):
-                problem.descent.state = self._grow_state(ratings)
-        one_pass = OnePass(self, self._remedy())
-        with thread_pool(count_threads(self.n_jobs)) as run:
-            self._solve(problem, run, one_pass)
-        attributes = self._attributes(problem, one_pass)
-        if goes_on:
-            ends = *self.rating_range_, *attributes["rating_range_"]
-            attributes["rating_range_"] = min(ends), max(ends)
-            attributes |= self._join_seen(ratings, {})
-            attributes["weight_sum_"] += self.weight_sum_
-            attributes["n_iter_"] += self.n_iter_
-            attributes["best_iter_"] = attributes["n_iter_"]
-            attributes["loss_curve_"] = self.loss_curve_ + attributes["loss_curve_"]
-        self._adopt(attributes, header)
+        continues, rng = self.__sklearn_is_fitted__(), self.random_state
+        with self._replacing(keep_fitted=True) as new:
+            if continues:
+                ratings = self._read_more(new, X, y, sample_weight)
+                if isinstance(rng, Integral):  # or else each call draws the same
+                    rng = np.random.RandomState([int(rng), new.n_iter_])
+            else:
+                ratings = read_ratings(new, X, y, sample_weight)
+            self._check_range(ratings)
+            rng = check_random_state(rng)
+            start, descent = self._draw(ratings, rng), self._descent()
+            start.mean, states, n_epochs = self._mean(ratings), None, 0
+            if continues:
+                self._check_n_factors(new)
+                start.take_over(new._parameters(), self._column_names())
+                weight = float(ratings.by_user.weight_sums().sum())
+                share = weight / (new.weight_sum_ + weight)
+                start.mean = (1 - share) * new.global_mean_ + share * start.mean
+                n_epochs = new.n_iter_
+                if descent.optimizer == vars(new).get("optimizer_"):
+                    states = new._grow_states(ratings)
+            with thread_pool(count_threads(self.n_jobs)) as run:
+                problem = Problem(ratings, ratings, start, rng, run)
+                solver = StochasticGradientDescent(problem, descent, states, n_epochs)
+                loss = solver.sweep()
+                check_finite(
+                    loss,
+                    f"{type(self).__name__}: the objective is {loss} after "
+                    f"partial_fit. {self._remedy()}",
+                )
+                attributes = self._attributes(problem, solver, solver.parameters())
+            attributes |= {"loss_curve_": [float(loss)], "n_iter_": 1}
+            if continues:
+                attributes |= new._join_seen(ratings, {})
+                attributes["rating_range_"] = new._widen_range(
+                    attributes["rating_range_"]
+                )
+                for name in ("weight_sum_", "n_iter_", "loss_curve_"):
+                    attributes[name] = getattr(new, name) + attributes[name]
+            attributes |= {
+                "best_iter_": attributes["n_iter_"],
+                "validation_scores_": None,
+            }
+            vars(new).update(attributes)
         return self
 
-    def _grow_state(self, ratings):
-        """Give the state of the optimizer for the ids of `ratings`, old and new."""
-        state = {}
-        for side, labels in (("user", ratings.users), ("item", ratings.items)):
-            old, at = self._places(side, labels)
-            for key, empty in (("first", 0), ("second", 0), ("powers", 1)):
-                array = self.optimizer_state_[f"{side}_{key}"]
-                grown = np.full((len(labels), array.shape[1]), empty, array.dtype)
-                grown[old] = array[at]
-                state[f"{side}_{key}"] = grown
-        return state
+    def _grow_rest(self, ratings):
+        if "optimizer_state_" not in vars(self):
+            return {}
+        states = self._grow_states(ratings)
+        return {"optimizer_state_": _name_parts(states)}
 
-    def _descent(self):
-        """Give the steps that the parameters describe."""
-        optimizer, momentum = self.optimizer, self.momentum
-        if optimizer == "sgd" and momentum:
-            optimizer = "nesterov" if self.nesterov else "momentum"
-        return Descent(
-            optimizer=optimizer,
-            constants=(
-                self.beta_1 if optimizer == "adam" else momentum,
-                self.beta_2,
-                self.epsilon,
-            ),
-            rates=self._rates,
-            penalties=self._penalties,
-            schedule={
-                "constant": lambda epoch: 1.0,
-                "exponential": lambda epoch: self.decay**epoch,
-                "invscaling": lambda epoch: (epoch + 1) ** -self.power_t,
-            }[self.learning_rate_schedule],
-            batch_size=self.batch_size,
-            shuffle=self.shuffle,
-            weighted_regularization=self.weighted_regularization,
-        )
-
-    @property
-    def _rates(self):
-        return self.learning_rate, 0.0
-
-    @property
-    def _penalties(self):
-        return self.regularization, 0.0
-
-    def _attributes(self, problem, iterations):
-        attributes = super()._attributes(problem, iterations)
-        attributes["weight_sum_"] = float(problem.ratings.by_user.strengths().sum())
-        if problem.descent is not None:
-            attributes["optimizer_"] = problem.descent.optimizer
-            attributes["optimizer_state_"] = problem.descent.state
-        return attributes
+    def _grow_states(self, ratings):
+        """Return the state of the optimizer for the ids of ratings, old and new."""
+        states = []
+        for side, labels in zip(SIDES, (ratings.users, ratings.items), strict=True):
+            old = State(
+                *(self.optimizer_state_[f"{side}_{part}"] for part in State._fields)
+            )
+            shape = len(labels), max(part.shape[1] for part in old[:2])
+            state = begin_state(self.optimizer_, shape, old.powers.dtype)
+            for rows, old_rows in zip(state, old, strict=True):
+                known = getattr(self, f"{side}s_")
+                carry_over(f"{side}s_", rows, labels, old_rows, known)
+            states.append(state)
+        return states
 
     def _remedy(self):
         return (

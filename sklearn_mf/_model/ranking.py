@@ -1,28 +1,66 @@
 """Rankings: of all candidates the best for each query, and ranks of given items."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sklearn_mf._runtime.compile import helper, jit
-from sklearn_mf._runtime.threads import count_threads, thread_pool
+from sklearn_mf._runtime.threads import count_threads, cut_evenly, thread_pool
 from sklearn_mf._runtime.tiles import largest, load, load_transposed, store, zero_tile
 
 QUERIES = 8  # scored at a time
 LANES = 16  # candidates scored at a time: a panel
 BLOCK_QUERIES = 16 * QUERIES  # worth a task of their own
-PANELS = 32  # that all queries of a block meet before the next: they stay in the cache
+PANELS = 32  # scored for all queries of a block at a time: they stay in the cache
 
 
-def rank(
-    rows, queries, factors, biases, n_best, *, candidates, seen, max_memory, n_jobs
-):
+class Queries(NamedTuple):
+    """For what candidates are ranked, such as the users of recommendations.
+
+    Attributes
+    ----------
+    rows : int32 ndarray of shape (n_queries,)
+        Row of each query in the factors; -1 for zeros.
+    factors : ndarray of shape (n_rows, n_factors)
+        Factors.
+    excludes : bool
+        Whether what a query has seen is left out.
+    seen_indptr, seen_indices : int64 and int32 ndarrays
+        What each row has seen: compressed sparse rows of ascending codes.
+    """
+
+    rows: np.ndarray
+    factors: np.ndarray
+    excludes: bool
+    seen_indptr: np.ndarray
+    seen_indices: np.ndarray
+
+
+class Candidates(NamedTuple):
+    """What is ranked, LANES side by side in panels.
+
+    Attributes
+    ----------
+    panels : ndarray of shape (n_panels * n_factors, LANES)
+        Factors of the candidates, factor by factor in each panel.
+    biases : ndarray of shape (n_panels, LANES)
+        Added to the scores; −∞ where there is no candidate.
+    codes : int32 ndarray of shape (n_candidates,)
+        Their codes, ascending.
+    """
+
+    panels: np.ndarray
+    biases: np.ndarray
+    codes: np.ndarray
+
+
+def rank(queries, factors, biases, n_best, *, candidates, max_memory, n_jobs):
     """Find the candidates of largest score for each query.
 
     Parameters
     ----------
-    rows : int32 ndarray of shape (n_queries,)
-        Row of each query in the next argument; -1 for zeros.
-    queries : ndarray of shape (n_rows, n_factors)
-        Factors.
+    queries : Queries
+        The queries.
     factors : ndarray of shape (n_codes, n_factors)
         Factors of what is ranked.
     biases : ndarray of shape (n_codes,) or None
@@ -31,8 +69,6 @@ def rank(
         How many to find.
     candidates : int32 ndarray of shape (n_candidates,)
         The codes that are ranked, ascending.
-    seen : tuple of (excludes, indptr, indices)
-        Whether codes are left out, and which for each row; see `rank_candidates`.
     max_memory : float
         Mebibytes for copies of factors.
     n_jobs : int or None
@@ -45,14 +81,11 @@ def rank(
     scores : ndarray of shape (n_queries, n_best)
         Their scores; −∞ there.
     """
-    n_queries, n_factors = len(rows), queries.shape[1]
+    n_queries, n_factors = len(queries.rows), factors.shape[1]
     dtype = factors.dtype
     scores = np.full((n_queries, n_best), -np.inf, dtype)
     best = np.full((n_queries, n_best), -1, np.int32)
-    blocks = [
-        (start, min(start + BLOCK_QUERIES, n_queries))
-        for start in range(0, n_queries, BLOCK_QUERIES)
-    ]
+    blocks = cut_evenly(n_queries, BLOCK_QUERIES)
     bytes_each = max(1, n_factors) * dtype.itemsize
     at_once = int(max_memory * 2**20 / bytes_each) // LANES * LANES or LANES
     with thread_pool(count_threads(n_jobs)) as run:
@@ -65,69 +98,38 @@ def rank(
                 part = codes[panel * LANES : (panel + 1) * LANES]
                 panels[panel, :, : len(part)] = factors[part].T
                 offsets[panel, : len(part)] = 0 if biases is None else biases[part]
-            run(
-                rank_candidates,
-                blocks,
-                rows,
-                queries,
-                panels.reshape(-1, LANES),
-                offsets,
-                codes,
-                *seen,
-                scores,
-                best,
-            )
+            part = Candidates(panels.reshape(-1, LANES), offsets, codes)
+            run(rank_candidates, blocks, queries, part, scores, best)
         run(sort_heaps, blocks, scores, best)
     return best, scores
 
 
 @jit
-def rank_candidates(
-    start,
-    stop,
-    rows,
-    queries,
-    panels,
-    biases,
-    codes,
-    excludes,
-    seen_indptr,
-    seen_indices,
-    scores,
-    best,
-):
+def rank_candidates(start, stop, queries, candidates, scores, best):
     """Score queries start to stop against candidates and keep the best of each.
 
-    What is kept of a query is a heap: at its root the worst of the best, which a better
-    candidate replaces. Of equal scores the lower code is the better.
+    What is kept of a query is a heap: at its root is the worst of the best, which a
+    better candidate replaces. Of equal scores the lower code is the better.
 
     Parameters
     ----------
     start, stop : int
         The queries to score.
-    rows : int32 ndarray of shape (n_queries,)
-        Row of each query in the next argument; -1 for zeros.
-    queries : ndarray of shape (n_rows, n_factors)
-        Factors.
-    panels : ndarray of shape (n_panels * n_factors, LANES)
-        The factors of the candidates, LANES of them side by side, factor by factor.
-    biases : ndarray of shape (n_panels, LANES)
-        Added to the scores; −∞ where there is no candidate.
-    codes : int32 ndarray of shape (n_candidates,)
-        Their codes, ascending; above those of earlier calls.
-    excludes : bool
-        Whether what a query has seen is left out.
-    seen_indptr, seen_indices : int64 and int32 ndarrays
-        What each row has seen: compressed sparse rows of ascending codes.
+    queries : Queries
+        The queries.
+    candidates : Candidates
+        What is ranked; codes above those of earlier calls.
     scores : ndarray of shape (n_queries, n_best)
         Heaps of the scores kept, −∞ where there is none yet; changed in place.
     best : int32 ndarray of shape (n_queries, n_best)
         The codes that belong to them, -1 where there is none yet; changed in place.
     """
-    n_factors = queries.shape[1]
-    q = np.zeros((n_factors, QUERIES), queries.dtype)
-    tile = np.zeros((QUERIES, LANES), queries.dtype)
-    tops = np.zeros(QUERIES, queries.dtype)
+    rows, factors, excludes, seen_indptr, seen_indices = queries
+    panels, biases, codes = candidates
+    n_factors = factors.shape[1]
+    q = np.zeros((n_factors, QUERIES), factors.dtype)
+    tile = np.zeros((QUERIES, LANES), factors.dtype)
+    tops = np.zeros(QUERIES, factors.dtype)
     for first_panel in range(0, len(biases), PANELS):
         last_panel = min(first_panel + PANELS, len(biases))
         for first in range(start, stop, QUERIES):
@@ -135,32 +137,28 @@ def rank_candidates(
             for m in range(n):
                 row = rows[first + m]
                 for f in range(n_factors):
-                    q[f, m] = queries[row, f] if row >= 0 else 0
+                    q[f, m] = factors[row, f] if row >= 0 else 0
             for panel in range(first_panel, last_panel):
                 _score_tile(q, panels, biases, panel, tile, tops)
                 for m in range(n):
-                    if tops[m] > scores[first + m, 0]:
-                        for lane in range(LANES):
-                            if tile[m, lane] > scores[first + m, 0]:
-                                code = codes[panel * LANES + lane]
-                                row = rows[first + m]
-                                if not (
-                                    excludes
-                                    and row >= 0
-                                    and _contains(
-                                        seen_indices,
-                                        seen_indptr[row],
-                                        seen_indptr[row + 1],
-                                        code,
-                                    )
-                                ):
-                                    _replace_root(
-                                        scores[first + m],
-                                        best[first + m],
-                                        scores.shape[1],
-                                        tile[m, lane],
-                                        code,
-                                    )
+                    # Most panels hold none that is better than the worst of the best.
+                    if not tops[m] > scores[first + m, 0]:
+                        continue
+                    row, begin, end = rows[first + m], 0, 0
+                    if excludes and row >= 0:
+                        begin, end = seen_indptr[row], seen_indptr[row + 1]
+                    for lane in range(LANES):
+                        if not tile[m, lane] > scores[first + m, 0]:
+                            continue
+                        code = codes[panel * LANES + lane]
+                        if not _contains(seen_indices, begin, end, code):
+                            _replace_root(
+                                scores[first + m],
+                                best[first + m],
+                                scores.shape[1],
+                                tile[m, lane],
+                                code,
+                            )
 
 
 @helper
@@ -222,27 +220,15 @@ def sort_heaps(start, stop, scores, best):
 
 
 @jit
-def count_ranks(
-    start,
-    stop,
-    rows,
-    queries,
-    candidates,
-    biases,
-    seen_indptr,
-    seen_indices,
-    items,
-    bounds,
-    reciprocals,
-):
-    """Give 1 / rank of items among all items that a user has not seen, in place.
+def count_ranks(start, stop, queries, candidates, biases, items, bounds, reciprocals):
+    """Compute 1 / rank of items among all items that a user has not seen, in place.
 
     Parameters
     ----------
     start, stop : int
+        Which of the users.
+    queries : Queries
         The users.
-    rows, queries, seen_indptr, seen_indices
-        See `rank_candidates`.
     candidates : ndarray of shape (n_factors, n_items)
         The factors of all items.
     biases : ndarray of shape (n_items,)
@@ -254,16 +240,19 @@ def count_ranks(
     reciprocals : float64 ndarray of shape (n_ranked,)
         Left as they are where an item has no score, or was seen.
     """
+    rows, factors, _, seen_indptr, seen_indices = queries
     scores = np.empty_like(biases)
     for user in range(start, stop):
         row = rows[user]
+        # b + p·q for all items; −∞ for those that the user has seen
         scores[:] = biases
         if row >= 0:
             for f in range(len(candidates)):
                 for item in range(len(scores)):
-                    scores[item] += queries[row, f] * candidates[f, item]
+                    scores[item] += factors[row, f] * candidates[f, item]
             for place in range(seen_indptr[row], seen_indptr[row + 1]):
                 scores[seen_indices[place]] = -np.inf
+        # Items of equal score share the mean of their ranks.
         for place in range(bounds[user], bounds[user + 1]):
             item = items[place]
             if item >= 0 and scores[item] > -np.inf:

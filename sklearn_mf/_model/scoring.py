@@ -4,7 +4,7 @@ import numpy as np
 
 from sklearn_mf._objective.loss import to_ratings
 from sklearn_mf._runtime.compile import jit
-from sklearn_mf._runtime.threads import count_threads, thread_pool
+from sklearn_mf._runtime.threads import count_threads, cut_evenly, thread_pool
 
 BLOCK_PAIRS = 2**16  # pairs to be scored that are worth a task of their own
 
@@ -81,11 +81,10 @@ def predict_codes(pairs, intercept, logistic, parameters, n_jobs):
 
 
 def score_in_blocks(kernel, pairs, dtype, n_jobs, *args):
-    """Give what a kernel, such as `score_pairs`, writes for each of the pairs."""
+    """Return what a kernel, such as `score_pairs`, writes for each of the pairs."""
     n_pairs = len(pairs.users)
     scores = np.empty(n_pairs, dtype)
-    starts = range(0, n_pairs, BLOCK_PAIRS)
-    blocks = [(start, min(start + BLOCK_PAIRS, n_pairs)) for start in starts]
     with thread_pool(count_threads(n_jobs)) as run:
+        blocks = cut_evenly(n_pairs, BLOCK_PAIRS)
         run(kernel, blocks, pairs.users, pairs.items, *args, scores)
     return scores

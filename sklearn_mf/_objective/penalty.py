@@ -1,7 +1,9 @@
-"""The penalty of the written objective, and the objective of alternating least squares.
+"""The penalty of the written objective.
 
-Σ_{(u,i) observed} w_ui ℓ(r_ui, r̂_ui) + α₀ Σ_{(u,i) not observed} r̂_ui²
-  + λ (Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²) + λ_b (Σ_u c_u b_u² + Σ_i c_i b_i²)
+    λ (Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²) + λ_b (Σ_u c_u b_u² + Σ_i c_i b_i²)
+
+A table of parameters has a row for each id: its factors and, in a model with biases,
+its bias as the last column.
 """
 
 from dataclasses import dataclass
@@ -10,39 +12,57 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Objective:
-    """What alternating least squares minimises.
+class Penalty:
+    """The penalty of the parameters.
 
     Attributes
     ----------
-    biased : bool
-        Whether the last column of users and items holds biases.
-    penalties : (float, float)
+    factors, biases : float
         λ and λ_b.
-    weighted_regularization : bool
+    biased : bool
+        Whether the last column of a table of parameters holds biases.
+    weighted : bool
         Whether c is the sum of the weights of an id's pairs, or 1.
-    unobserved_weight : float
-        α₀, the weight of a pair without a rating.
-    non_negative : bool
-        Whether the factors must not fall below 0.
     """
 
-    biased: bool
-    penalties: tuple[float, float]
-    weighted_regularization: bool
-    unobserved_weight: float
-    non_negative: bool
+    factors: float
+    biases: float = 0.0
+    biased: bool = False
+    weighted: bool = True
 
-    def counts(self, side, n_others):
-        """Give c of each row of a side, whose pairs are with `n_others` ids."""
-        if not self.weighted_regularization:
+    def counts(self, side, n_others=0, unobserved_weight=0.0):
+        """Return c of each row of a side.
+
+        Parameters
+        ----------
+        side : Side
+            The ratings of the rows.
+        n_others : int
+            Number of ids of the other side.
+        unobserved_weight : float
+            Weight of the pairs of a row and these ids that have no rating.
+        """
+        if not self.weighted:
             return np.ones(len(side.indptr) - 1)
-        unobserved = n_others - side.counts()
-        return side.strengths() + self.unobserved_weight * unobserved
+        return side.weight_sums() + unobserved_weight * (n_others - side.counts())
 
-    def penalise(self, rows, counts):
-        """Give the penalty of the rows of a side, a float; `counts` are their c."""
-        squares = counts @ np.square(rows, dtype=np.float64)
-        if not self.biased:
-            return self.penalties[0] * squares.sum()
-        return self.penalties[0] * squares[:-1].sum() + self.penalties[1] * squares[-1]
+    def shares(self, side):
+        """Return the part of c that a unit of a row's weight carries, float64.
+
+        A solver that steps along the gradient of single ratings adds to each of them
+        this share of the penalty of its user and of its item.
+        """
+        weight_sums = side.weight_sums()
+        if self.weighted:
+            return np.ones_like(weight_sums)
+        return np.divide(
+            1, weight_sums, out=np.zeros_like(weight_sums), where=weight_sums > 0
+        )
+
+    def of_rows(self, rows, counts):
+        """Return the penalty of a table of parameters, a float; `counts` are its c."""
+        with np.errstate(over="ignore", invalid="ignore"):  # solvers report divergence
+            squares = counts @ np.square(rows, dtype=np.float64)
+            if not self.biased:
+                return self.factors * squares.sum()
+            return self.factors * squares[:-1].sum() + self.biases * squares[-1]

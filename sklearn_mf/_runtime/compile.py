@@ -1,4 +1,4 @@
-"""Decorators of compiled functions, whose machine code is kept on disk where possible."""
+"""Decorators of compiled functions, whose machine code is kept on disk if possible."""
 
 import hashlib
 import warnings
@@ -51,8 +51,8 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}
 OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": FAST}
 jit = njit(cache=True, **OPTIONS)  # for kernels, which Python calls
 helper = njit(**OPTIONS)  # for functions that only kernels call
-# Inlined always: a helper that is called may round in one way where it has just been
-# compiled, and in another where the kernel comes from numba's cache.
+# The same, but part of each kernel that calls it, where its constants are constants. A
+# function of its own may also round differently when the kernel comes from the cache.
 inlined = njit(forceinline=True, **OPTIONS)
 
 

@@ -1,6 +1,6 @@
-"""Threads: how many, over which rows, and running a kernel on them.
+"""How many threads to use, how to cut rows into blocks, and how to run a kernel.
 
-Kernels release the interpreter's lock, so plain Python threads run them side by side.
+Kernels release the interpreter's lock, so plain Python threads run them in parallel.
 No pool outlives a call: a process may fork, and may fit in many threads, at any time.
 """
 
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import joblib
 import numpy as np
 from joblib.parallel import get_active_backend
+from sklearn.utils import gen_batches
 
 MAX_BLOCKS = 64
 
@@ -24,7 +25,7 @@ def count_threads(n_jobs):
     n_jobs : int or None
         None stands for one thread in a worker of joblib or Dask (whose siblings use
         the other cores), for ``n_jobs`` of an enclosing `joblib.parallel_config`, and
-        for every core this process may use elsewhere. Negative numbers count back
+        for every core this process may use elsewhere. Negative numbers count down
         from all cores, as in joblib: -1 is all of them, -2 all but one.
 
     Returns
@@ -64,7 +65,7 @@ def cut_rows(work, block_work):
     work : ndarray of shape (n_rows,)
         Cost of each row, in any unit.
     block_work : float
-        Cost that is worth a task of its own, in the same unit.
+        Cost that is worth a separate task, in the same unit.
 
     Returns
     -------
@@ -81,9 +82,16 @@ def cut_rows(work, block_work):
     return list(itertools.pairwise(cuts))
 
 
+def cut_evenly(n_rows, size):
+    """Cut rows into consecutive blocks of a size: start and stop of each."""
+    if n_rows == 0:
+        return []
+    return [(block.start, block.stop) for block in gen_batches(n_rows, size)]
+
+
 @contextmanager
 def thread_pool(n_threads):
-    """Give a function that runs a kernel over blocks of rows.
+    """Provide a function that runs a kernel over blocks of rows.
 
     Parameters
     ----------
@@ -94,10 +102,10 @@ def thread_pool(n_threads):
     ------
     callable
         ``run(kernel, blocks, *args)`` calls ``kernel(start, stop, *args)`` for each
-        block and returns when all are done. An exception, KeyboardInterrupt included,
-        drops the blocks that have not begun. ``run.n_threads`` is `n_threads`. Where
-        each block has a thread, the calling one takes the first: it is awake, and has
-        its data at hand.
+        block and returns when all are done. After an exception, KeyboardInterrupt
+        included, blocks that have not begun are cancelled. ``run.n_threads`` is
+        `n_threads`. If there is a thread for each block, the calling thread runs the
+        first block itself: it need not be woken up, and its data are in its cache.
     """
     if n_threads == 1:
 

@@ -1,4 +1,4 @@
-"""The iterations of a fit: counting, stopping, reporting."""
+"""The loop of all solvers: counting, stopping, reporting."""
 
 import warnings
 
@@ -6,11 +6,43 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 
-class Iterations:
-    """Iterate over a solver's sweeps until it converges, and tell who wants to know.
+def minimise(solver, iterations, validate=None):
+    """Let a solver sweep until it has converged.
 
-    A solver loop reads ``for _ in iterations: …; iterations.record(loss)``. Around its
-    body the callbacks of the estimator see the begin and the end of one task.
+    Parameters
+    ----------
+    solver : object
+        ``sweep()`` changes its parameters in one pass over the ratings and returns the
+        objective, a float. ``parameters()`` returns a copy of what it has learnt, as if
+        the fit ended here.
+    iterations : Iterations
+        Ends the loop.
+    validate : callable or None
+        Returns the score of parameters on held-out ratings, higher is better.
+
+    Returns
+    -------
+    object
+        ``solver.parameters()`` of the iteration with the best score, or without scores
+        of the last one.
+    """
+    best = None
+    for _ in iterations:
+        loss = solver.sweep()
+        iterations.check(loss)
+        if validate is None:
+            iterations.record(loss)
+        else:
+            parameters = solver.parameters()
+            if iterations.record(loss, validate(parameters)):
+                best = parameters
+    return solver.parameters() if best is None else best
+
+
+class Iterations:
+    """Iterate until a fit has converged, and report each iteration.
+
+    The callbacks of the estimator see one task for each iteration.
 
     Parameters
     ----------
@@ -19,9 +51,9 @@ class Iterations:
     context : sklearn.callback.CallbackContext
         The callback context of the whole fit.
     data : dict
-        X, y and metadata, as the callbacks want them.
+        X, y and metadata, as the callbacks expect them.
     fitted : callable
-        Gives the attributes of the estimator as if the fit stopped here, a dict.
+        Returns the attributes of the estimator as if the fit stopped here, a dict.
     remedy : str
         What a user can do if the objective overflows.
     patience : int
@@ -32,7 +64,7 @@ class Iterations:
     loss_curve : list of float
         Value of the objective after each iteration.
     validation_scores : list of float
-        Score of the held-out ratings after each iteration that gave one.
+        Score of the held-out ratings after each iteration that had one.
     best_iter : int
         The iteration, counted from 1, with the best score, or else the last one.
     """
@@ -73,78 +105,61 @@ class Iterations:
                 stacklevel=2,
             )
 
-    def record(self, loss, validate=None):
-        """Take the value of the objective after an iteration.
+    def check(self, loss):
+        """Raise a FloatingPointError if the objective of an iteration is not finite."""
+        check_finite(
+            loss,
+            f"{type(self.estimator).__name__}: the objective is {loss} after iteration "
+            f"{len(self.loss_curve) + 1}. {self.remedy}",
+        )
+
+    def record(self, loss, score=None):
+        """Record an iteration.
 
         Parameters
         ----------
         loss : float
             Value of the objective.
-        validate : callable or None
-            Gives the score of held-out ratings, higher is better. Progress is measured
-            by it, where there is one.
+        score : float or None
+            Score of held-out ratings, higher is better. Progress is measured by it,
+            where there is one.
 
         Returns
         -------
         bool
             Whether this iteration has the best score so far; False without scores.
-
-        Raises
-        ------
-        FloatingPointError
-            If the objective is not finite.
         """
-        name, n_iter = type(self.estimator).__name__, len(self.loss_curve) + 1
-        if not np.isfinite(loss):
-            raise FloatingPointError(
-                f"{name}: the objective is {loss} after iteration {n_iter}. "
-                f"{self.remedy}"
-            )
         self.loss_curve.append(float(loss))
+        n_iter = len(self.loss_curve)
         error, note = loss, ""
-        if validate is not None:
-            error = -validate()
-            self.validation_scores.append(-error)
-            note = f", validation score {-error:.6g}"
+        if score is not None:
+            error = -score
+            self.validation_scores.append(score)
+            note = f", validation score {score:.6g}"
         if self.estimator.verbose:
+            name = type(self.estimator).__name__
             print(f"{name}: iteration {n_iter}, objective {loss:.6g}{note}")
         best, tol = self._best, self.estimator.tol or 0
         progress = best is None
         if best is not None:
-            # Beside the saddle point at 0 small steps gain little at first, and ever
-            # more: no fit ends gathering speed.
+            # Near the saddle point at zero factors the gains of small steps are small
+            # at first and grow: a fit does not end while its gains still grow.
             gain, largest = best - error, self._largest_gain
             progress = gain > tol * abs(best) or gain > largest
             self._largest_gain = max(gain, 0 if largest == np.inf else largest)
         if progress:
             self._without_progress = 0
-        elif tol or validate is not None:
+        elif tol or score is not None:
             self._without_progress += 1
         is_best = best is None or error < best
         if is_best:
             self._best = error
-        if is_best or validate is None:
+        if is_best or score is None:
             self.best_iter = n_iter
-        return is_best and validate is not None
+        return is_best and score is not None
 
 
-class OnePass:
-    """The iterations of `partial_fit`: a single one, which nobody watches."""
-
-    best_iter = 1
-
-    def __init__(self, estimator, remedy):
-        self.name = type(estimator).__name__
-        self.remedy = remedy
-        self.loss_curve = []
-
-    def __iter__(self):
-        yield
-
-    def record(self, loss, validate=None):
-        """Take the value of the objective; see `Iterations.record`."""
-        if not np.isfinite(loss):
-            raise FloatingPointError(
-                f"{self.name}: the objective is {loss} after partial_fit. {self.remedy}"
-            )
-        self.loss_curve.append(float(loss))
+def check_finite(loss, message):
+    """Raise a FloatingPointError with a message if an objective is not finite."""
+    if not np.isfinite(loss):
+        raise FloatingPointError(message)

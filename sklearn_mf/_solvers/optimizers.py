@@ -1,10 +1,14 @@
-"""Steps along gradients: what the kernels of stochastic gradient descent share.
+"""Optimizers: how a parameter steps along the gradient of the objective.
 
-Numba's cache of a kernel does not notice a change in this file: after one, touch the
-files of the kernels.
+Each row of parameters has a state of its own: for each parameter the mean of its
+gradients (the first moment; of momentum the velocity) and of their squares (the second
+moment; of AdaGrad their sum), and for Adam the powers β₁ᵗ and β₂ᵗ, where t counts the
+steps of the row. A batch steps with the rows that it touches; the state of the others
+stays as it is.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,10 +23,41 @@ OPTIMIZERS = {
     "adagrad": ADAGRAD,
     "adam": ADAM,
 }
+HAS_FIRST_MOMENTS = {"momentum", "nesterov", "adam"}
+HAS_SECOND_MOMENTS = {"adagrad", "adam"}
+
+
+class State(NamedTuple):
+    """The state of an optimizer for the rows of a table.
+
+    Attributes
+    ----------
+    first_moments, second_moments : ndarrays of shape (n_rows, n_columns)
+        See above; of no column where the optimizer has none.
+    powers : ndarray of shape (n_rows, 2)
+        β₁ᵗ and β₂ᵗ; of no column but for Adam.
+    """
+
+    first_moments: np.ndarray
+    second_moments: np.ndarray
+    powers: np.ndarray
+
+
+def begin_state(optimizer, shape, dtype):
+    """Return the state of an optimizer before its first step with a table."""
+    n_rows, n_columns = shape
+    return State(
+        np.zeros((n_rows, n_columns * (optimizer in HAS_FIRST_MOMENTS)), dtype),
+        np.zeros((n_rows, n_columns * (optimizer in HAS_SECOND_MOMENTS)), dtype),
+        np.ones((n_rows, 2 * (optimizer == "adam")), dtype),
+    )
 
 
 def make_constants(dtype, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
-    """Give the constants of `step`; the defaults are those of Adam's paper."""
+    """Return the constants of `step`; the defaults are those of Adam's paper.
+
+    They are β₁ (or momentum), 1 − β₁, β₂, 1 − β₂ and ε.
+    """
     constants = beta_1, 1 - beta_1, beta_2, 1 - beta_2, epsilon
     return tuple(map(dtype, constants))
 
@@ -45,43 +80,48 @@ def adam(rate, first, second, constants, c1, c2):
 
 @jit
 def step(optimizer, theta, g, rate, first, second, row, f, constants, c1, c2):
-    """Give θ after one step against its gradient g; update its state in place.
+    """Return a parameter after a step against its gradient; update its state in place.
 
     Parameters
     ----------
     optimizer : int
         One of the constants above.
     theta, g, rate : float
-        The parameter, its gradient, the learning rate.
+        The parameter θ, its gradient g, the learning rate γ.
     first, second : ndarrays of shape (n_rows, n_columns)
-        State of the optimizer: velocity or mean gradient, and sum or mean of its
-        squares.
+        First moments m and second moments v.
     row, f : int
-        Where the parameter's state stands.
+        Where those of the parameter stand.
     constants : tuple of 5 floats
-        Momentum or β₁, 1 − β₁, β₂, 1 − β₂, ε.
+        From `make_constants`.
     c1, c2 : float
-        Adam's corrections 1 − β₁ᵗ and 1 − β₂ᵗ.
+        From `correct_bias`.
     """
-    if optimizer == SGD:
+    if optimizer == SGD:  # θ − γ g
         return theta - rate * g
-    if optimizer == MOMENTUM:
+    if optimizer == MOMENTUM:  # m ← β m − γ g;  θ + m
         first[row, f] = constants[0] * first[row, f] - rate * g
         return theta + first[row, f]
-    if optimizer == NESTEROV:
+    if optimizer == NESTEROV:  # m ← β m − γ g;  θ + β m − γ g
         first[row, f] = constants[0] * first[row, f] - rate * g
         return theta + constants[0] * first[row, f] - rate * g
-    if optimizer == ADAGRAD:
+    if optimizer == ADAGRAD:  # v ← v + g²;  θ − γ g / (√v + ε)
         second[row, f] += g * g
         return theta - rate * g / (math.sqrt(second[row, f]) + constants[4])
+    # Adam: m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;
+    # θ − γ (m / c₁) / (√(v / c₂) + ε)
     first[row, f] = constants[0] * first[row, f] + constants[1] * g
     second[row, f] = constants[2] * second[row, f] + constants[3] * g * g
     return theta - adam(rate, first[row, f], second[row, f], constants, c1, c2)
 
 
 @jit
-def correct(optimizer, powers, row, constants):
-    """Count a step of Adam in a row; give its corrections 1 − β₁ᵗ and 1 − β₂ᵗ."""
+def correct_bias(optimizer, powers, row, constants):
+    """Count a step of Adam with a row; return its bias corrections.
+
+    The moments begin at zero; divided by c₁ = 1 − β₁ᵗ and c₂ = 1 − β₂ᵗ their
+    expectations are those of the gradient and of its square.
+    """
     zero, one = powers.dtype.type(0), powers.dtype.type(1)
     if optimizer != ADAM:
         return one, one

@@ -1,4 +1,4 @@
-"""MovieLens from the web, kept in a cache."""
+"""Download MovieLens data sets, and keep them in a cache folder."""
 
 import csv
 import hashlib
@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -22,10 +22,10 @@ from sklearn.utils._optional_dependencies import check_pandas_support
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._typing import validate_params
-from sklearn_mf.datasets._text import read_table
+from sklearn_mf.datasets._text import decode, read_table
 
 MOVIELENS_URL = "https://files.grouplens.org/datasets/movielens/"
-TIMEOUT = 60  # seconds without a byte
+TIMEOUT = 60  # seconds in which no byte arrives
 
 
 class _Variant(NamedTuple):
@@ -42,9 +42,9 @@ class _Variant(NamedTuple):
     encoding : str
         Encoding of the titles.
     readme : str
-        Name of the file, beside the archive, with GroupLens' own description.
+        Name of the file next to the archive that holds GroupLens' own description.
     redistribution : str
-        What its licence says of passing the data on.
+        What its licence says about redistribution.
     """
 
     sha256: str | None
@@ -143,7 +143,7 @@ The data may be used for research, under these conditions of GroupLens:
 - {redistribution}
 - No commercial or revenue-bearing use without prior permission of GroupLens.
 
-They come without any warranty. The words that bind are those at the address above.
+They come without any warranty. The binding terms are those at the address above.
 
 Reference
 ---------
@@ -151,32 +151,6 @@ F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History a
 Context. ACM Transactions on Interactive Intelligent Systems 5, 4, Article 19.
 https://doi.org/10.1145/2827872
 """
-
-
-@overload
-def fetch_movielens(
-    variant: Literal["latest-small", "100k", "1m", "10m", "25m", "32m"] = ...,
-    *,
-    data_home: str | os.PathLike[str] | None = ...,
-    download_if_missing: bool = ...,
-    return_X_y: Literal[False] = ...,
-    as_frame: bool | Literal["auto"] = ...,
-    n_retries: int = ...,
-    delay: float = ...,
-) -> Bunch: ...
-
-
-@overload
-def fetch_movielens(
-    variant: Literal["latest-small", "100k", "1m", "10m", "25m", "32m"] = ...,
-    *,
-    data_home: str | os.PathLike[str] | None = ...,
-    download_if_missing: bool = ...,
-    return_X_y: Literal[True],
-    as_frame: bool | Literal["auto"] = ...,
-    n_retries: int = ...,
-    delay: float = ...,
-) -> tuple[Any, Any]: ...
 
 
 @validate_params(
@@ -202,8 +176,8 @@ def fetch_movielens(
     as_frame: bool | Literal["auto"] = "auto",
     n_retries: int = 3,
     delay: float = 1.0,
-) -> Bunch | tuple[Any, Any]:
-    """Load a MovieLens data set, from the web at first.
+) -> Bunch | Any:  # if a tuple were in the union, mypy would refuse `.data`
+    """Load a MovieLens data set, downloading it if necessary.
 
     ==============  ==========  =======  ======  =========  ========
     variant            ratings    users   films  stars      download
@@ -226,11 +200,11 @@ def fetch_movielens(
         Which data set.
 
     data_home : str, path-like or None, default=None
-        Where data sets are kept, here in the folder `movielens`. None: where
-        scikit-learn keeps them, see :func:`sklearn.datasets.get_data_home`.
+        The folder of all data sets; this one goes into its subfolder `movielens`.
+        None: the folder of scikit-learn, see :func:`sklearn.datasets.get_data_home`.
 
     download_if_missing : bool, default=True
-        False: an OSError instead of a download.
+        If False, raise an OSError instead of downloading.
 
     return_X_y : bool, default=False
         If True, ``(data, target)`` is returned instead of a Bunch.
@@ -239,15 +213,15 @@ def fetch_movielens(
         Whether data and target are pandas objects. "auto": if pandas is installed.
 
     n_retries : int, default=3
-        How often an interrupted download is taken up again.
+        How often an interrupted download is resumed.
 
     delay : float, default=1.0
-        Seconds before that.
+        Seconds to wait before it is resumed.
 
     Returns
     -------
     dataset : :class:`~sklearn.utils.Bunch`
-        The ratings, and what is known of the films.
+        The ratings, and the titles of the films.
 
         data : ndarray of shape (n_ratings, 2), int64, or DataFrame
             User and film of each rating, in the order of the file.
@@ -256,7 +230,7 @@ def fetch_movielens(
         timestamps : ndarray of shape (n_ratings,), int64, or Series
             When they were given: seconds since the start of 1970, UTC.
         titles : dict of int to str
-            The title of each film, those without a rating too.
+            The title of each film, including films without a rating.
         frame : DataFrame or None
             The columns "user", "item", "rating" and "timestamp" together; None for
             arrays.
@@ -273,7 +247,7 @@ def fetch_movielens(
     Raises
     ------
     OSError
-        If the data is not there and must not or cannot be downloaded, or if the
+        If the data is not in the folder and may not or cannot be downloaded, or if the
         archive is damaged. A damaged archive is deleted: call again.
 
     ImportError
@@ -285,15 +259,15 @@ def fetch_movielens(
 
     Notes
     -----
-    The archive of GroupLens is kept as it is, and nothing else. What a broken
-    download has brought is kept too, and the next call goes on from there. With no
-    way to the web, put the archive, for example ``ml-1m.zip``, into the folder
+    Only the archive of GroupLens is kept, unchanged. The part of a file that an
+    interrupted download leaves is kept as well, and the next call resumes it. Without
+    access to the web, copy the archive, for example ``ml-1m.zip``, into the folder
     yourself.
 
-    At each call the archive is checked: by its SHA256, and by the checksums of the
-    files in it. "latest-small" is checked by the latter alone, because GroupLens may
-    replace it by a newer one at any time; the table is of that of September 2018. For
-    results that are to be compared, take another.
+    Each call verifies the archive by its SHA256, and by the checksums of the files in
+    it. "latest-small" is verified by the latter alone, because GroupLens may replace it
+    with a newer version at any time; the table describes that of September 2018. Choose
+    another variant for results that are to be compared with those of others.
 
     Examples
     --------
@@ -322,8 +296,8 @@ def fetch_movielens(
     except _DAMAGE as error:
         path.unlink(missing_ok=True)
         raise OSError(
-            f"{path} was damaged and is deleted: {error}. Call "
-            f"fetch_movielens({variant!r}) again to download it anew."
+            f"{path} was damaged and has been deleted: {error}. Call "
+            f"fetch_movielens({variant!r}) again to download it."
         ) from error
 
     feature_names, target_names, frame = ["user", "item"], ["rating"], None
@@ -346,7 +320,7 @@ def fetch_movielens(
     )
 
 
-# What the standard library and the parsers raise for an archive that is not whole.
+# What the standard library and the parsers raise for a damaged archive.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -382,23 +356,22 @@ def _read_archive(path, variant):
             X, y, timestamps = read_table(
                 file, variant.ratings, keys, variant.sep, is_csv, "utf-8"
             )
-        with archive.open(variant.items) as file:
-            lines = io.TextIOWrapper(file, variant.encoding, newline="")
-            rows = csv.reader(
-                (line.replace("::", "\x1f") for line in lines)
-                if variant.item_sep == "::"
-                else lines,
-                delimiter="\x1f" if variant.item_sep == "::" else variant.item_sep,
-                quoting=csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE,
-            )
-            if is_csv:
-                next(rows, None)  # header
-            titles = {int(row[0]): row[1] for row in rows if row}
+        text, sep = decode(
+            archive.read(variant.items), variant.item_sep, variant.encoding
+        )
+    rows = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=sep,
+        quoting=csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE,
+    )
+    if is_csv:
+        next(rows, None)  # header
+    titles = {int(row[0]): row[1] for row in rows if row}
     return X, y, timestamps, titles
 
 
 def _describe(variant, X, y):
-    """Write DESCR."""
+    """Return the text of DESCR."""
     title = f"MovieLens {variant}"
     n_users, n_items = (np.count_nonzero(np.bincount(ids)) for ids in X.T)
     return _DESCR.format(
@@ -415,7 +388,7 @@ def _describe(variant, X, y):
 
 
 def _download(url, path, n_retries, delay):
-    """Download a file, which is at `path` only when it is there whole."""
+    """Download a file, which appears at `path` only when it is complete."""
     part = path.with_name(path.name + ".part")
     for n_left in range(n_retries, -1, -1):
         try:
@@ -426,19 +399,19 @@ def _download(url, path, n_retries, delay):
             if n_left == 0 or is_final:
                 raise OSError(
                     f"{url} could not be downloaded: {error}. Check your connection "
-                    "and call again, which goes on where the download broke off; or "
-                    f"download it in another way and save it as {path}."
+                    "and call again, which resumes the download; or download it in "
+                    f"another way and save it as {path}."
                 ) from error
         clock.sleep(delay)
     try:
         os.replace(part, path)
-    except FileNotFoundError:  # another process was at it, and faster
+    except FileNotFoundError:  # another process has completed the same download
         if not path.exists():
             raise
 
 
 def _download_rest(url, part):
-    """Download what is missing of a file, or all of it where the server will not."""
+    """Download the rest of a file, or all of it from a server that cannot resume."""
     offset = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "sklearn_mf", "Accept-Encoding": "identity"}
     if offset:
@@ -449,7 +422,7 @@ def _download_rest(url, part):
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not offset:
             raise
         error.close()
-        part.unlink()  # the whole file, or more than that
+        part.unlink()  # it holds the whole file, or more
         _download_rest(url, part)
         return
     part.touch()
@@ -458,7 +431,7 @@ def _download_rest(url, part):
         if response.status == http.client.PARTIAL_CONTENT:
             if not content_range.startswith(f"bytes {offset}-"):
                 part.unlink()
-                raise ConnectionError(f"bytes {offset}- wanted, got {content_range}")
+                raise ConnectionError(f"asked for bytes {offset}-, got {content_range}")
             file.seek(offset)
         else:
             file.truncate(0)
@@ -467,4 +440,4 @@ def _download_rest(url, part):
             n_bytes += file.write(chunk)
         length = response.headers.get("Content-Length")
         if length is not None and n_bytes < int(length):
-            raise ConnectionError(f"broken off after {n_bytes} of {length} bytes")
+            raise ConnectionError(f"interrupted after {n_bytes} of {length} bytes")

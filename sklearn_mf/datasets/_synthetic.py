@@ -1,10 +1,9 @@
-"""Synthetic ratings and answers, with known truth."""
+"""Synthetic ratings and answers, whose true parameters are known."""
 
 from numbers import Integral, Real
-from typing import Literal, TypeAlias, overload
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import expit
 from sklearn.utils import Bunch, check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval
@@ -12,49 +11,8 @@ from sklearn.utils._param_validation import Interval
 from sklearn_mf._runtime.compile import njit
 from sklearn_mf._typing import validate_params
 
-_Data: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
-_PlantedData: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Bunch]
-
 # Shape of the log-normal activity of the users: the standard deviation of its log.
 _ACTIVITY_SIGMA = 1.0
-
-
-@overload
-def make_ratings(
-    n_users: int = ...,
-    n_items: int = ...,
-    n_ratings: int = ...,
-    *,
-    n_factors: int = ...,
-    global_mean: float = ...,
-    bias_scale: float = ...,
-    factor_scale: float = ...,
-    noise: float = ...,
-    popularity: float = ...,
-    rating_range: tuple[float, float] | None = ...,
-    rating_step: float | None = ...,
-    coef: Literal[False] = ...,
-    random_state: int | np.random.RandomState | None = ...,
-) -> _Data: ...
-
-
-@overload
-def make_ratings(
-    n_users: int = ...,
-    n_items: int = ...,
-    n_ratings: int = ...,
-    *,
-    n_factors: int = ...,
-    global_mean: float = ...,
-    bias_scale: float = ...,
-    factor_scale: float = ...,
-    noise: float = ...,
-    popularity: float = ...,
-    rating_range: tuple[float, float] | None = ...,
-    rating_step: float | None = ...,
-    coef: Literal[True],
-    random_state: int | np.random.RandomState | None = ...,
-) -> _PlantedData: ...
 
 
 @validate_params(
@@ -90,7 +48,7 @@ def make_ratings(
     rating_step: float | None = 0.5,
     coef: bool = False,
     random_state: int | np.random.RandomState | None = None,
-) -> _Data | _PlantedData:
+) -> tuple[Any, ...]:
     """Generate ratings from a planted biased matrix factorisation.
 
     The rating of item i by user u is::
@@ -237,38 +195,6 @@ def make_ratings(
     return X, y, planted
 
 
-@overload
-def make_answers(
-    n_students: int = ...,
-    n_questions: int = ...,
-    n_answers: int = ...,
-    *,
-    ability_scale: float = ...,
-    mean_difficulty: float = ...,
-    difficulty_scale: float = ...,
-    discrimination_scale: float = ...,
-    popularity: float = ...,
-    coef: Literal[False] = ...,
-    random_state: int | np.random.RandomState | None = ...,
-) -> _Data: ...
-
-
-@overload
-def make_answers(
-    n_students: int = ...,
-    n_questions: int = ...,
-    n_answers: int = ...,
-    *,
-    ability_scale: float = ...,
-    mean_difficulty: float = ...,
-    difficulty_scale: float = ...,
-    discrimination_scale: float = ...,
-    popularity: float = ...,
-    coef: Literal[True],
-    random_state: int | np.random.RandomState | None = ...,
-) -> _PlantedData: ...
-
-
 @validate_params(
     {
         "n_students": [Interval(Integral, 1, None, closed="left")],
@@ -296,7 +222,7 @@ def make_answers(
     popularity: float = 0.5,
     coef: bool = False,
     random_state: int | np.random.RandomState | None = None,
-) -> _Data | _PlantedData:
+) -> tuple[Any, ...]:
     """Generate right and wrong answers of the two-parameter item response model.
 
     Student s answers question q right with the probability::
@@ -305,7 +231,7 @@ def make_answers(
 
     with normal abilities theta and difficulties beta, and log-normal discriminations
     a. The defaults resemble the answers of an online class: about 59 % are right, and
-    to know all parameters is to predict about 73 % of them.
+    whoever knows all parameters predicts about 73 % of the answers correctly.
 
     Parameters
     ----------
@@ -413,7 +339,7 @@ def make_answers(
 
 
 def _check_sizes(done, **sizes):
-    """Check that there are as many pairs as are asked for.
+    """Check that no more pairs are requested than there are.
 
     Parameters
     ----------
@@ -464,7 +390,7 @@ def _check_rating_range(rating_range):
     if not -np.inf < low < high < np.inf:
         raise ValueError(
             f"rating_range={rating_range!r} must be (low, high), two finite numbers "
-            "with low < high, or None for ratings without ends."
+            "with low < high, or None for ratings without limits."
         )
     return low, high
 
@@ -486,7 +412,8 @@ def _draw_pairs(n_users, n_items, n_ratings, popularity, rng):
     X : ndarray of shape (n_ratings, 2), int64
         User and item of each pair, in random order.
     """
-    # The least popular first: numerically, multinomial wants its large terms last.
+    # The least popular item comes first: multinomial draws are more accurate if the
+    # largest probabilities come last.
     weights = np.arange(n_items, 0, -1) ** -float(popularity)
     counts = np.zeros(n_items, dtype=np.int64)
     while (n_missing := n_ratings - counts.sum()) > 0:
@@ -496,7 +423,7 @@ def _draw_pairs(n_users, n_items, n_ratings, popularity, rng):
         np.minimum(counts, n_users, out=counts)
     counts = rng.permutation(counts)
 
-    # A lottery with ten tickets a user on average, and at least one for each.
+    # Each user has tickets in proportion to activity: ten on average, at least one.
     activity = rng.lognormal(sigma=_ACTIVITY_SIGMA, size=n_users)
     n_tickets = np.ceil(10 * activity / activity.mean()).astype(np.int64)
     tickets = np.repeat(np.arange(n_users), n_tickets)
@@ -514,8 +441,8 @@ def _draw_users(counts, tickets, generator, users):
     """Draw the raters of each item, distinct, in proportion to their tickets.
 
     Tickets are drawn without replacement, and those of users drawn already are
-    passed over, so an item costs no more than ``len(tickets)`` steps however many
-    raters it has.
+    skipped, so an item costs no more than ``len(tickets)`` steps however many raters
+    it has.
 
     Parameters
     ----------
@@ -532,8 +459,8 @@ def _draw_users(counts, tickets, generator, users):
     n_drawn = 0
     for item in range(len(counts)):
         stop = n_drawn + counts[item]
-        # A Fisher-Yates shuffle, broken off as soon as the item has its raters.
-        # It may start from the order that the last item left.
+        # A Fisher-Yates shuffle that stops as soon as the item has its raters. It may
+        # start from the order in which the previous item left the tickets.
         k = 0
         while n_drawn < stop:
             drawn = k + int(generator.random() * (len(tickets) - k))

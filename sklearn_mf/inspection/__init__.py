@@ -1,10 +1,10 @@
 """Pictures of fits, searches and fitted models, as Displays in scikit-learn's manner.
 
-A Display holds the data of one picture. Its class methods compute them and draw, and
-`plot` draws them again. matplotlib (extra ``plot``) is imported only then.
+A Display holds the data of one picture. Its class methods compute the data and draw
+them, and `plot` draws them again. matplotlib (extra ``plot``) is imported only then.
 
-Legends stand above the axes: for an axes of your own, make the figure with
-``layout="constrained"``, which leaves them room.
+Legends are placed above the axes: to pass an axes of your own, make its figure with
+``layout="constrained"``, which leaves room for them.
 """
 
 from sklearn_mf.inspection._cold_start import ColdStartDisplay
@@ -20,3 +20,6 @@ __all__ = [
     "LossLandscapeDisplay",
     "SearchDisplay",
 ]
+
+for _name in __all__:  # users and pickles see the public place, not the file
+    globals()[_name].__module__ = __name__

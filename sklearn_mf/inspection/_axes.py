@@ -1,12 +1,10 @@
-"""What the displays share: the models they take, and axes and legends."""
+"""Helpers of all displays: check the model, prepare axes, add legends."""
 
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mf._estimators.base import BaseFactorizer
-from sklearn_mf._estimators.multitask_mf import MultiTaskMF
 
 OBJECTIVES = {
     "squared_error": "objective (units of y²)",
@@ -17,30 +15,31 @@ SIDE = {"side": [StrOptions({"user", "item"})]}
 
 
 def check_model(model, name="estimator"):
+    """Return a fitted estimator of sklearn_mf as it is now; see `_snapshot`."""
     if not isinstance(model, BaseFactorizer):
         raise TypeError(
             f"{name} must be an ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or "
             f"MultiTaskMF, got {type(model).__name__}: of a search pass "
             "best_estimator_, of a pipeline its last step."
         )
-    check_is_fitted(model)
+    return model._snapshot()
 
 
 def loss_of(model):
-    if isinstance(model, MultiTaskMF):
+    if isinstance(model.loss_curve_, dict):
         return "joint_loss"
     return getattr(model, "loss", "squared_error")
 
 
 def count_ratings(model, side):
-    """Give the number of training ratings of each id of a side."""
+    """Return the number of training ratings of each id of a side."""
     if side == "user":
         return np.diff(model.seen_indptr_)
     return np.bincount(model.seen_indices_, minlength=len(model.items_))
 
 
 def set_axes(display, ax):
-    """Give the axes to draw on, in place of None a new one; the display notes it."""
+    """Return the axes to draw on, a new one for None, and store it in the display."""
     check_matplotlib_support(f"{type(display).__name__}.plot")
     if ax is None:
         import matplotlib.pyplot as plt
@@ -51,7 +50,7 @@ def set_axes(display, ax):
 
 
 def add_twin(ax):
-    """Add a second y axis; the axes that pyplot draws on stays what it is."""
+    """Add a second y axis, without making it the current axes of pyplot."""
     current = ax.figure.gca()
     twin = ax.twinx()
     ax.figure.sca(current)

@@ -119,10 +119,10 @@ class ColdStartDisplay:
         side : {"user", "item"}, default="user"
             Whose training ratings are counted, held-out ones of `early_stopping` too.
         bins : "auto", int or array-like, default="auto"
-            Number of bins, of equal width on a logarithmic scale but for whole numbers;
-            0 has one more, of its own. Or their edges, ascending whole numbers: bin k
-            has edge k ≤ number < edge k + 1. "auto": each twice as wide as the last,
-            but no more than 8.
+            Number of bins, of equal width on a logarithmic scale, rounded to whole
+            numbers; 0 has an additional bin of its own. Or their edges, ascending whole
+            numbers: bin k holds the numbers from edge k to below edge k + 1. "auto":
+            each bin is twice as wide as the one before, but there are at most 8.
         ax : matplotlib Axes or None, default=None
             Where to draw. None: a new figure.
         **line_kwargs : dict
@@ -133,7 +133,7 @@ class ColdStartDisplay:
         ColdStartDisplay
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_model(estimator)
+        estimator = check_model(estimator)
         pairs = read_pairs(estimator, X, estimator.users_, estimator.items_)
         codes = pairs.users if side == "user" else pairs.items
         counts = np.where(codes >= 0, count_ratings(estimator, side)[codes], 0)
@@ -239,7 +239,7 @@ class ColdStartDisplay:
 
 
 def _cut_counts(counts, bins):
-    """Give the least and the greatest number in each bin of whole numbers."""
+    """Return the least and the greatest number of each bin of whole numbers."""
     if isinstance(bins, str | Integral):
         if bins != "auto" and (isinstance(bins, str) or bins < 1):
             raise ValueError(

@@ -36,7 +36,7 @@ class FactorMapDisplay:
     Parameters
     ----------
     coordinates : array-like of shape (n_ids, n_components)
-        Where they stand on two components; or on one, if there is one factor. The
+        Their coordinates on two components; or on one, if there is one factor. The
         number of ratings then takes the place of the second.
     counts : array-like of shape (n_ids,)
         Their numbers of ratings.
@@ -54,7 +54,7 @@ class FactorMapDisplay:
     scatter_ : matplotlib PathCollection
         The points; their area grows with the number of ratings.
     texts_ : list of matplotlib Annotation
-        The labels that found room.
+        The labels for which there was room.
 
     Examples
     --------
@@ -119,8 +119,8 @@ class FactorMapDisplay:
             Ids to draw. None: all with a rating. The components are those of all with a
             rating.
         n_labels : int, default=30
-            How many to label, those with most ratings first. One that would lie on
-            another label, or leave the axes, is left out.
+            How many to label, those with the most ratings first. A label that would
+            overlap another one, or leave the axes, is left out.
         ax : matplotlib Axes or None, default=None
             Where to draw. None: a new figure.
         **scatter_kwargs : dict
@@ -136,7 +136,7 @@ class FactorMapDisplay:
             If there are no factors, or ids or labels do not fit the estimator.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_model(estimator)
+        estimator = check_model(estimator)
         factors = getattr(estimator, f"{side}_factors_").astype(np.float64)
         known = getattr(estimator, f"{side}s_")
         if factors.shape[1] == 0:
@@ -232,7 +232,7 @@ class FactorMapDisplay:
 
 
 def _read_labels(labels, known, codes, side):
-    """Give the names of the ids with these codes."""
+    """Return the names of the ids with these codes."""
     names = [str(label) for label in known[codes].tolist()]
     if labels is None:
         return names
@@ -249,7 +249,7 @@ def _read_labels(labels, known, codes, side):
 
 
 def _place_labels(ax, points, radii, labels):
-    """Write labels beside points, the first ones first, none on another.
+    """Write labels beside points, in their order, so that none overlaps another.
 
     Parameters
     ----------
@@ -265,7 +265,7 @@ def _place_labels(ax, points, radii, labels):
     Returns
     -------
     list of matplotlib Annotation
-        Those that found room.
+        Those for which there was room.
     """
     sides = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
     alignments = {1: ("left", "bottom"), 0: ("center", "center"), -1: ("right", "top")}

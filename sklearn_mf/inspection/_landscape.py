@@ -1,6 +1,5 @@
 """The objective around a solution."""
 
-import copy
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -13,12 +12,9 @@ from sklearn.utils._plotting import _validate_style_kwargs
 
 from sklearn_mf._data.tables import read_ratings
 from sklearn_mf._estimators.als_factorizer import ALSFactorizer
-from sklearn_mf._estimators.autorec import AutoRec
 from sklearn_mf._estimators.biased_mf import BiasedMF
-from sklearn_mf._estimators.multitask_mf import MultiTaskMF
 from sklearn_mf._estimators.sgd_factorizer import SGDFactorizer
 from sklearn_mf._objective.loss import to_intercept
-from sklearn_mf._objective.penalty import Objective
 from sklearn_mf._typing import SparseMatrix, TableLike, Values, validate_params
 from sklearn_mf.inspection._axes import (
     OBJECTIVES,
@@ -119,7 +115,7 @@ class LossLandscapeDisplay:
 
         The objective is the one in the docstring of the class, with its penalties and
         its weight of unobserved pairs, over all factors and biases together; μ is that
-        of the fit. The two directions are orthonormal, and drawn from all alike.
+        of the fit. The two directions are orthonormal, and uniformly distributed.
 
         Parameters
         ----------
@@ -151,8 +147,8 @@ class LossLandscapeDisplay:
             If X has ids that were not seen in fit.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        check_model(estimator)
-        if isinstance(estimator, AutoRec | MultiTaskMF):
+        estimator = check_model(estimator)
+        if not hasattr(estimator, "_objective"):
             raise TypeError(
                 "estimator must be an ALSFactorizer, SGDFactorizer or BiasedMF, got "
                 f"{type(estimator).__name__}, whose objective is not one of factors "
@@ -160,7 +156,7 @@ class LossLandscapeDisplay:
             )
         known = estimator.users_, estimator.items_
         ratings = read_ratings(
-            copy.copy(estimator), X, y, sample_weight, known=known, dtype=np.float64
+            estimator, X, y, sample_weight, known=known, dtype=np.float64
         )
         for side, old in zip(("user", "item"), known, strict=True):
             n_new = len(getattr(ratings, f"{side}s")) - len(old)
@@ -191,7 +187,8 @@ class LossLandscapeDisplay:
         ax = set_axes(self, ax)
         from matplotlib.ticker import StrMethodFormatter
 
-        # Closer where the objective is low: it grows with the fourth power of the step.
+        # The objective grows with the fourth power of the step: levels are closer where
+        # it is low.
         low, high = np.min(self.objectives), np.max(self.objectives)
         default = {"cmap": "viridis", "levels": 12}
         if high > low:
@@ -227,10 +224,11 @@ class LossLandscapeDisplay:
 
 
 def _cut_through(model, ratings, steps, rng):
-    """Give the objective on a plane through the solution.
+    """Return the objective on a plane through the solution.
 
-    There the parameters are θ₀ + a θ₁ + b θ₂ and scores are quadratic in (a, b), with
-    coefficients that need to be found only once; so does the sum of their squares.
+    There the parameters are θ₀ + a θ₁ + b θ₂, so that each score is quadratic in (a, b)
+    and the sum of squares has degree four. Their coefficients are computed only once,
+    not for each point of the plane.
 
     Parameters
     ----------
@@ -248,7 +246,8 @@ def _cut_through(model, ratings, steps, rng):
     ndarray of shape (n_steps, n_steps)
         A row for each b.
     """
-    tables = model._rows("user"), model._rows("item")
+    learnt = model._parameters()
+    tables = learnt.P, learnt.Q
     solution = np.concatenate([rows.ravel() for rows in tables], dtype=np.float64)
     directions = np.linalg.qr(rng.normal(size=(len(solution), 2)))[0].T
     thetas = np.vstack([solution, (np.linalg.norm(solution) or 1.0) * directions])
@@ -256,22 +255,17 @@ def _cut_through(model, ratings, steps, rng):
     P, Q = (
         part.reshape(3, *rows.shape) for part, rows in zip(sides, tables, strict=True)
     )
-    objective = Objective(
-        biased=model._biased,
-        penalties=getattr(model, "_penalties", (model.regularization, 0.0)),
-        weighted_regularization=model.weighted_regularization,
-        unobserved_weight=model._unobserved_weight,
-        non_negative=False,
-    )
+    objective = model._objective()
+    penalty = objective.penalty
     linear = np.stack(np.broadcast_arrays(1.0, *np.meshgrid(steps, steps)))
     value = np.zeros(linear.shape[1:])
     for rows, side, n_others in (
         (P, ratings.by_user, Q.shape[1]),
         (Q, ratings.by_item, P.shape[1]),
     ):
-        penalties = np.full(rows.shape[2], float(objective.penalties[0]))
-        if objective.biased:
-            penalties[-1] = objective.penalties[1]
+        penalties = np.full(rows.shape[2], float(penalty.factors))
+        if penalty.biased:
+            penalties[-1] = penalty.biases
         weights = np.outer(objective.counts(side, n_others), penalties).ravel()
         flat = rows.reshape(3, -1)
         value += np.einsum("kl,kab,lab->ab", flat * weights @ flat.T, linear, linear)
@@ -301,7 +295,7 @@ def _cut_through(model, ratings, steps, rng):
         scores[0] -= r
         gram += w * scores @ scores.T
     value += np.einsum("kl,kab,lab->ab", gram, quadratic, quadratic)
-    if alpha:  # the squares of all pairs; those of the observed ones are taken off
+    if alpha:  # the squares of all pairs; those of observed ones are subtracted above
         P, Q = (np.einsum("kuf,lug->klfg", x, x, optimize=True) for x in (P, Q))
         squares = np.einsum("klfg,mnfg->klmn", P, Q)
         value += alpha * np.einsum(
@@ -311,7 +305,7 @@ def _cut_through(model, ratings, steps, rng):
 
 
 def _lift(rows, n_factors, constant):
-    """Give rows [factors, bias + constant, 1]; only θ₀ has the constants."""
+    """Return rows [factors, bias + constant, 1]; only θ₀ has the constants."""
     lifted = np.zeros((*rows.shape[:2], n_factors + 2))
     lifted[..., : rows.shape[2]] = rows
     lifted[0, :, n_factors] += constant

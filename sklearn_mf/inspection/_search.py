@@ -34,9 +34,9 @@ METRICS = {
 class SearchDisplay:
     """A metric of a search against a parameter, a line for each value of another one.
 
-    Use `from_search` to make one. Where other parameters vary too, or the search came
-    to a point more than once, a point shows the best candidate of its two values: the
-    one with the best mean over the test folds, or the least time.
+    Use `from_search` to make one. If several candidates of the search have the same two
+    values, because other parameters vary too, a point shows the best of them: the one
+    with the best mean over the test folds, or the least time.
 
     Parameters
     ----------
@@ -301,7 +301,7 @@ class SearchDisplay:
 
 
 def _name_metric(search, metric):
-    """Give the name of a metric with its unit, and the sign that makes it so."""
+    """Return the name of a metric with its unit, and its sign in the scores."""
     if metric in ("fit_time", "score_time"):
         return METRICS[metric], 1
     model = getattr(search.estimator, "_final_estimator", search.estimator)
@@ -320,7 +320,7 @@ def _name_metric(search, metric):
 
 
 def _distinct(column):
-    """Give the distinct values of a masked column, sorted if they can be, and codes.
+    """Return the distinct values of a masked column, sorted if possible, and codes.
 
     The code of a masked entry is -1.
     """
@@ -345,7 +345,7 @@ def _as_text(value):
 
 
 def _scale_axis(ax, values):
-    """Choose the scale of the x axis for values; give where on it they stand."""
+    """Choose the scale of the x axis for values, and return their positions on it."""
     if not _are_numbers(values):
         return np.arange(len(values))
     x = np.array(values, dtype=float)

@@ -41,8 +41,30 @@ GATHERED = 2**17  # numbers that CG gathers for all its steps: they stay in the 
 PASSES = 20  # of coordinate descent at most, for a row that must not be negative
 
 
+class Terms(NamedTuple):
+    """What the objective of each row holds beside its ratings and the fixed side.
+
+    Attributes
+    ----------
+    mean : float
+        The global mean μ, of the dtype of the ratings.
+    n_columns : int
+        Number of parameters of a row, without the padding.
+    biased : bool
+        Whether the last of them is a bias.
+    penalty, bias_penalty : ndarrays of shape (n_rows,)
+        The penalties λ c of each row, of its factors and of its bias.
+    """
+
+    mean: float
+    n_columns: int
+    biased: bool
+    penalty: np.ndarray
+    bias_penalty: np.ndarray
+
+
 class Unobserved(NamedTuple):
-    """What the pairs without a rating add to the objective of every row alike.
+    """What the pairs without a rating add to the objective of every row.
 
     Attributes
     ----------
@@ -112,13 +134,9 @@ def solve_rows(
     stop,
     side,
     fixed,
-    mean,
-    n_columns,
-    biased,
-    penalty,
-    bias_penalty,
+    terms,
     unobserved,
-    alike,
+    shares_gram,
     non_negative,
     solved,
     loss,
@@ -139,17 +157,11 @@ def solve_rows(
         Their ratings.
     fixed : ndarray of shape (n_other_rows, width)
         Parameters of the other side, padded.
-    mean : float
-        The global mean μ, of the dtype of the ratings.
-    n_columns : int
-        Number of parameters of a row, without the padding.
-    biased : bool
-        Whether the last of them is a bias.
-    penalty, bias_penalty : ndarrays of shape (n_rows,)
-        The penalties λ of each row, of its factors and of its bias.
+    terms : Terms
+        The mean and the penalties.
     unobserved : Unobserved
         The part of the pairs without a rating.
-    alike : bool
+    shares_gram : bool
         Whether A is the same for all rows: every w_k is α₀, and all penalties equal.
     non_negative : bool
         Whether the factors must not fall below 0.
@@ -162,6 +174,7 @@ def solve_rows(
         Rows start to stop are overwritten: True where A is singular to working
         precision; x and the objective of that row are then undefined.
     """
+    mean, n_columns, biased, penalty, bias_penalty = terms
     width = fixed.shape[1]
     dtype = fixed.dtype
     A = np.zeros((width, width), dtype)
@@ -170,11 +183,11 @@ def solve_rows(
     kept_A, kept_b = np.zeros_like(A), np.zeros_like(b)
     scales = np.zeros(width, dtype)
     work = np.zeros(width, dtype)
-    weight, pull = np.zeros(CHUNK, dtype), np.zeros(CHUNK, dtype)
+    weight, coefficient = np.zeros(CHUNK, dtype), np.zeros(CHUNK, dtype)
     q = np.zeros((CHUNK, width), dtype)
     plain = side.weights is None and unobserved.weight == 0
     wq = q if plain else np.zeros((CHUNK, width), dtype)
-    ready = False  # whether A is ready for this row and for all that follow
+    eliminated = False  # whether L holds the elimination of the A that rows share
 
     for row in range(start, stop):
         first, last = side.indptr[row], side.indptr[row + 1]
@@ -184,16 +197,17 @@ def solve_rows(
             loss[row] = 0.0
             continue
 
+        # A, b and v of the pairs without a rating.
         value = unobserved.value
         for i in range(width):
             b[0, i] = unobserved.product[i]
-            if not ready:
+            if not eliminated:
                 for left in range(i // TILE * TILE, width, TILE):
                     store(load(unobserved.gram, i, left, TILE), A, i, left)
         for k in range(first, last, CHUNK):
             if k > first and (k - first) % MANY == 0:
-                _move(A, kept_A)
-                _move(b, kept_b)
+                _move_sum(A, kept_A)
+                _move_sum(b, kept_b)
             n = min(CHUNK, last - k)
             value += _gather(
                 k,
@@ -206,37 +220,41 @@ def solve_rows(
                 biased,
                 unobserved.weight,
                 weight,
-                pull,
+                coefficient,
                 q,
             )
-            _add_transposed(q, n, pull, b)
+            # b ← b + Σ (w z + α₀ t) q
+            _add_transposed(q, n, coefficient, b)
+            # A ← A + Σ (w − α₀) q qᵀ
             if not plain:
                 for m in range(n):
                     for left in range(0, width, TILE):
                         store(weight[m] * load(q, m, left, TILE), wq, m, left)
-            if not alike:
+            if not shares_gram:
                 for top in range(0, width, TILE):
                     add_products(A, top, q, wq, n)
 
         if last - first > MANY:
-            _move(kept_A, A)
-            _move(kept_b, b)
+            _move_sum(kept_A, A)
+            _move_sum(kept_b, b)
 
-        if not ready:
-            free = 0  # parameters that only the ratings determine
+        if not eliminated:
+            # A ← A + λ I; parameters without a penalty are determined by ratings alone.
+            n_unpenalised = 0
             for i in range(n_columns):
-                bias = biased and i == n_columns - 1
-                own = bias_penalty[row] if bias else penalty[row]
-                free += own == 0
+                is_bias = biased and i == n_columns - 1
+                own = bias_penalty[row] if is_bias else penalty[row]
+                n_unpenalised += own == 0
                 A[i, i] += own
             if non_negative:
                 _mirror(A, L)
-            elif (unobserved.weight == 0 and last - first < free) or not _eliminate(
-                A, L, scales, n_columns
-            ):
+            elif (
+                unobserved.weight == 0 and last - first < n_unpenalised
+            ) or not _eliminate(A, L, scales, n_columns):
                 singular[row] = True
                 continue
-            ready = alike
+            eliminated = shares_gram
+        # x = A⁻¹ b, and the objective there, v − b·x
         if non_negative:
             loss[row] = value + _descend(L, b, n_columns, biased, work, solved, row)
         else:
@@ -244,8 +262,8 @@ def solve_rows(
 
 
 @helper
-def _move(source, target):
-    """Add a matrix to another and make it zero."""
+def _move_sum(source, target):
+    """Add a matrix to another and set it to zero."""
     for i in range(len(source)):
         for j in range(source.shape[1]):
             target[i, j] += source[i, j]
@@ -264,13 +282,15 @@ def _gather(
     biased,
     unobserved_weight,
     weight,
-    pull,
+    coefficient,
     q,
 ):
     """Gather what ratings k to k + n add to the objective of their row.
 
-    That is their q, followed by zeros up to a multiple of four rows, the weight w − α₀
-    of q qᵀ in A, and the pull w z + α₀ t along q in b. Give what they add to v.
+    That is their q, followed by zeros up to a multiple of four rows; the weight w − α₀
+    of q qᵀ in A; and the coefficient w z + α₀ t of q in b. Return what they add to v,
+    w z² − α₀ t². The weights are an argument of their own, since numba knows only of
+    arguments whether they are None.
     """
     value = 0.0
     w = fixed.dtype.type(1)
@@ -279,16 +299,16 @@ def _gather(
         other = side.indices[k + m]
         for left in range(0, fixed.shape[1], TILE):
             store(load(fixed, other, left, TILE), q, m, left)
-        known = mean
+        t = mean
         if biased:
-            known += q[m, n_columns - 1]
+            t += q[m, n_columns - 1]
             q[m, n_columns - 1] = 1
         if weights is not None:
             w = weights[k + m]
-        z = side.ratings[k + m] - known
-        value += w * z * z - unobserved_weight * known * known
+        z = side.ratings[k + m] - t
+        value += w * z * z - unobserved_weight * t * t
         weight[m] = w - unobserved_weight
-        pull[m] = w * z + unobserved_weight * known
+        coefficient[m] = w * z + unobserved_weight * t
     return value
 
 
@@ -310,22 +330,25 @@ def _add_transposed(q, n, factors, total):
 
 @helper
 def _eliminate(A, L, scales, n_columns):
-    """Bring A = Uᵀ D⁻¹ U to its upper triangle U, with D the diagonal of U.
+    """Overwrite A = Uᵀ D⁻¹ U with its upper triangle U, with D the diagonal of U.
 
-    The rows of L become −D⁻¹ U, `scales` the diagonal of D⁻¹. Give False, and stop, if
-    A is singular to working precision.
+    The rows of L become −D⁻¹ U, `scales` the diagonal of D⁻¹. Return False, and stop,
+    if A is singular to working precision.
     """
     width = A.shape[1]
-    noise = np.finfo(A.dtype).eps ** 0.75  # what rounding leaves of a pivot of 0
+    # A pivot that is zero but for rounding is smaller than this part of the diagonal.
+    noise = np.finfo(A.dtype).eps ** 0.75
     for i in range(width):
-        if i >= n_columns:
+        if i >= n_columns:  # padding
             A[i, i] = 1
         scales[i] = noise * A[i, i]
     for top in range(0, width, TILE):
+        # All rows above at once: U[top:top + TILE] = A − Σ_j D_j⁻¹ U_jᵀ U_j, j < top
         add_products(A, top, L, A, top)
         for j in range(top, top + TILE):
             if A[j, j] <= scales[j]:
                 return False
+            # L_j = −D_j⁻¹ U_j; then the rows below in this tile, A_i ← A_i + L_ji U_j
             scales[j] = 1 / A[j, j]
             for left in range(top, width, TILE):
                 u = load(A, j, left, TILE)
@@ -337,22 +360,22 @@ def _eliminate(A, L, scales, n_columns):
 
 @helper
 def _substitute(L, scales, b, y, solved, row):
-    """Solve for x with what `_eliminate` gave; b is lost. Give b·x.
+    """Solve Uᵀ D⁻¹ U x = b with what `_eliminate` returned; return b·x. b is lost.
 
-    Left of its diagonal L holds what rounding left there: b must not be read behind j,
-    and x must be 0 before j.
+    Left of its diagonal L holds rounding errors: after step j the first j entries of b
+    are not read again, and in step j those of x are still 0.
     """
     width = L.shape[1]
     solved[row] = 0
     product = 0.0
-    for j in range(width):
+    for j in range(width):  # forwards: Uᵀ y = b, and b·x = Σ D_j y_j²
         own = b[0, j]
         for left in range(j // TILE * TILE, width, TILE):
             rest = load(b, 0, left, TILE) + own * load(L, j, left, TILE)
             store(rest, b, 0, left)
         y[j] = scales[j] * own
         product += own * y[j]
-    for j in range(width - 1, -1, -1):
+    for j in range(width - 1, -1, -1):  # backwards: x_j = y_j + Σ_k L_jk x_k, k > j
         top = j // TILE * TILE
         total = load(L, j, top, TILE) * load(solved, row, top, TILE)
         for left in range(top + TILE, width, TILE):
@@ -371,12 +394,13 @@ def _mirror(A, symmetric):
 
 @helper
 def _descend(A, b, n_columns, biased, slope, solved, row):
-    """Lower x·Ax − 2 b·x over x ≥ 0, a bias excepted, and give it.
+    """Lower x·Ax − 2 b·x over x ≥ 0, a bias excepted, and return it.
 
     One parameter after the other takes its best value, until a pass changes little.
     """
     x = solved[row]
-    for i in range(n_columns):  # half the gradient
+    # Half the gradient: slope = A x − b
+    for i in range(n_columns):
         slope[i] = -b[0, i]
     for j in range(n_columns):
         for i in range(n_columns):
@@ -384,6 +408,7 @@ def _descend(A, b, n_columns, biased, slope, solved, row):
     for _ in range(PASSES):
         change = size = 0.0
         for j in range(n_columns):
+            # x_j ← max(0, x_j − slope_j / A_jj)
             value = x[j]
             if A[j, j] > 0:
                 value -= slope[j] / A[j, j]
@@ -413,11 +438,7 @@ def approach_rows(
     stop,
     side,
     fixed,
-    mean,
-    n_columns,
-    biased,
-    penalty,
-    bias_penalty,
+    terms,
     unobserved,
     cg_steps,
     solved,
@@ -425,9 +446,10 @@ def approach_rows(
 ):
     """Lower the objective over rows start to stop by steps of conjugate gradient.
 
-    Each row goes on from where it stands; no A is ever formed. For the parameters see
+    Each row begins where it stands; no A is ever formed. For the parameters see
     `solve_rows`; `cg_steps` is the number of steps.
     """
+    mean, n_columns, biased, penalty, bias_penalty = terms
     width = fixed.shape[1]
     dtype = fixed.dtype
     own = np.zeros(width, dtype)
@@ -436,7 +458,7 @@ def approach_rows(
     image = np.zeros((1, width), dtype)  # A times the direction
     n_gathered = max(1, GATHERED // width // CHUNK) * CHUNK
     q = np.empty((n_gathered, width), dtype)
-    weight, pull = np.empty(n_gathered, dtype), np.empty(n_gathered, dtype)
+    weight, coefficient = np.empty(n_gathered, dtype), np.empty(n_gathered, dtype)
     products = np.zeros(CHUNK, dtype)
     eps = np.finfo(dtype).eps
     smallest = np.finfo(dtype).tiny / eps  # squares below this have lost their digits
@@ -454,13 +476,15 @@ def approach_rows(
             own[n_columns - 1] = bias_penalty[row]
         value = unobserved.value
         steepest = square = before = dtype.type(0)
-        for step in range(-1, cg_steps):  # in step -1 A times x, to begin with
+        # Step -1 is no step: it finds the residual b − A x and the value of the start.
+        for step in range(-1, cg_steps):
             if step < 0:
                 direction[0] = x
             elif step == 0:
                 direction[0] = residual[0]
             else:
                 direction[0] = residual[0] + square / before * direction[0]
+            # image = A direction = (λ I + α₀ Σ q qᵀ + Σ (w − α₀) q qᵀ) direction
             image[0] = own * direction[0]
             if unobserved.weight != 0:
                 for j in range(n_columns):
@@ -473,8 +497,8 @@ def approach_rows(
             for k in range(first, last, CHUNK):
                 n = min(CHUNK, last - k)
                 at = (k - first) % n_gathered
-                q_k = q[at : at + CHUNK]
-                weight_k, pull_k = weight[at : at + CHUNK], pull[at : at + CHUNK]
+                q_k, weight_k = q[at : at + CHUNK], weight[at : at + CHUNK]
+                coefficient_k = coefficient[at : at + CHUNK]
                 added = 0.0
                 if step < 0 or last - first > n_gathered:
                     added = _gather(
@@ -488,16 +512,18 @@ def approach_rows(
                         biased,
                         unobserved.weight,
                         weight_k,
-                        pull_k,
+                        coefficient_k,
                         q_k,
                     )
                 _multiply(q_k, n, direction, products)
                 if step < 0:
+                    # residual ← residual + Σ (s − (w − α₀) y) q, with y = q·x and s its
+                    # coefficient in b; the value v − x·(b + residual) likewise
                     value += added
                     for m in range(n):
                         y = products[m]
-                        products[m] = pull_k[m] - weight_k[m] * y
-                        value -= y * (pull_k[m] + products[m])
+                        products[m] = coefficient_k[m] - weight_k[m] * y
+                        value -= y * (coefficient_k[m] + products[m])
                     _add_transposed(q_k, n, products, residual)
                 else:
                     for m in range(n):
@@ -505,12 +531,14 @@ def approach_rows(
                     _add_transposed(q_k, n, products, image)
 
             if step >= 0:
+                # x ← x + length direction, residual ← residual − length image, with
+                # length = |residual|² / (direction·A direction)
                 curvature = np.sum(direction[0] * image[0])
                 if not np.isfinite(curvature):
                     value = np.nan
                 steepness = curvature / np.sum(direction[0] * direction[0])
                 if not steepness > 16 * eps * steepest:
-                    break  # a direction that A does not know, but for rounding
+                    break  # A direction is zero but for rounding: nothing to gain
                 steepest = max(steepest, steepness)
                 length = square / curvature
                 x += length * direction[0]
@@ -563,11 +591,12 @@ def sum_rows(
         n = min(CHUNK, stop - k)
         for m in range(n):
             q[m] = fixed[k + m]
-            known = np.float64(mean)
+            t = np.float64(mean)
             if biased:
-                known += q[m, n_columns - 1]
+                t += q[m, n_columns - 1]
                 q[m, n_columns - 1] = 1
-            values[block] += known * known
-            product += known * q[m]
+            values[block] += t * t
+            product += t * q[m]
+        # gram ← gram + Σ q qᵀ
         for top in range(0, width, TILE):
             add_products(gram, top, q, q, n)

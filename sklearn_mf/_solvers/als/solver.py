@@ -1,9 +1,12 @@
-"""Alternating least squares: the solver loop, apart from its estimators."""
+"""Alternating least squares: the solver, and how it cuts its work."""
+
+from dataclasses import replace
 
 import numpy as np
 
-from sklearn_mf._runtime.threads import cut_rows
+from sklearn_mf._runtime.threads import cut_evenly, cut_rows
 from sklearn_mf._solvers.als.kernels import (
+    Terms,
     Unobserved,
     approach_rows,
     pad,
@@ -16,43 +19,42 @@ SUM_ROWS = 2**12  # rows of the fixed side that are summed in one task, at least
 MAX_SUMS = 64  # such tasks, at most: each keeps a sum of its own
 
 
-def fit_als(problem, objective, *, cg_steps, run, iterations):
-    """Minimise the objective over items and users in turn.
+class AlternatingLeastSquares:
+    """Minimises the objective over items and users in turn.
 
     Parameters
     ----------
     problem : Problem
-        Ratings and start; the solution takes the place of the start. With exact solves
-        only the start of the users matters.
-    objective : Objective
+        What is given. With exact solves only the start of the users matters.
+    objective : QuadraticObjective
         What is to be minimised.
     cg_steps : int or None
         Steps of conjugate gradient for each row. None: exact solves.
-    run : callable
-        From `thread_pool`.
-    iterations : Iterations
-        Ends the loop; takes the value of the objective after each sweep.
     """
-    ratings, n_factors = problem.ratings, problem.users.shape[1] - objective.biased
-    if objective.non_negative:
-        for rows in (problem.users, problem.items):
-            np.abs(rows[:, :n_factors], out=rows[:, :n_factors])
-    users, items = pad(problem.users), pad(problem.items)
 
-    def publish():
-        for rows, padded in ((problem.users, users), (problem.items, items)):
-            rows[:] = padded[:, : rows.shape[1]]
+    def __init__(self, problem, objective, cg_steps=None):
+        self.start = start = problem.start.copy()
+        if objective.non_negative:
+            n_factors = start.P.shape[1] - start.biased
+            for rows in (start.P, start.Q):
+                np.abs(rows[:, :n_factors], out=rows[:, :n_factors])
+        self.users, self.items = pad(start.P), pad(start.Q)
+        rest = start.mean, objective, start.P.shape[1], cg_steps, problem.run
+        ratings = problem.ratings
+        self.user_side = HalfSweep(ratings.by_user, len(self.items), *rest)
+        self.item_side = HalfSweep(ratings.by_item, len(self.users), *rest)
 
-    problem.publish = publish
-    rest = problem.mean, objective, n_factors + objective.biased, cg_steps, run
-    user_side = _HalfSweep(ratings.by_user, len(items), *rest)
-    item_side = _HalfSweep(ratings.by_item, len(users), *rest)
-    for _ in iterations:
-        item_side.solve(users, items)
-        loss = user_side.solve(items, users)
-        iterations.record(loss + item_side.penalise(items))
-    publish()
-    problem.publish = None
+    def sweep(self):
+        """Solve the items, then the users; return the objective."""
+        self.item_side.solve(self.users, self.items)
+        loss = self.user_side.solve(self.items, self.users)
+        return loss + self.item_side.penalise(self.items)
+
+    def parameters(self):
+        """Return what has been learnt, as if the fit ended here."""
+        n_columns = self.start.P.shape[1]
+        P, Q = (rows[:, :n_columns].copy() for rows in (self.users, self.items))
+        return replace(self.start, P=P, Q=Q)
 
 
 def solve_side(side, fixed, solved, mean, objective, run):
@@ -68,7 +70,7 @@ def solve_side(side, fixed, solved, mean, objective, run):
         Where the rows stand; it matters to rows that must not be negative.
     mean : float
         The global mean μ.
-    objective : Objective
+    objective : QuadraticObjective
         What is to be minimised.
     run : callable
         From `thread_pool`.
@@ -81,7 +83,7 @@ def solve_side(side, fixed, solved, mean, objective, run):
         The objective there, less the penalty of the other side.
     """
     n_columns = fixed.shape[1]
-    half_sweep = _HalfSweep(side, len(fixed), mean, objective, n_columns, None, run)
+    half_sweep = HalfSweep(side, len(fixed), mean, objective, n_columns, None, run)
     fixed, solved = pad(fixed), pad(solved)
     loss = half_sweep.solve(fixed, solved)
     while objective.non_negative:  # coordinate descent, until it stands still
@@ -91,7 +93,7 @@ def solve_side(side, fixed, solved, mean, objective, run):
     return solved[:, :n_columns], loss
 
 
-class _HalfSweep:
+class HalfSweep:
     """Solves all rows of one side, the other held fixed."""
 
     def __init__(self, side, n_others, mean, objective, n_columns, cg_steps, run):
@@ -102,61 +104,50 @@ class _HalfSweep:
         self.cg_steps = cg_steps
         self.run = run
         self.counts = objective.counts(side, n_others)
-        self.penalty, self.bias_penalty = (
-            (penalty * self.counts).astype(side.ratings.dtype)
-            for penalty in objective.penalties
+        penalty, dtype = objective.penalty, side.ratings.dtype
+        self.terms = Terms(
+            dtype.type(mean),
+            n_columns,
+            penalty.biased,
+            (penalty.factors * self.counts).astype(dtype),
+            (penalty.biases * self.counts).astype(dtype),
         )
         weights = 1.0 if side.weights is None else side.weights
-        self.alike = all(
+        self.shares_gram = all(
             (
                 np.all(weights == objective.unobserved_weight),
-                np.ptp(self.penalty) == 0,
-                np.ptp(self.bias_penalty) == 0,
+                np.ptp(self.terms.penalty) == 0,
+                np.ptp(self.terms.bias_penalty) == 0,
             )
         )
         self.loss = np.empty(len(self.counts))
         self.singular = np.zeros(len(self.counts), dtype=bool)
 
     def solve(self, fixed, solved):
-        """Solve the rows of `solved`; give the objective less the other's penalty."""
-        rows = (
-            self.side,
-            fixed,
-            fixed.dtype.type(self.mean),
-            self.n_columns,
-            self.objective.biased,
-            self.penalty,
-            self.bias_penalty,
-            self._sum_unobserved(fixed),
-        )
+        """Solve the rows; return the objective less the penalty of the other side.
+
+        Parameters
+        ----------
+        fixed, solved : ndarrays of shape (n_other_rows, width) and (n_rows, width)
+            Padded parameters of the other side and of this one, which are overwritten.
+        """
+        rows = self.side, fixed, self.terms, self._sum_unobserved(fixed)
         counts, width = self.side.counts(), fixed.shape[1]
         if self.cg_steps is not None:
-            work = 4 * (counts + 4) * (width + 4)
-        elif self.alike:
-            work = (counts + width) * (width + 4)
-        else:
-            work = (counts + width) * (width**2 + 16)
-        blocks = cut_rows(work, BLOCK_WORK)
-        if self.cg_steps is None:
-            self.run(
-                solve_rows,
-                blocks,
-                *rows,
-                self.alike,
-                self.objective.non_negative,
-                solved,
-                self.loss,
-                self.singular,
-            )
-        else:
-            self.run(
-                approach_rows,
-                blocks,
-                *rows,
-                self.cg_steps,
-                solved,
-                self.loss,
-            )
+            blocks = cut_rows(4 * (counts + 4) * (width + 4), BLOCK_WORK)
+            self.run(approach_rows, blocks, *rows, self.cg_steps, solved, self.loss)
+            return self.loss.sum()
+        work = (counts + width) * (width + 4 if self.shares_gram else width**2 + 16)
+        self.run(
+            solve_rows,
+            cut_rows(work, BLOCK_WORK),
+            *rows,
+            self.shares_gram,
+            self.objective.non_negative,
+            solved,
+            self.loss,
+            self.singular,
+        )
         for row in np.flatnonzero(self.singular):
             x, self.loss[row] = self._solve_least_norm(row, fixed)
             solved[row, : self.n_columns] = x
@@ -164,24 +155,24 @@ class _HalfSweep:
         return self.loss.sum()
 
     def penalise(self, rows):
-        """Give the penalty of the rows of this side."""
-        return self.objective.penalise(rows[:, : self.n_columns], self.counts)
+        """Return the penalty of the rows of this side."""
+        return self.objective.penalty.of_rows(rows[:, : self.n_columns], self.counts)
 
     def _sum_unobserved(self, fixed):
-        """Give what the pairs without a rating add to the objective of every row."""
+        """Return what the pairs without a rating add to the objective of every row."""
         weight, width = self.objective.unobserved_weight, fixed.shape[1]
         size = max(SUM_ROWS, -(-len(fixed) // MAX_SUMS))
-        starts = range(0, len(fixed), size) if weight else ()
-        grams = np.zeros((len(starts), width, width))
-        products = np.zeros((len(starts), width))
-        values = np.zeros(len(starts))
+        blocks = cut_evenly(len(fixed), size) if weight else []
+        grams = np.zeros((len(blocks), width, width))
+        products = np.zeros((len(blocks), width))
+        values = np.zeros(len(blocks))
         self.run(
             sum_rows,
-            [(start, min(start + size, len(fixed))) for start in starts],
+            blocks,
             fixed,
             self.mean,
             self.n_columns,
-            self.objective.biased,
+            self.terms.biased,
             size,
             grams,
             products,
@@ -200,10 +191,10 @@ class _HalfSweep:
     def _solve_least_norm(self, row, fixed):
         """Solve a row whose normal equations are singular: of all minima the shortest.
 
-        The square roots of the normal equations are solved instead, in float64, where
-        a penalty that drowned in the rounding of the squares still counts.
+        The least squares problem min ‖q x − r‖² is solved in float64 instead of its
+        normal equations, in which a small penalty can be lost to rounding.
         """
-        side, biased = self.side, self.objective.biased
+        side = self.side
         at = slice(side.indptr[row], side.indptr[row + 1])
         rated, r = side.indices[at], side.ratings[at].astype(np.float64)
         w = None if side.weights is None else side.weights[at]
@@ -216,14 +207,15 @@ class _HalfSweep:
             rated = slice(None)
         q = fixed[rated, : self.n_columns].astype(np.float64)
         r = r - self.mean
-        penalty = np.full(q.shape[1], self.penalty[row], dtype=np.float64)
-        if biased:
+        penalty = np.full(q.shape[1], self.terms.penalty[row], dtype=np.float64)
+        if self.terms.biased:
             r -= q[:, -1]
             q[:, -1] = 1
-            penalty[-1] = self.bias_penalty[row]
+            penalty[-1] = self.terms.bias_penalty[row]
         if w is not None:
             root = np.sqrt(w, dtype=np.float64)
             q, r = root[:, np.newaxis] * q, root * r
+        # ‖q x − r‖² + Σ λ x² as one sum of squares
         q = np.vstack([q, np.diag(np.sqrt(penalty))[penalty > 0]])
         r = np.concatenate([r, np.zeros(len(q) - len(r))])
         if not (np.isfinite(q).all() and np.isfinite(r).all()):

@@ -1,4 +1,4 @@
-"""Kernels of the autoencoder: the rows of a batch are fed, then its columns step.
+"""Kernels of the autoencoder: gradients of the rows of a batch, then its columns step.
 
 A row r with inputs x_rc, its ratings less a mean, has the hidden units and scores
 
@@ -17,26 +17,77 @@ Rows, and then columns, are worked on side by side: each writes what is its own.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from sklearn_mf._objective.loss import residual
-from sklearn_mf._runtime.compile import jit
-from sklearn_mf._solvers.optimizers import OPTIMIZERS, correct, step
+from sklearn_mf._runtime.compile import inlined, jit
+from sklearn_mf._solvers.optimizers import OPTIMIZERS, correct_bias, step
 
 IDENTITY, SIGMOID, SIGMOID_LOG_LOSS = range(3)  # what follows z
 
 
-@jit
-def encode(begin, end, indices, ratings, mean, sigmoid, C, A, H, k):
+class Network(NamedTuple):
+    """The autoencoder.
+
+    Attributes
+    ----------
+    C : ndarray of shape (n_columns, 2 * n_factors + 1)
+        For each column v_c, w_c and b_c; to encode, v_c is enough.
+    A : ndarray of shape (1, n_factors)
+        The biases a.
+    mean : float
+        What is taken off the ratings.
+    intercept : float
+        The constant μ of z.
+    sigmoid : bool
+        Whether g is σ, or returns its argument.
+    output : int
+        What follows z: one of the constants above.
+    """
+
+    C: np.ndarray
+    A: np.ndarray
+    mean: float
+    intercept: float
+    sigmoid: bool
+    output: int
+
+
+class Touched(NamedTuple):
+    """The columns that a batch touches, with its ratings sorted by column.
+
+    Attributes
+    ----------
+    columns : int32 ndarray of shape (n_touched,)
+        The columns.
+    bounds : int64 ndarray of shape (n_touched + 1,)
+        Where the ratings of each begin and end in the next two arrays.
+    entries : int32 or int64 ndarray of shape (n_ratings,)
+        Where each rating stands in the order of rows.
+    places : int32 ndarray of shape (n_ratings,)
+        The place of its row in the batch.
+    """
+
+    columns: np.ndarray
+    bounds: np.ndarray
+    entries: np.ndarray
+    places: np.ndarray
+
+
+@inlined
+def _encode(begin, end, indices, ratings, mean, sigmoid, C, A, H, k):
     """Write the hidden units of the row with the ratings begin to end to ``H[k]``."""
     n_factors = H.shape[1]
+    # a + Σ_c x_rc v_c
     for f in range(n_factors):
         H[k, f] = A[0, f]
     for at in range(begin, end):
         c, x = np.int64(indices[at]), ratings[at] - mean
         for f in range(n_factors):
             H[k, f] += x * C[c, f]
+    # g = σ, without overflow
     if sigmoid:
         one = A.dtype.type(1)
         for f in range(n_factors):
@@ -45,8 +96,8 @@ def encode(begin, end, indices, ratings, mean, sigmoid, C, A, H, k):
 
 
 @jit
-def encode_rows(start, stop, rows, indptr, indices, ratings, mean, sigmoid, C, A, H):
-    """Give the hidden units of rows.
+def encode_rows(start, stop, rows, indptr, indices, ratings, network, H):
+    """Compute the hidden units of rows.
 
     Parameters
     ----------
@@ -58,25 +109,20 @@ def encode_rows(start, stop, rows, indptr, indices, ratings, mean, sigmoid, C, A
         Which columns each row has rated, as compressed sparse rows.
     ratings : ndarray of shape (n_ratings,)
         Their ratings.
-    mean : float
-        What is taken off them.
-    sigmoid : bool
-        Whether g is σ, or leaves its argument as it is.
-    C : ndarray of shape (n_columns, n_factors or more)
-        Its first columns are v.
-    A : ndarray of shape (1, n_factors)
-        The biases a.
+    network : Network
+        The encoder.
     H : ndarray of shape (n_places or more, n_factors)
         Overwritten at start to stop.
     """
+    C, A, mean, _, sigmoid, _ = network
     for k in range(start, stop):
         begin, end = indptr[rows[k]], indptr[rows[k] + 1]
-        encode(begin, end, indices, ratings, mean, sigmoid, C, A, H, k)
+        _encode(begin, end, indices, ratings, mean, sigmoid, C, A, H, k)
 
 
-@jit
-def respond(output, z, r):
-    """Give half the derivative of the loss of a rating by its score, and the loss."""
+@inlined
+def _respond(output, z, r):
+    """Return half the derivative of the loss of a rating by its score, and the loss."""
     error, value = residual(output != IDENTITY, z, r)
     if output == SIGMOID:
         probability = error + r
@@ -85,37 +131,17 @@ def respond(output, z, r):
 
 
 @jit
-def feed_rows(
-    start,
-    stop,
-    rows,
-    indptr,
-    indices,
-    ratings,
-    mean,
-    weights,
-    sigmoid,
-    output,
-    intercept,
-    C,
-    A,
-    H,
-    D,
-    errors,
-    loss,
+def differentiate_rows(
+    start, stop, rows, indptr, indices, ratings, weights, network, H, D, errors, loss
 ):
-    """Feed rows of a batch to the network.
+    """Find the gradients of rows of a batch by their hidden units.
 
     Parameters
     ----------
-    start, stop, rows, indptr, indices, ratings, mean, sigmoid, C, A
-        See `encode_rows`; a row of C has all of (v_c, w_c, b_c).
+    start, stop, rows, indptr, indices, ratings, network
+        See `encode_rows`.
     weights : ndarray of shape (n_ratings,) or None
-        Their weights w; None stands for ones.
-    output : int
-        One of the constants above.
-    intercept : float
-        The constant μ of z.
+        Weights w of the ratings; None stands for ones.
     H, D : ndarrays of shape (n_places or more, n_factors)
         Overwritten at start to stop: hidden units h, and δ.
     errors : ndarray of shape (n_ratings,)
@@ -123,27 +149,31 @@ def feed_rows(
     loss : float64 ndarray of shape (n_rows,)
         Overwritten for these rows: the loss of their ratings.
     """
+    C, A, mean, intercept, sigmoid, output = network
     n_factors = H.shape[1]
     one = ratings.dtype.type(1)
     for k in range(start, stop):
         row = rows[k]
         begin, end = indptr[row], indptr[row + 1]
-        encode(begin, end, indices, ratings, mean, sigmoid, C, A, H, k)
+        _encode(begin, end, indices, ratings, mean, sigmoid, C, A, H, k)
         for f in range(n_factors):
             D[k, f] = 0
         total = 0.0
         for at in range(begin, end):
+            # z = μ + b + w·h, and e
             c = np.int64(indices[at])
             z = intercept + C[c, 2 * n_factors]
             for f in range(n_factors):
                 z += C[c, n_factors + f] * H[k, f]
-            error, value = respond(output, z, ratings[at])
+            error, value = _respond(output, z, ratings[at])
             w = one if weights is None else weights[at]
             total += w * value
             error = w * ratings.dtype.type(error)
             errors[at] = error
+            # δ ← δ + e w_c
             for f in range(n_factors):
                 D[k, f] += error * C[c, n_factors + f]
+        # δ ← g'(h) δ, with σ' = σ (1 − σ)
         if sigmoid:
             for f in range(n_factors):
                 D[k, f] *= H[k, f] * (one - H[k, f])
@@ -157,24 +187,17 @@ def make_step_columns(optimizer):
     def step_columns(
         start,
         stop,
-        columns,
-        bounds,
-        entries,
-        places,
+        touched,
         ratings,
-        mean,
         weights,
         errors,
         H,
         D,
+        network,
+        penalties,
         share,
         rate,
-        penalty,
-        shares,
-        C,
-        first,
-        second,
-        powers,
+        state,
         constants,
     ):
         """Step along the gradient of columns that a batch touches.
@@ -182,40 +205,36 @@ def make_step_columns(optimizer):
         Parameters
         ----------
         start, stop : int
-            The first of these columns, and the one after the last.
-        columns : int32 ndarray of shape (n_touched,)
-            The columns.
-        bounds : int64 ndarray of shape (n_touched + 1,)
-            Where the ratings of each begin and end in the next two arguments.
-        entries : int32 or int64 ndarray of shape (n_ratings,)
-            Where each rating stands in the order of rows.
-        places : int32 ndarray of shape (n_ratings,)
-            The place of its row in the batch.
-        ratings, mean, weights, errors
-            See `feed_rows`; in the order of rows.
-        H, D : ndarrays of shape (n_places or more, n_factors)
-            From `feed_rows`.
+            Which of these columns.
+        touched : Touched
+            The columns, with the ratings of the batch.
+        ratings, weights, errors, H, D
+            See `differentiate_rows`; in the order of rows.
+        network : Network
+            Its C is changed in place.
+        penalties : ndarray of shape (n_columns,)
+            λ s of each column.
         share : float
             What multiplies the gradient: 1 by the number of rows of the batch.
-        rate, penalty : float
-            Learning rate, and λ.
-        shares : ndarray of shape (n_columns,)
-            The shares s.
-        C, first, second, powers : ndarrays of shape (n_columns, …)
-            The columns and the state of the optimizer, changed in place; see `step`
-            and `correct`.
+        rate : float
+            Learning rate.
+        state : State
+            State of the optimizer, changed in place.
         constants : tuple of 5 floats
             See `step`.
         """
+        columns, bounds, entries, places = touched
+        C, mean, (first, second, powers) = network.C, network.mean, state
         n_factors = H.shape[1]
         one = C.dtype.type(1)
         g = np.empty(C.shape[1], C.dtype)
-        for touched in range(start, stop):
-            c = np.int64(columns[touched])
+        for at_column in range(start, stop):
+            c = np.int64(columns[at_column])
             weight = C.dtype.type(0)
             for f in range(len(g)):
                 g[f] = 0
-            for j in range(bounds[touched], bounds[touched + 1]):
+            # g_v ← Σ_r x δ_r;  g_w ← Σ_r e h_r;  g_b ← Σ_r e
+            for j in range(bounds[at_column], bounds[at_column + 1]):
                 at, k = np.int64(entries[j]), np.int64(places[j])
                 x, error = ratings[at] - mean, errors[at]
                 weight += one if weights is None else weights[at]
@@ -224,10 +243,11 @@ def make_step_columns(optimizer):
                 for f in range(n_factors):
                     g[n_factors + f] += error * H[k, f]
                 g[2 * n_factors] += error
-            pull = penalty * shares[c] * weight
+            # g_v ← g_v + λ s w v;  g_w ← g_w + λ s w w_c
+            penalty = penalties[c] * weight
             for f in range(2 * n_factors):
-                g[f] += pull * C[c, f]
-            c1, c2 = correct(optimizer, powers, c, constants)
+                g[f] += penalty * C[c, f]
+            c1, c2 = correct_bias(optimizer, powers, c, constants)
             for f in range(len(g)):
                 C[c, f] = step(
                     optimizer,
@@ -250,20 +270,25 @@ def make_step_biases(optimizer):
     """Make the kernel in which a steps; `optimizer` is a constant in it."""
 
     @jit
-    def step_biases(n_rows, D, share, rate, A, first, second, powers, constants):
+    def step_biases(n_rows, D, share, rate, A, state, constants):
         """Step along the gradient of the biases a, the sum of ``D[:n_rows]``.
 
         Parameters
         ----------
-        n_rows, D, share, ..., constants
+        n_rows : int
+            Rows of the batch.
+        D, share, rate, state, constants
             See `step_columns`.
+        A : ndarray of shape (1, n_factors)
+            Changed in place.
         """
+        first, second, powers = state
         n_factors = D.shape[1]
         g = np.zeros(n_factors)
         for k in range(n_rows):
             for f in range(n_factors):
                 g[f] += D[k, f]
-        c1, c2 = correct(optimizer, powers, 0, constants)
+        c1, c2 = correct_bias(optimizer, powers, 0, constants)
         for f in range(n_factors):
             A[0, f] = step(
                 optimizer,

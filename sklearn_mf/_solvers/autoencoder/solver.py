@@ -1,15 +1,17 @@
-"""An autoencoder of ratings: the solver loop, and how it lays out its data."""
+"""An autoencoder of ratings: the solver, and how it lays out its data."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
 
 from sklearn_mf._data.ratings import Ratings
+from sklearn_mf._model.parameters import Parameters
 from sklearn_mf._objective.loss import to_intercept
 from sklearn_mf._runtime.threads import cut_rows
 from sklearn_mf._solvers.autoencoder import kernels
-from sklearn_mf._solvers.optimizers import OPTIMIZERS, make_constants
+from sklearn_mf._solvers.optimizers import OPTIMIZERS, begin_state, make_constants
 
 BLOCK_WORK = 2**18  # ratings times factors that are worth a task of their own
 
@@ -19,15 +21,15 @@ def orient(pair, axis):
     return pair if axis == "user" else pair[::-1]
 
 
-def feed(side, rows, mean, sigmoid, V, a, run):
-    """Feed rows to the encoder.
+def encode(side, rows, mean, sigmoid, V, a, run):
+    """Compute the hidden units of rows.
 
     Parameters
     ----------
     side : Side
         Ratings.
-    rows : int64 ndarray of shape (n_fed,)
-        Which of its rows are fed.
+    rows : int64 ndarray of shape (n_encoded,)
+        Which of its rows are encoded.
     mean : float
         What is taken off the ratings.
     sigmoid : bool
@@ -41,14 +43,15 @@ def feed(side, rows, mean, sigmoid, V, a, run):
 
     Returns
     -------
-    fed : ndarray of shape (n_fed, n_factors)
-        What their hidden units have more than those of a row without ratings.
+    deviations : ndarray of shape (n_encoded, n_factors)
+        The hidden units less those of a row without ratings.
     empty : ndarray of shape (n_factors,)
         The hidden units of a row without ratings.
     """
     rows = np.append(rows, len(side.indptr) - 1)
     indptr = np.append(side.indptr, side.indptr[-1])  # so that this one is empty
     hidden = np.empty((len(rows), len(a)), V.dtype)
+    mean = V.dtype.type(mean)
     run(
         kernels.encode_rows,
         cut_rows(len(a) * (np.diff(indptr)[rows] + 1), BLOCK_WORK),
@@ -56,18 +59,15 @@ def feed(side, rows, mean, sigmoid, V, a, run):
         indptr,
         side.indices,
         side.ratings,
-        V.dtype.type(mean),
-        sigmoid,
-        V,
-        a[np.newaxis],
+        kernels.Network(V, a[np.newaxis], mean, mean, sigmoid, kernels.IDENTITY),
         hidden,
     )
     return hidden[:-1] - hidden[-1], hidden[-1]
 
 
 @dataclass
-class Network:
-    """An autoencoder, and how it learns.
+class AutoencoderParameters:
+    """What an autoencoder has learnt; fed with ratings, it is a factorisation.
 
     Attributes
     ----------
@@ -79,65 +79,64 @@ class Network:
         Whether the activation is σ, or none.
     axis : {"user", "item"}
         The side whose ids are rows.
-    optimizer : {"sgd", "adam"}
-        How steps are taken.
-    learning_rate, penalty : float
-        The length of a step, and λ.
-    weighted_regularization : bool
-        Whether a penalty counts once for each unit of weight of a column, or once.
-    batch_size : int
-        Rows of a batch.
-    seen : Ratings
-        All ratings, held-out ones too.
+    mean : float
+        What is taken off the ratings.
+    ratings, seen : Ratings
+        What it learns from; these and the ratings that are held out. The rows are those
+        of a network that reads `seen`.
+    run : callable
+        From `thread_pool`.
     """
 
     C: np.ndarray
     a: np.ndarray
     sigmoid: bool
     axis: str
-    optimizer: str
-    learning_rate: float
-    penalty: float
-    weighted_regularization: bool
-    batch_size: int
+    mean: float
+    ratings: Ratings
     seen: Ratings
+    run: Callable
 
-    def factorise(self, problem, ratings, run):
-        """Write to a problem the factorisation that the network is.
+    def copy(self):
+        """Return parameters whose arrays are copies."""
+        return replace(self, C=self.C.copy(), a=self.a.copy())
 
-        Parameters
-        ----------
-        problem : Problem
-            Its users and items are overwritten.
-        ratings : Ratings
-            What the network is fed with.
-        run : callable
-            From `thread_pool`.
+    def without_held_out(self):
+        """Return these parameters for a network that reads what it learns from."""
+        return replace(self, seen=self.ratings)
+
+    def attributes(self):
+        """Return the fitted attributes of an estimator, a dict.
+
+        The factors of a row are h_r − h₀ and its bias is 0; those of a column are w_c
+        and b_c + w_c · h₀, where h₀ are the hidden units of a row without ratings.
         """
-        side, _ = orient((ratings.by_user, ratings.by_item), self.axis)
-        rows, columns = orient((problem.users, problem.items), self.axis)
-        fed, empty = feed(
+        n_factors, seen = len(self.a), self.seen
+        side, _ = orient((seen.by_user, seen.by_item), self.axis)
+        rows = np.zeros((len(side.indptr) - 1, n_factors + 1), self.C.dtype)
+        rows[:, :-1], empty = encode(
             side,
             np.arange(len(rows)),
-            problem.mean,
+            self.mean,
             self.sigmoid,
             self.C,
             self.a,
-            run,
+            self.run,
         )
-        rows[:, :-1], rows[:, -1] = fed, 0
-        columns[:] = self.C[:, len(self.a) :]
+        columns = self.C[:, n_factors:].copy()
         columns[:, -1] += columns[:, :-1] @ empty
-
-    def penalise(self, counts):
-        """Give the penalty of all columns, whose counts n_c are given."""
-        with np.errstate(over="ignore", invalid="ignore"):  # divergence is told later
-            squares = counts @ np.square(self.C, dtype=np.float64)
-            return self.penalty * squares[:-1].sum()
+        tables = orient((rows, columns), self.axis)
+        fitted = Parameters(seen.users, seen.items, *tables, self.mean, biased=True)
+        return {
+            **fitted.attributes(),
+            "axis_": self.axis,
+            "encoder_weights_": self.C[:, :n_factors].copy(),
+            "encoder_biases_": self.a.copy(),
+        }
 
 
 class Batches:
-    """The rows dealt at random to batches, whose ratings are sorted by column.
+    """The rows in random batches, whose ratings are sorted by column.
 
     Attributes
     ----------
@@ -171,8 +170,8 @@ class Batches:
         by_row = sparse.csr_array((entries, by_row.indices, by_row.indptr), shape)
         self._entries = by_row.tocsc().data
 
-    def deal(self, rng):
-        """Deal the rows anew."""
+    def draw(self, rng):
+        """Draw the batches of an epoch."""
         sizes = np.diff(self.row_bounds)
         self.rows = rng.permutation(self.rows)
         self._batch_of[self.rows] = np.repeat(np.arange(len(sizes)), sizes)
@@ -193,121 +192,121 @@ class Batches:
         )
 
     def __iter__(self):
-        """Yield the rows of each batch, and its columns with their bounds."""
+        """Yield the rows of each batch, and the columns that it touches."""
         for k in range(len(self.row_bounds) - 1):
             begin, end = self.touched_bounds[k : k + 2]
             yield (
                 self.rows[slice(*self.row_bounds[k : k + 2])],
-                self.touched[begin:end],
-                self.bounds[begin : end + 1],
+                kernels.Touched(
+                    self.touched[begin:end],
+                    self.bounds[begin : end + 1],
+                    self.entries,
+                    self.places,
+                ),
             )
 
 
-def begin(rows, optimizer):
-    """Give the state of an optimizer before its first step: see `step`, `correct`."""
-    n_rows, n_columns = rows.shape
-    adam = optimizer == "adam"
-    first, second = np.zeros((2, n_rows, n_columns * adam), rows.dtype)
-    return first, second, np.ones((n_rows, 2 * adam), rows.dtype)
-
-
-def fit_network(problem, network, *, output, run, iterations, validate=None):
-    """Minimise the objective by stochastic gradient descent over rows.
+class Autoencoder:
+    """Minimises the objective by steps along the gradients of batches of rows.
 
     Parameters
     ----------
     problem : Problem
-        The ratings; its users and items are overwritten.
-    network : Network
-        The start, changed in place, and the steps.
+        What is given.
+    start : AutoencoderParameters
+        Where it begins; changed in place.
+    penalty : Penalty
+        The penalty of v and w.
     output : int
         What follows the scores: one of the constants of the kernels.
-    run : callable
-        From `thread_pool`.
-    iterations : Iterations
-        Ends the loop; takes the value of the objective after each epoch.
-    validate : callable or None
-        Gives the score of the held-out ratings after an epoch; the epoch with the best
-        one is restored.
+    optimizer : {"sgd", "adam"}
+        How steps are taken.
+    learning_rate : float
+        The length of a step.
+    batch_size : int
+        Rows of a batch, at most.
     """
-    ratings, C, A = problem.ratings, network.C, network.a[np.newaxis]
-    by_row, by_column = orient((ratings.by_user, ratings.by_item), network.axis)
-    dtype, n_factors = C.dtype.type, A.shape[1]
-    batches = Batches(by_row, by_column, network.batch_size)
-    n_places = np.diff(batches.row_bounds).max()
-    H, D = np.empty((2, n_places, n_factors), dtype)
-    errors = np.empty_like(by_row.ratings)
-    counts = strengths = by_column.strengths()
-    shares = np.ones(len(C), dtype)
-    if not network.weighted_regularization:
-        counts = (strengths > 0).astype(np.float64)
-        np.divide(1, strengths, out=shares, where=strengths > 0, casting="same_kind")
-    optimizer = OPTIMIZERS[network.optimizer]
-    C_state, A_state = (begin(rows, network.optimizer) for rows in (C, A))
-    constants = make_constants(dtype)
-    rate, penalty = dtype(network.learning_rate), dtype(network.penalty)
-    mean = dtype(problem.mean)
-    intercept = dtype(to_intercept(problem.mean, output != kernels.IDENTITY))
-    row_work, loss = by_row.counts(), np.zeros(len(by_row.indptr) - 1)
-    best = None
 
-    def publish():
-        network.factorise(problem, network.seen, run)
+    def __init__(
+        self, problem, start, *, penalty, output, optimizer, learning_rate, batch_size
+    ):
+        self.learnt, self.penalty = start, penalty
+        self.rng, self.run = problem.rng, problem.run
+        ratings, C, A = problem.ratings, start.C, start.a[np.newaxis]
+        self.by_row, by_column = orient((ratings.by_user, ratings.by_item), start.axis)
+        dtype, n_factors = C.dtype.type, A.shape[1]
+        self.batches = Batches(self.by_row, by_column, batch_size)
+        n_places = np.diff(self.batches.row_bounds).max()
+        self.H, self.D = np.empty((2, n_places, n_factors), dtype)
+        self.errors = np.empty_like(self.by_row.ratings)
+        shares = penalty.shares(by_column)
+        self.counts = by_column.weight_sums() * shares
+        self.penalties = dtype(penalty.factors) * shares.astype(dtype)
+        self.network = kernels.Network(
+            C,
+            A,
+            dtype(start.mean),
+            dtype(to_intercept(start.mean, output != kernels.IDENTITY)),
+            start.sigmoid,
+            output,
+        )
+        self.step_biases, self.step_columns = (
+            steps[OPTIMIZERS[optimizer]]
+            for steps in (kernels.STEP_BIASES, kernels.STEP_COLUMNS)
+        )
+        self.C_state, self.A_state = (
+            begin_state(optimizer, rows.shape, dtype) for rows in (C, A)
+        )
+        self.rate, self.constants = dtype(learning_rate), make_constants(dtype)
+        self.row_work = n_factors * self.by_row.counts()
+        self.loss = np.zeros(len(self.by_row.indptr) - 1)
 
-    problem.publish = publish
-    for _ in iterations:
-        batches.deal(problem.rng)
-        for rows, columns, bounds in batches:
-            share = dtype(1 / len(rows))
-            run(
-                kernels.feed_rows,
-                cut_rows(n_factors * row_work[rows], BLOCK_WORK),
-                rows,
-                by_row.indptr,
-                by_row.indices,
-                by_row.ratings,
-                mean,
-                by_row.weights,
-                network.sigmoid,
-                output,
-                intercept,
-                C,
-                A,
-                H,
-                D,
-                errors,
-                loss,
-            )
-            kernels.STEP_BIASES[optimizer](
-                len(rows), D, share, rate, A, *A_state, constants
-            )
-            run(
-                kernels.STEP_COLUMNS[optimizer],
-                cut_rows(n_factors * np.diff(bounds), BLOCK_WORK),
-                columns,
-                bounds,
-                batches.entries,
-                batches.places,
-                by_row.ratings,
-                mean,
-                by_row.weights,
-                errors,
-                H,
-                D,
-                share,
-                rate,
-                penalty,
-                shares,
-                C,
-                *C_state,
-                constants,
-            )
-        objective = loss.sum() + network.penalise(counts)
-        if validate is not None:
-            network.factorise(problem, ratings, run)
-        if iterations.record(objective, validate):
-            best = C.copy(), A.copy()
-    if best is not None:
-        C[:], A[:] = best
-    publish()
-    problem.publish = None
+    def sweep(self):
+        """Pass over all rows; return the objective, with losses before each step."""
+        self.batches.draw(self.rng)
+        for rows, touched in self.batches:
+            self._step(rows, touched)
+        return self.loss.sum() + self.penalty.of_rows(self.network.C, self.counts)
+
+    def _step(self, rows, touched):
+        """Step along the mean gradient of a batch."""
+        side, gradients = self.by_row, (self.H, self.D)
+        share = self.rate.dtype.type(1 / len(rows))
+        self.run(
+            kernels.differentiate_rows,
+            cut_rows(self.row_work[rows], BLOCK_WORK),
+            rows,
+            *side,
+            self.network,
+            *gradients,
+            self.errors,
+            self.loss,
+        )
+        self.step_biases(
+            len(rows),
+            self.D,
+            share,
+            self.rate,
+            self.network.A,
+            self.A_state,
+            self.constants,
+        )
+        self.run(
+            self.step_columns,
+            cut_rows(self.H.shape[1] * np.diff(touched.bounds), BLOCK_WORK),
+            touched,
+            side.ratings,
+            side.weights,
+            self.errors,
+            *gradients,
+            self.network,
+            self.penalties,
+            share,
+            self.rate,
+            self.C_state,
+            self.constants,
+        )
+
+    def parameters(self):
+        """Return what has been learnt, as if the fit ended here."""
+        return self.learnt.copy()

@@ -10,14 +10,63 @@ row of P ends in (b_u, 1) and a row of Q in (1, b_i), so that p_u · q_i holds b
 ones have a learning rate of 0. Rows may be padded with zeros, which remain zero.
 
 Blocks that are passed over side by side share no user and no item. Arrays are indexed
-as ``P[u, f]``, never through a row ``P[u]``: that compiles to loops twice as fast.
+as ``P[u, f]``, never through a row ``P[u]``, and tuples are unpacked before the loops:
+either compiles to loops twice as fast.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 from sklearn_mf._objective.loss import residual
-from sklearn_mf._runtime.compile import jit
-from sklearn_mf._solvers.optimizers import OPTIMIZERS, correct, step
+from sklearn_mf._runtime.compile import inlined, jit
+from sklearn_mf._solvers.optimizers import OPTIMIZERS, correct_bias, step
+
+
+class Blocks(NamedTuple):
+    """Ratings in order of blocks, and the order in which each block is passed over.
+
+    Attributes
+    ----------
+    bounds : int64 ndarray of shape (n_blocks + 1,)
+        The ratings of block k stand at ``bounds[k]`` to ``bounds[k + 1]``.
+    offsets, strides : int64 ndarrays of shape (n_blocks,)
+        The order within block k: its rating ``offsets[k]`` comes first, and then every
+        ``strides[k]``-th in a circle; the stride has no divisor in common with the
+        number of ratings.
+    users, items : int32 ndarrays of shape (n_ratings,)
+        Rows of P and of Q.
+    ratings : ndarray of shape (n_ratings,)
+        The ratings r.
+    """
+
+    bounds: np.ndarray
+    offsets: np.ndarray
+    strides: np.ndarray
+    users: np.ndarray
+    items: np.ndarray
+    ratings: np.ndarray
+
+
+class Table(NamedTuple):
+    """The parameters of a side, and how they step.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_rows, n_columns)
+        The parameters, changed in place.
+    first_moments, second_moments, powers : ndarrays of shape (n_rows, …)
+        The state of the optimizer, changed in place; see `State`.
+    rates, penalties : ndarrays of shape (n_columns,)
+        Learning rate and penalty λ of each column; the same for all without biases.
+    """
+
+    values: np.ndarray
+    first_moments: np.ndarray
+    second_moments: np.ndarray
+    powers: np.ndarray
+    rates: np.ndarray
+    penalties: np.ndarray
 
 
 def make_pass_over_blocks(optimizer, biased):
@@ -27,29 +76,13 @@ def make_pass_over_blocks(optimizer, biased):
     def pass_over_blocks(
         begin,
         end,
-        bounds,
-        offsets,
-        strides,
-        users,
-        items,
-        ratings,
+        blocks,
         weights,
+        shares,
+        P_table,
+        Q_table,
         logistic,
         mean,
-        P_rates,
-        Q_rates,
-        P_penalties,
-        Q_penalties,
-        P_shares,
-        Q_shares,
-        P,
-        Q,
-        P_first,
-        Q_first,
-        P_second,
-        Q_second,
-        P_powers,
-        Q_powers,
         constants,
         loss,
     ):
@@ -59,38 +92,29 @@ def make_pass_over_blocks(optimizer, biased):
         ----------
         begin, end : int
             The blocks.
-        bounds : int64 ndarray of shape (n_blocks + 1,)
-            The ratings of block k stand at ``bounds[k]`` to ``bounds[k + 1]``.
-        offsets, strides : int64 ndarrays of shape (n_blocks,)
-            The order within block k: begin at its rating ``offsets[k]`` and go on by
-            ``strides[k]``, which has no divisor in common with its size.
-        users, items : int32 ndarrays of shape (n_ratings,)
-            Rows of P and of Q.
-        ratings : ndarray of shape (n_ratings,)
-            The ratings r.
+        blocks : Blocks
+            The ratings.
         weights : ndarray of shape (n_ratings,) or None
-            Their weights w; None stands for ones.
+            Their weights w; None stands for ones. They are an argument of their own,
+            since numba knows only of arguments whether they are None.
+        shares : tuple of 2 ndarrays of shape (n_rows,), or None
+            The shares s of users and items; None stands for ones.
+        P_table, Q_table : Table
+            Users and items.
         logistic : bool
             Whether r̂ = σ(z), under log loss.
         mean : float
             The constant μ.
-        P_rates, Q_rates : ndarrays of shape (n_columns,)
-            Learning rate of each column; the same for all without biases.
-        P_penalties, Q_penalties : ndarrays of shape (n_columns,)
-            Penalty λ of each column; the same for all without biases.
-        P_shares, Q_shares : ndarrays of shape (n_rows,), or None
-            The shares s of each row; None stands for ones.
-        P, Q : ndarrays of shape (n_rows, n_columns)
-            Parameters of users and items, changed in place.
-        P_first, Q_first, P_second, Q_second : ndarrays of shape (n_rows, n_columns)
-            State of the optimizer, changed in place; of no column where it has none.
-        P_powers, Q_powers : ndarrays of shape (n_rows, 2)
-            β₁ᵗ and β₂ᵗ of Adam, where t counts the steps of each row; changed in place.
         constants : tuple of 5 floats
             See `step`.
         loss : float64 ndarray of shape (n_blocks,)
-            Overwritten at begin to end: loss of the ratings, each as it was met.
+            Overwritten at begin to end: loss of the ratings, each before its step.
         """
+        bounds, offsets, strides, users, items, ratings = blocks
+        P, P_first, P_second, P_powers, P_rates, P_penalties = P_table
+        Q, Q_first, Q_second, Q_powers, Q_rates, Q_penalties = Q_table
+        if shares is not None:
+            P_shares, Q_shares = shares
         n_columns = P.shape[1]
         one = ratings.dtype.type(1)
         rate, penalty = P_rates[0], P_penalties[0]
@@ -104,6 +128,7 @@ def make_pass_over_blocks(optimizer, biased):
                 if k >= n:
                     k -= n
                 u, i = np.int64(users[at]), np.int64(items[at])
+                # z = μ + p·q, and w (r̂ − r)
                 z = mean
                 for f in range(n_columns):
                     z += P[u, f] * Q[i, f]
@@ -112,10 +137,13 @@ def make_pass_over_blocks(optimizer, biased):
                 total += w * value
                 error = w * ratings.dtype.type(error)
                 p_share, q_share = w, w
-                if P_shares is not None:
-                    p_share, q_share = w * P_shares[u], w * Q_shares[i]
-                p_c1, p_c2 = correct(optimizer, P_powers, u, constants)
-                q_c1, q_c2 = correct(optimizer, Q_powers, i, constants)
+                if shares is not None:
+                    p_share, q_share = w, w
+                    if shares is not None:
+                        p_share, q_share = w * P_shares[u], w * Q_shares[i]
+                p_c1, p_c2 = correct_bias(optimizer, P_powers, u, constants)
+                q_c1, q_c2 = correct_bias(optimizer, Q_powers, i, constants)
+                # Both sides step along g_p and g_q at once.
                 for f in range(n_columns):
                     p, q = P[u, f], Q[i, f]
                     p_rate = P_rates[f] if biased else rate
@@ -153,6 +181,30 @@ def make_pass_over_blocks(optimizer, biased):
     return pass_over_blocks
 
 
+@inlined
+def _step_rows(optimizer, table, rows, gradients, slots, n, share, constants):
+    """Step with the n rows of a batch along their gradients, times `share`."""
+    values, first, second, powers, rates, _ = table
+    for slot in range(n):
+        row = rows[slot]
+        slots[row] = -1
+        c1, c2 = correct_bias(optimizer, powers, row, constants)
+        for f in range(values.shape[1]):
+            values[row, f] = step(
+                optimizer,
+                values[row, f],
+                share * gradients[slot, f],
+                rates[f],
+                first,
+                second,
+                row,
+                f,
+                constants,
+                c1,
+                c2,
+            )
+
+
 def make_pass_in_batches(optimizer):
     """Make the kernel for batches of more ratings; `optimizer` is a constant in it."""
 
@@ -160,29 +212,13 @@ def make_pass_in_batches(optimizer):
     def pass_in_batches(
         begin,
         end,
-        bounds,
-        offsets,
-        strides,
-        users,
-        items,
-        ratings,
+        blocks,
         weights,
+        shares,
+        P_table,
+        Q_table,
         logistic,
         mean,
-        P_rates,
-        Q_rates,
-        P_penalties,
-        Q_penalties,
-        P_shares,
-        Q_shares,
-        P,
-        Q,
-        P_first,
-        Q_first,
-        P_second,
-        Q_second,
-        P_powers,
-        Q_powers,
         constants,
         loss,
         batch_size,
@@ -203,6 +239,11 @@ def make_pass_in_batches(optimizer):
         P_slots, Q_slots : int32 ndarrays of shape (n_rows,)
             All -1 before and after: where in the batch's gradients a row stands.
         """
+        bounds, offsets, strides, users, items, ratings = blocks
+        P, _, _, _, _, P_penalties = P_table
+        Q, _, _, _, _, Q_penalties = Q_table
+        if shares is not None:
+            P_shares, Q_shares = shares
         n_columns = P.shape[1]
         largest = 0
         for block in range(begin, end):
@@ -226,6 +267,7 @@ def make_pass_in_batches(optimizer):
                     if k >= n:
                         k -= n
                     u, i = np.int64(users[at]), np.int64(items[at])
+                    # The first rating of a row in the batch opens a slot for it.
                     if P_slots[u] < 0:
                         P_slots[u] = n_users
                         P_rows[n_users] = u
@@ -237,6 +279,7 @@ def make_pass_in_batches(optimizer):
                         Q_gradients[n_items] = 0
                         n_items += 1
                     p_slot, q_slot = np.int64(P_slots[u]), np.int64(Q_slots[i])
+                    # z = μ + p·q, and w (r̂ − r)
                     z = mean
                     for f in range(n_columns):
                         z += P[u, f] * Q[i, f]
@@ -245,8 +288,9 @@ def make_pass_in_batches(optimizer):
                     total += w * value
                     error = w * ratings.dtype.type(error)
                     p_share, q_share = w, w
-                    if P_shares is not None:
+                    if shares is not None:
                         p_share, q_share = w * P_shares[u], w * Q_shares[i]
+                    # Add g_p and g_q to the gradients of the batch.
                     for f in range(n_columns):
                         p, q = P[u, f], Q[i, f]
                         P_gradients[p_slot, f] += (
@@ -256,42 +300,26 @@ def make_pass_in_batches(optimizer):
                             error * p + Q_penalties[f] * q_share * q
                         )
                 share = one / ratings.dtype.type(m)
-                for slot in range(n_users):
-                    row = P_rows[slot]
-                    P_slots[row] = -1
-                    c1, c2 = correct(optimizer, P_powers, row, constants)
-                    for f in range(n_columns):
-                        P[row, f] = step(
-                            optimizer,
-                            P[row, f],
-                            share * P_gradients[slot, f],
-                            P_rates[f],
-                            P_first,
-                            P_second,
-                            row,
-                            f,
-                            constants,
-                            c1,
-                            c2,
-                        )
-                for slot in range(n_items):
-                    row = Q_rows[slot]
-                    Q_slots[row] = -1
-                    c1, c2 = correct(optimizer, Q_powers, row, constants)
-                    for f in range(n_columns):
-                        Q[row, f] = step(
-                            optimizer,
-                            Q[row, f],
-                            share * Q_gradients[slot, f],
-                            Q_rates[f],
-                            Q_first,
-                            Q_second,
-                            row,
-                            f,
-                            constants,
-                            c1,
-                            c2,
-                        )
+                _step_rows(
+                    optimizer,
+                    P_table,
+                    P_rows,
+                    P_gradients,
+                    P_slots,
+                    n_users,
+                    share,
+                    constants,
+                )
+                _step_rows(
+                    optimizer,
+                    Q_table,
+                    Q_rows,
+                    Q_gradients,
+                    Q_slots,
+                    n_items,
+                    share,
+                    constants,
+                )
             loss[block] = total
 
     return pass_in_batches

@@ -1,95 +1,59 @@
-"""Stochastic gradient descent: the solver loop, and how it lays out its data."""
+"""Stochastic gradient descent: the solver, and how it lays out its data."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sklearn_mf._objective.loss import to_intercept
+from sklearn_mf._objective.penalty import Penalty
 from sklearn_mf._runtime.arrays import CACHE_LINE, make_aligned
-from sklearn_mf._solvers.optimizers import OPTIMIZERS, make_constants
+from sklearn_mf._solvers.optimizers import (
+    OPTIMIZERS,
+    State,
+    begin_state,
+    make_constants,
+)
 from sklearn_mf._solvers.sgd import kernels
+from sklearn_mf._solvers.sgd.kernels import Blocks
 
 MAX_GRID = 32  # blocks on a side of the grid
 BLOCK_RATINGS = 2**12  # the fewest ratings that a block should have
 BLOCK_BATCHES = 16  # the fewest batches that a block should have
 
 
-@dataclass
+@dataclass(frozen=True)
 class Descent:
-    """How to step along gradients, and what the steps before have left.
+    """What is minimised, and how to step along its gradients.
 
     Attributes
     ----------
+    penalty : Penalty
+        The penalty of the parameters.
+    logistic : bool
+        Whether the loss is twice the log loss of σ(z), instead of the squared error.
     optimizer : str
         One of `OPTIMIZERS`.
     constants : tuple of 3 floats
         Momentum or β₁, β₂ and ε.
-    rates, penalties : tuples of 2 floats
-        Learning rate and λ: of the factors, and of the biases.
+    rates : (float, float)
+        Learning rate of the factors, and of the biases.
     schedule : callable
-        Gives the factor on the learning rates in an epoch, counted from 0.
+        Returns the factor on the learning rates in an epoch, counted from 0.
     batch_size : int
         Ratings of a batch.
     shuffle : bool
         Whether each epoch has an order of its own.
-    n_epochs : int
-        Epochs run so far.
-    weighted_regularization : bool
-        Whether penalties count once for each unit of weight of an id, or once for it.
-    state : dict of ndarrays
-        ``first``, ``second`` and ``powers`` of users and items; see the kernels.
     """
 
+    penalty: Penalty
+    logistic: bool
     optimizer: str
     constants: tuple
     rates: tuple
-    penalties: tuple
     schedule: Callable
     batch_size: int
     shuffle: bool
-    weighted_regularization: bool
-    n_epochs: int = 0
-    state: dict = field(default_factory=dict)
-
-    def begin(self, name, rows):
-        """Give the state of a side; make it, unless there is one.
-
-        Parameters
-        ----------
-        name : {"user", "item"}
-            The side.
-        rows : ndarray of shape (n_rows, n_columns)
-            Its parameters.
-
-        Returns
-        -------
-        dict of 3 ndarrays
-            ``first``, ``second`` and ``powers``.
-        """
-        n_rows, n_columns = rows.shape
-        first = self.optimizer in ("momentum", "nesterov", "adam")
-        second = self.optimizer in ("adagrad", "adam")
-        fresh = {
-            "first": np.zeros((n_rows, n_columns * first), rows.dtype),
-            "second": np.zeros((n_rows, n_columns * second), rows.dtype),
-            "powers": np.ones((n_rows, 2 * (first and second)), rows.dtype),
-        }
-        return {
-            key: self.state.setdefault(f"{name}_{key}", array)
-            for key, array in fresh.items()
-        }
-
-    def shares(self, side):
-        """Give the share of a row's penalty that a unit of its weight carries.
-
-        None stands for ones.
-        """
-        if self.weighted_regularization:
-            return None
-        strengths = side.strengths()
-        return np.divide(
-            1, strengths, out=np.zeros_like(strengths), where=strengths > 0
-        )
 
 
 class Grid:
@@ -135,8 +99,13 @@ class Grid:
         self.ratings = side.ratings[order]
         self.weights = None if side.weights is None else side.weights[order]
 
+    def blocks(self, shuffle, rng):
+        """Return the ratings with an order within each block that is drawn."""
+        order = self.orders(shuffle, rng)
+        return Blocks(self.bounds, *order, self.users, self.items, self.ratings)
+
     def _group(self, counts, rng):
-        """Deal rows at random to groups of about equal numbers of ratings."""
+        """Put rows at random into groups of about equal numbers of ratings."""
         order = rng.permutation(len(counts))
         end = np.cumsum(counts[order])
         middle = end - counts[order] / 2
@@ -164,8 +133,8 @@ class Grid:
             yield list(zip(first + cuts[:-1], first + cuts[1:], strict=True))
 
 
-class Rows:
-    """The rows of a side as the kernels want them.
+class Layout:
+    """The rows of a side as the kernels read them.
 
     The rows of a group of the grid stand together, and each is padded to whole cache
     lines, so that two threads never write to the same line. With biases, the last
@@ -173,41 +142,52 @@ class Rows:
 
     Attributes
     ----------
-    values : ndarray of shape (n_rows, n_padded)
-        The parameters.
-    first, second, powers : ndarrays of shape (n_rows, …)
-        The state of the optimizer.
-    rates, penalties : ndarrays of shape (n_padded,)
-        Learning rate, where the schedule's factor is 1, and penalty of each column.
+    table : Table
+        For the kernels. Its rates are those where the schedule's factor is 1.
+    order : ndarray of shape (n_rows,)
+        Code of the id of each row.
+    columns : ndarray of shape (n_columns,)
+        Where the columns of a table of parameters stand.
     bias : int or None
         The column of the bias.
+    counts : float64 ndarray of shape (n_rows,)
+        The c of each row, in this order.
+    shares : ndarray of shape (n_rows,)
+        The share of its penalty that a unit of its weight carries.
     """
 
-    def __init__(self, rows, order, state, descent, bias_first):
-        n_columns = rows.shape[1]
+    def __init__(self, rows, order, state, side, descent, bias_first):
+        n_columns, penalty = rows.shape[1], descent.penalty
         self.order = order
         self.columns = np.arange(n_columns)
         self.bias = None
         width = n_columns
-        if bias_first is not None:
+        if penalty.biased:
             width += 1
             self.bias, ones = n_columns - bias_first, n_columns - 1 + bias_first
             self.columns[-1] = self.bias
         line = CACHE_LINE // rows.itemsize
         width = -(-width // line) * line
-        self.rates = np.full(width, descent.rates[0], rows.dtype)
-        self.penalties = np.full(width, descent.penalties[0], rows.dtype)
-        self.values = self._take(rows, width)
-        if bias_first is not None:
-            self.rates[[self.bias, ones]] = descent.rates[1], 0
-            self.penalties[[self.bias, ones]] = descent.penalties[1], 0
-            self.values[:, ones] = 1
-        self.state = state
-        self.first, self.second = (
-            self._take(state[key], width if state[key].shape[1] else 0)
-            for key in ("first", "second")
+        rates = np.full(width, descent.rates[0], rows.dtype)
+        penalties = np.full(width, penalty.factors, rows.dtype)
+        values = self._take(rows, width)
+        if penalty.biased:
+            rates[[self.bias, ones]] = descent.rates[1], 0
+            penalties[[self.bias, ones]] = penalty.biases, 0
+            values[:, ones] = 1
+        shares = penalty.shares(side)
+        self.counts = (side.weight_sums() * shares)[order]
+        self.shares = shares[order].astype(rows.dtype)
+        self.table = kernels.Table(
+            values,
+            *(
+                self._take(moments, width if moments.shape[1] else 0)
+                for moments in (state.first_moments, state.second_moments)
+            ),
+            state.powers[order],
+            rates,
+            penalties,
         )
-        self.powers = state["powers"][order]
 
     def _take(self, rows, width):
         """Copy rows into the layout of the kernels, aligned to cache lines."""
@@ -216,134 +196,119 @@ class Rows:
             taken[:, self.columns] = rows[self.order]
         return taken
 
-    def penalise(self, counts):
-        """Give the penalty of all rows, whose counts c stand in the order of codes."""
-        with np.errstate(over="ignore", invalid="ignore"):  # divergence is told later
-            values = self.values
+    def _give_back(self, taken):
+        """Return rows in order of the codes, without the padding."""
+        n_columns = len(self.columns) if taken.shape[1] else 0
+        rows = np.empty((len(taken), n_columns), taken.dtype)
+        rows[self.order] = taken[:, self.columns[:n_columns]]
+        return rows
+
+    def penalise(self):
+        """Return the penalty of all rows, a float."""
+        with np.errstate(over="ignore", invalid="ignore"):  # the loop reports overflow
+            values, penalties = self.table.values, self.table.penalties
             squares = np.einsum("uf,uf->u", values, values, dtype=np.float64)
             if self.bias is None:
-                return self.penalties[0] * (counts[self.order] @ squares)
+                return penalties[0] * (self.counts @ squares)
             biases = np.square(values[:, self.bias], dtype=np.float64)
             factors = squares - biases - 1  # the column of ones
-            penalty = self.penalties[0] * factors + self.penalties[self.bias] * biases
-            return counts[self.order] @ penalty
+            return self.counts @ (
+                penalties[0] * factors + penalties[self.bias] * biases
+            )
 
-    def write_back(self, rows):
-        """Write the parameters to `rows`."""
-        rows[self.order] = self.values[:, self.columns]
+    def parameters(self):
+        """Return a table of parameters."""
+        return self._give_back(self.table.values)
 
-    def write_state_back(self):
-        """Write the state of the optimizer to where it came from."""
-        for key, array in (("first", self.first), ("second", self.second)):
-            if array.shape[1]:
-                self.state[key][self.order] = array[:, self.columns]
-        self.state["powers"][self.order] = self.powers
+    def state(self):
+        """Return the state of the optimizer."""
+        powers = np.empty_like(self.table.powers)
+        powers[self.order] = self.table.powers
+        moments = self.table.first_moments, self.table.second_moments
+        return State(*map(self._give_back, moments), powers)
 
 
-def fit_sgd(
-    problem, descent, *, logistic, biased, intercept, run, iterations, validate=None
-):
-    """Minimise the objective by stochastic gradient descent.
+class StochasticGradientDescent:
+    """Minimises the objective by steps along the gradients of ratings or batches.
 
     Parameters
     ----------
     problem : Problem
-        The ratings and the start; its users and items are overwritten.
+        What is given.
     descent : Descent
-        The steps; its state goes on.
-    logistic : bool
-        Whether the loss is twice the log loss of σ(z), instead of the squared error.
-    biased : bool
-        Whether the last column of users and items holds biases.
-    intercept : float
-        The constant μ of z.
-    run : callable
-        From `thread_pool`.
-    iterations : Iterations
-        Ends the loop; takes the value of the objective after each epoch.
-    validate : callable or None
-        Gives the score of the held-out ratings after an epoch; the epoch with the best
-        one is restored.
+        What is minimised, and the steps.
+    states : (State, State) or None
+        State of the optimizer for users and items. None: it begins.
+    n_epochs : int
+        Epochs that have been run before.
     """
-    ratings, users, items = problem.ratings, problem.users, problem.items
-    batch_size = min(descent.batch_size, len(ratings.by_user.ratings))
-    grid = Grid(ratings, batch_size, descent.shuffle, problem.rng)
-    dtype = users.dtype.type
-    sides = {}
-    for name, side, rows, order, bias_first in (
-        ("user", ratings.by_user, users, grid.user_order, True),
-        ("item", ratings.by_item, items, grid.item_order, False),
-    ):
-        state = descent.begin(name, rows)
-        work = Rows(rows, order, state, descent, bias_first if biased else None)
-        shares = descent.shares(side)
-        counts = side.strengths() if shares is None else side.strengths() * shares
-        shares = None if shares is None else shares[order].astype(dtype)
-        sides[name] = side, rows, work, shares, counts
-    (_, _, P, P_shares, _), (_, _, Q, Q_shares, _) = sides.values()
-    beta_1, beta_2, epsilon = descent.constants
-    epsilon = max(epsilon, np.finfo(dtype).tiny)  # what divides the padding's 0
-    constants = make_constants(dtype, beta_1, beta_2, epsilon)
-    loss = np.empty(grid.n_sides**2)
-    optimizer = OPTIMIZERS[descent.optimizer]
-    if batch_size == 1:
-        kernel, batches = kernels.PASS_OVER_BLOCKS[optimizer, biased], ()
-    else:
-        kernel = kernels.PASS_IN_BATCHES[optimizer]
-        slots = (np.full(len(rows), -1, dtype=np.int32) for rows in (users, items))
-        batches = (batch_size, *slots)
-    best = None
 
-    def publish():
-        P.write_back(users)
-        Q.write_back(items)
-
-    problem.publish = publish
-    for _ in iterations:
-        rate_factor = dtype(descent.schedule(descent.n_epochs))
-        offsets, strides = grid.orders(descent.shuffle, problem.rng)
-        for tasks in grid.diagonals(run.n_threads):
-            run(
-                kernel,
-                tasks,
-                grid.bounds,
-                offsets,
-                strides,
-                grid.users,
-                grid.items,
-                grid.ratings,
-                grid.weights,
-                logistic,
-                dtype(intercept),
-                rate_factor * P.rates,
-                rate_factor * Q.rates,
-                P.penalties,
-                Q.penalties,
-                P_shares,
-                Q_shares,
-                P.values,
-                Q.values,
-                P.first,
-                Q.first,
-                P.second,
-                Q.second,
-                P.powers,
-                Q.powers,
-                constants,
-                loss,
-                *batches,
+    def __init__(self, problem, descent, states=None, n_epochs=0):
+        self.start, self.descent, self.n_epochs = problem.start, descent, n_epochs
+        self.rng, self.run = problem.rng, problem.run
+        ratings, P, Q = problem.ratings, problem.start.P, problem.start.Q
+        self.batch_size = min(descent.batch_size, len(ratings.by_user.ratings))
+        self.grid = Grid(ratings, self.batch_size, descent.shuffle, problem.rng)
+        if states is None:
+            states = [
+                begin_state(descent.optimizer, rows.shape, rows.dtype)
+                for rows in (P, Q)
+            ]
+        self.users, self.items = (
+            Layout(rows, order, state, side, descent, bias_first)
+            for rows, order, state, side, bias_first in (
+                (P, self.grid.user_order, states[0], ratings.by_user, True),
+                (Q, self.grid.item_order, states[1], ratings.by_item, False),
             )
-        descent.n_epochs += 1
-        objective = loss.sum()
-        for _, _, work, _, counts in sides.values():
-            objective += work.penalise(counts)
-        if validate is not None:
-            publish()
-        if iterations.record(objective, validate):
-            best = users.copy(), items.copy()
-    publish()
-    problem.publish = None
-    P.write_state_back()
-    Q.write_state_back()
-    if best is not None:
-        users[:], items[:] = best
+        )
+        self.shares = None
+        if not descent.penalty.weighted:
+            self.shares = self.users.shares, self.items.shares
+        dtype = P.dtype.type
+        beta_1, beta_2, epsilon = descent.constants
+        epsilon = max(epsilon, np.finfo(dtype).tiny)  # what divides the padding's 0
+        self.constants = make_constants(dtype, beta_1, beta_2, epsilon)
+        self.intercept = dtype(to_intercept(problem.start.mean, descent.logistic))
+        self.loss = np.empty(self.grid.n_sides**2)
+        optimizer = OPTIMIZERS[descent.optimizer]
+        if self.batch_size == 1:
+            biased = descent.penalty.biased
+            self.kernel, self.batches = kernels.PASS_OVER_BLOCKS[optimizer, biased], ()
+        else:
+            self.kernel = kernels.PASS_IN_BATCHES[optimizer]
+            slots = (np.full(len(rows), -1, dtype=np.int32) for rows in (P, Q))
+            self.batches = self.batch_size, *slots
+
+    def sweep(self):
+        """Pass over all ratings; return the objective, with losses before each step."""
+        rate = self.constants[0].dtype.type(self.descent.schedule(self.n_epochs))
+        blocks = self.grid.blocks(self.descent.shuffle, self.rng)
+        P, Q = (
+            layout.table._replace(rates=rate * layout.table.rates)
+            for layout in (self.users, self.items)
+        )
+        for tasks in self.grid.diagonals(self.run.n_threads):
+            self.run(
+                self.kernel,
+                tasks,
+                blocks,
+                self.grid.weights,
+                self.shares,
+                P,
+                Q,
+                self.descent.logistic,
+                self.intercept,
+                self.constants,
+                self.loss,
+                *self.batches,
+            )
+        self.n_epochs += 1
+        return self.loss.sum() + self.users.penalise() + self.items.penalise()
+
+    def parameters(self):
+        """Return what has been learnt, as if the fit ended here."""
+        return replace(self.start, P=self.users.parameters(), Q=self.items.parameters())
+
+    def states(self):
+        """Return the state of the optimizer for users and for items."""
+        return self.users.state(), self.items.state()

@@ -44,7 +44,7 @@ from sklearn_mf._runtime.tiles import (
     zero_tile,
     zeros,
 )
-from sklearn_mf._solvers.optimizers import ADAM, adam, correct
+from sklearn_mf._solvers.optimizers import ADAM, State, adam, correct_bias
 
 PARTS = 3  # what steps in the second phase: users, items and perceptron
 
@@ -68,23 +68,18 @@ class Interactions(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of parameters, with the state of Adam.
+    """Rows of parameters.
 
     Attributes
     ----------
     values : ndarray of shape (n_rows, width)
         The parameters.
-    first, second : ndarrays of the same shape
-        First and second moments of their gradients.
-    powers : ndarray of shape (n_rows, 2)
-        β₁ᵗ and β₂ᵗ, where t counts the steps of each row; the rows of a perceptron
-        share one.
+    state : State
+        The state of Adam; the rows of a perceptron share one row of powers.
     """
 
     values: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    powers: np.ndarray
+    state: State
 
 
 class Network(NamedTuple):
@@ -493,7 +488,7 @@ def _learn_interactions(block, first, last, batch, model, work, task):
 @inlined
 def _step_row(table, row, gradients, m, corrections, task):
     """Step along the m-th gradient with a row of parameters."""
-    values, first_moments, second_moments, _ = table
+    values, (first_moments, second_moments, _) = table
     constants, (c1, c2) = task.constants, corrections
     for f in range(0, values.shape[1], VECTOR):
         # m = β₁ m + (1 − β₁) g,   v = β₂ v + (1 − β₂) g²
@@ -538,7 +533,7 @@ def _step_rows(codes, table, gradients, places, task):
     for m in range(len(codes)):
         row = np.int64(codes[m])
         if row >= 0 and places[row] == m:
-            corrections = correct(ADAM, table.powers, row, task.constants)
+            corrections = correct_bias(ADAM, table.state.powers, row, task.constants)
             _step_row(table, row, gradients, m, corrections, task)
     for m in range(len(codes)):
         if codes[m] >= 0:
@@ -551,7 +546,7 @@ def _step_network(network, gradients, n_blocks, task):
     perceptron, table, transposed, bottoms = network
     _, sizes, tops, values = perceptron
     total = gradients[0]
-    corrections = correct(ADAM, table.powers, 0, task.constants)
+    corrections = correct_bias(ADAM, table.state.powers, 0, task.constants)
     for row in range(len(total)):
         for block in range(1, n_blocks):
             for f in range(0, total.shape[1], VECTOR):

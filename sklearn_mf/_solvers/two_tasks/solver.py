@@ -1,13 +1,15 @@
 """Two tasks on one embedding: the solver, and how it lays out its data."""
 
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_mf._model.parameters import SIDES, Parameters
 from sklearn_mf._model.perceptron import CHUNK, lay_out, pad_width, read_layers
 from sklearn_mf._runtime.arrays import make_aligned
 from sklearn_mf._runtime.threads import MAX_BLOCKS, cut_rows
-from sklearn_mf._solvers.optimizers import make_constants
+from sklearn_mf._solvers.optimizers import State, make_constants
 from sklearn_mf._solvers.two_tasks.kernels import (
     PARTS,
     Interactions,
@@ -28,37 +30,68 @@ BLOCK_WORK, CALL_WORK = 2**25, 2**30
 DRAWN_PAIRS = 2**15  # pairs that are worth a task of their own when an epoch is drawn
 
 
-class Parameters(NamedTuple):
-    """What is learnt.
+@dataclass
+class TwoTasksParameters(Parameters):
+    """The parameters of both tasks.
+
+    A row of a table holds the factors of the interactions, unless they are shared those
+    that the network reads, and the bias.
 
     Attributes
     ----------
-    users, items : ndarrays of shape (n_users, n_columns) and (n_items, n_columns)
-        Factors, in a second part those that the perceptron reads, and the bias.
     layers : list of (ndarray, ndarray)
-        Weights and biases of the perceptron: see `draw_layers`.
+        Weights and biases of each layer of the network.
     """
 
-    users: np.ndarray
-    items: np.ndarray
-    layers: list
+    layers: list = field(default_factory=list)
+
+    @classmethod
+    def of(cls, model, biased=True):
+        """Return the parameters of a fitted estimator."""
+        tables = []
+        for side in SIDES:
+            parts = [getattr(model, f"{side}_factors_")]
+            if not model.shared_embeddings:
+                parts.append(getattr(model, f"{side}_rating_factors_"))
+            biases = getattr(model, f"{side}_biases_")
+            tables.append(np.column_stack([*parts, biases]))
+        layers = list(zip(model.coefs_, model.intercepts_, strict=True))
+        mean = model.global_mean_
+        return cls(model.users_, model.items_, *tables, mean, biased, layers)
+
+    def attributes(self):
+        """Return the fitted attributes of an estimator, a dict."""
+        coefs, intercepts = zip(*self.layers, strict=True)
+        n_factors = len(coefs[0]) // 3
+        named = {
+            "users_": self.users,
+            "items_": self.items,
+            "global_mean_": self.mean,
+            "coefs_": list(coefs),
+            "intercepts_": list(intercepts),
+        }
+        for side, rows in zip(SIDES, (self.P, self.Q), strict=True):
+            factors = rows[:, :n_factors].copy()
+            own = rows[:, n_factors:-1]
+            named |= {
+                f"{side}_factors_": factors,
+                f"{side}_biases_": rows[:, -1].copy(),
+                f"{side}_rating_factors_": own.copy() if own.size else factors,
+            }
+        return named
 
 
-class Objective(NamedTuple):
-    """The numbers of the objective.
+class JointLoss(NamedTuple):
+    """What is minimised.
 
     Attributes
     ----------
-    mean : float
-        The constant μ.
     bpr : bool
-        Whether ℓ_F compares the scores of an item and of one that was drawn, or takes
-        either alone.
+        Whether ℓ_F = −log σ(s_ui − s_uj).
     factorization, regression, regularization : float
         λ_F, λ_R and λ.
     """
 
-    mean: float
     bpr: bool
     factorization: float
     regression: float
@@ -66,49 +99,44 @@ class Objective(NamedTuple):
 
 
 class TwoTasks:
-    """Minimise the joint loss of interactions and ratings by Adam.
+    """Minimises the joint loss of both tasks by Adam.
 
     Parameters
     ----------
-    ratings : Ratings
-        What is learnt from.
-    seen : tuple of (ndarray, ndarray)
-        Which items each user rated, in other ratings too: compressed sparse rows.
-    start : Parameters
-        Where the solver begins.
-    objective : Objective
+    problem : Problem
+        What is given; its start is of `TwoTasksParameters`.
+    joint_loss : JointLoss
         What is minimised.
     batch_size : int
         Ratings of a batch.
     learning_rate : float
         Length of a step.
-    rng : RandomState
-        Source of the orders and of the drawn items.
-    run : callable
-        From `thread_pool`.
 
     Attributes
     ----------
-    factorization, regression : float
-        Means of ℓ_F and ℓ_R over the last epoch, with the loss of each rating before
-        the step along its gradient.
+    losses : dict of lists of float
+        The joint loss and its parts after each epoch, with the loss of each rating
+        before the step along its gradient.
     """
 
-    def __init__(
-        self, ratings, seen, start, objective, *, batch_size, learning_rate, rng, run
-    ):
-        self.ratings, self.seen, self.objective = ratings, seen, objective
-        self.run = run
-        self.bits = np.random.PCG64(rng.randint(2**32))
-        self.shapes = [weights.shape for weights, _ in start.layers]
-        n_factors = self.shapes[0][0] // 3
+    def __init__(self, problem, joint_loss, *, batch_size, learning_rate):
+        self.start, self.run, self.seen = problem.start, problem.run, problem.seen
+        self.joint_loss = joint_loss
+        self.losses = {"joint": [], "factorization": [], "regression": []}
+        self.bits = np.random.PCG64(problem.rng.randint(2**32))
+        self.shapes = [weights.shape for weights, _ in problem.start.layers]
+        self.n_factors = self.shapes[0][0] // 3
         self.model = Model(
-            users=make_table(start.users, n_factors),
-            items=make_table(start.items, n_factors),
-            network=make_network(start.layers),
+            users=make_table(problem.start.P, self.n_factors),
+            items=make_table(problem.start.Q, self.n_factors),
+            network=make_network(problem.start.layers),
         )
-        side, dtype = ratings.by_user, ratings.dtype.type
-        n_pairs, width = len(side.ratings), self.model.users.values.shape[1]
+
+        self.side = side = problem.ratings.by_user
+        n_pairs, dtype = len(side.ratings), problem.start.P.dtype.type
+        residuals = side.ratings - dtype(problem.start.mean)
+        weights = np.ones_like(side.ratings) if side.weights is None else side.weights
+        self.targets = residuals, weights
         self.interactions = Interactions(
             users=make_aligned((n_pairs,), np.int32),
             items=make_aligned((n_pairs, 2), np.int32),
@@ -117,11 +145,14 @@ class TwoTasks:
         self.batch_size = min(batch_size, n_pairs)
         self.order = np.arange(n_pairs, dtype=np.int32) // np.int32(self.batch_size)
         self.user_blocks = cut_rows(side.counts(), DRAWN_PAIRS)
-        self.strengths = side.strengths(), ratings.by_item.strengths()
+        self.weight_sums = side.weight_sums(), problem.ratings.by_item.weight_sums()
 
         # A pair passes through the weights forward, and twice back: for their
         # gradients, and for those of the units.
-        n_weights = self.model.network.table.values.size
+        width, n_weights = (
+            self.model.users.values.shape[1],
+            self.model.network.table.values.size,
+        )
         pair_work = 3 * n_weights + 16 * width
         n_chunks = -(-self.batch_size // CHUNK)
         n_blocks = self.batch_size * pair_work // BLOCK_WORK
@@ -132,20 +163,20 @@ class TwoTasks:
         self.n_batches_of_call = max(1, CALL_WORK // batch_work)
         self.work = make_workspace(self.batch_size, self.n_blocks, self.model)
         self.task = Task(
-            at=width - pad_width(1) - pad_width(n_factors),
-            bpr=objective.bpr,
-            factorization=dtype(objective.factorization),
-            regression=dtype(objective.regression),
-            regularization=dtype(objective.regularization),
+            at=width - pad_width(1) - pad_width(self.n_factors),
+            bpr=joint_loss.bpr,
+            factorization=dtype(joint_loss.factorization),
+            regression=dtype(joint_loss.regression),
+            regularization=dtype(joint_loss.regularization),
             rate=dtype(learning_rate),
             constants=make_constants(dtype),
         )
 
     def sweep(self):
-        """Train for an epoch; return the joint loss, with μ, ℓ_F and ℓ_R as attributes.
+        """Pass over all ratings; return the joint loss, before each step.
 
-        Small batches pass in the calling thread, many in one call of the kernel. The
-        blocks of large ones are tasks of their own.
+        Many small batches pass in one call of the kernel, in the calling thread. The
+        blocks of a large batch are tasks for threads.
         """
         self._draw()
         self.work.losses[:] = 0
@@ -157,63 +188,70 @@ class TwoTasks:
         else:
             blocks = [(block, block + 1) for block in range(self.n_blocks)]
             parts = [(part, part + 1) for part in range(PARTS)]
-            for number in range(n_batches):
-                self.run(self._compute_gradients, blocks, number)
-                self.run(self._step, parts, number)
+            for batch in range(n_batches):
+                self.run(self._compute_gradients, blocks, batch)
+                self.run(self._step, parts, batch)
 
-        total = self.strengths[0].sum()
-        losses = self.work.losses[:, :2].sum(axis=0) / total
-        self.factorization, self.regression = losses.tolist()
-        objective, squares = self.objective, 0.0
-        for strengths, table in zip(self.strengths, self.model[:2], strict=True):
-            factors = table.values[:, : -pad_width(1)]
-            squares += strengths @ np.vecdot(factors, factors)
-        return float(
-            objective.factorization * self.factorization
-            + objective.regression * self.regression
-            + objective.regularization * squares / total
-        )
-
-    def parameters(self):
-        """Return a copy of what has been learnt."""
-        users, items, network = self.model
-        n_factors = self.shapes[0][0] // 3
-        return Parameters(
-            users=read_table(users, n_factors),
-            items=read_table(items, n_factors),
-            layers=read_layers(network.perceptron, self.shapes),
-        )
+        total, numbers = self.weight_sums[0].sum(), self.joint_loss
+        factorization, regression = self.work.losses[:, :2].sum(axis=0) / total
+        joint = numbers.factorization * factorization + numbers.regression * regression
+        joint += numbers.regularization * self._penalise() / total
+        losses = joint, factorization, regression
+        for curve, loss in zip(self.losses.values(), losses, strict=True):
+            curve.append(float(loss))
+        return float(joint)
 
     def _draw(self):
         """Draw the batches of an epoch, and an item for each of its pairs."""
-        side, n_pairs = self.ratings.by_user, len(self.order)
-        words = self.bits.random_raw(n_pairs).view(np.uint32).reshape(2, -1)
+        words = self.bits.random_raw(len(self.order)).view(np.uint32).reshape(2, -1)
         shuffle(words[0], self.order)
-        others = np.empty_like(side.indices)
-        residuals = side.ratings - side.ratings.dtype.type(self.objective.mean)
-        weights = np.ones_like(residuals) if side.weights is None else side.weights
-        seen = *self.seen, len(self.model.items.values)
-        columns = side.indices, others, residuals, weights
+        others = np.empty_like(self.side.indices)
+        self.run(self._deal, self.user_blocks, words[1], others)
 
-        def draw(start, stop):
-            draw_unrated(start, stop, side.indptr, *seen, words[1], others)
-            order = self.order, self.batch_size, side.indptr
-            deal(start, stop, *order, *columns, self.interactions)
+    def _deal(self, start, stop, words, others):
+        """Draw items without a rating for users, and put their pairs into batches."""
+        side, seen = self.side, self.seen.by_user
+        n_items = len(self.model.items.values)
+        draw_unrated(
+            start, stop, side.indptr, seen.indptr, seen.indices, n_items, words, others
+        )
+        deal(
+            start,
+            stop,
+            self.order,
+            self.batch_size,
+            side.indptr,
+            side.indices,
+            others,
+            *self.targets,
+            self.interactions,
+        )
 
-        self.run(draw, self.user_blocks)
+    def _compute_gradients(self, first, last, batch):
+        """Compute the gradients of some blocks of a batch."""
+        self._train((batch, batch + 1), (first, last), (0, 0))
 
-    def _compute_gradients(self, first, last, number):
-        """Compute the gradients of blocks of a batch."""
-        self._train((number, number + 1), (first, last), (0, 0))
-
-    def _step(self, first, last, number):
-        """Step with parts of the model along the gradients of a batch."""
-        self._train((number, number + 1), (0, 0), (first, last))
+    def _step(self, first, last, batch):
+        """Step along the gradients of a batch with some parts of the model."""
+        self._train((batch, batch + 1), (0, 0), (first, last))
 
     def _train(self, batches, blocks, parts):
         sizes = self.batch_size, self.block_size
         state = self.interactions, self.model, self.work, self.task
         train_batches(batches, blocks, parts, *sizes, *state)
+
+    def _penalise(self):
+        tables = (table.values[:, : -pad_width(1)] for table in self.model[:2])
+        return sum(
+            weights @ np.vecdot(factors, factors)
+            for weights, factors in zip(self.weight_sums, tables, strict=True)
+        )
+
+    def parameters(self):
+        """Return what has been learnt, as if the fit ended here."""
+        P, Q = (read_table(table, self.n_factors) for table in self.model[:2])
+        layers = read_layers(self.model.network.perceptron, self.shapes)
+        return replace(self.start, P=P, Q=Q, layers=layers)
 
 
 def make_table(rows, n_factors):
@@ -236,7 +274,7 @@ def make_table(rows, n_factors):
     factors, biases = view_columns(values, n_factors)
     factors[:] = rows[:, :-1].reshape(factors.shape)
     biases[:] = rows[:, -1]
-    return add_moments(values, len(rows))
+    return add_state(values, len(rows))
 
 
 def read_table(table, n_factors):
@@ -263,15 +301,15 @@ def make_network(layers):
     ):
         weights = values[top : top + n_inputs, :n_outputs]
         transposed[bottom : bottom + n_outputs, :n_inputs] = weights.T
-    return Network(perceptron, add_moments(values, 1), transposed, bottoms)
+    return Network(perceptron, add_state(values, 1), transposed, bottoms)
 
 
-def add_moments(values, n_counted):
-    """Return a table of parameters for which Adam begins, and counts so many rows."""
+def add_state(values, n_counted):
+    """Return a table with the state of Adam, which counts the steps of so many rows."""
     first, second = (make_aligned(values.shape, values.dtype) for _ in range(2))
     powers = make_aligned((n_counted, 2), values.dtype)
     powers[:] = 1
-    return Table(values, first, second, powers)
+    return Table(values, State(first, second, powers))
 
 
 def make_workspace(size, n_blocks, model):
@@ -292,53 +330,3 @@ def make_workspace(size, n_blocks, model):
         user_places=np.full(len(users), -1, np.int32),
         item_places=np.full(len(items), -1, np.int32),
     )
-
-
-def fit_multitask(
-    problem, objective, *, batch_size, learning_rate, run, iterations, validate
-):
-    """Run a `TwoTasks` solver until the iterations end.
-
-    Parameters
-    ----------
-    problem : Problem
-        The ratings and the start: its users, items and network, a list of layers, are
-        replaced, and its losses grow.
-    objective : Objective
-        What is minimised.
-    batch_size, learning_rate, run
-        See `TwoTasks`.
-    iterations : Iterations
-        Ends the loop; takes the joint loss after each epoch.
-    validate : callable or None
-        Returns the score of the held-out ratings after an epoch; the epoch with the
-        best one is restored.
-    """
-    solver = TwoTasks(
-        problem.ratings,
-        (problem.seen_indptr, problem.seen_indices),
-        Parameters(problem.users, problem.items, problem.network),
-        objective,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        rng=problem.rng,
-        run=run,
-    )
-
-    def publish(learnt=None):
-        learnt = solver.parameters() if learnt is None else learnt
-        problem.users, problem.items, problem.network = learnt
-
-    problem.publish = publish
-    best = None
-    for _ in iterations:
-        joint = solver.sweep()
-        losses = joint, solver.factorization, solver.regression
-        for curve, loss in zip(problem.losses.values(), losses, strict=True):
-            curve.append(loss)
-        if validate is not None:
-            publish()
-        if iterations.record(joint, validate):
-            best = solver.parameters()
-    publish(best)
-    problem.publish = None

@@ -1,0 +1,513 @@
+"""Threads, processes and their mixtures: no crash, no hang, and the same bits."""
+
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from joblib import Parallel, delayed, parallel_config
+from numpy.testing import assert_array_equal
+from sklearn.model_selection import GridSearchCV, KFold
+
+from sklearn_mf import ALSFactorizer
+from sklearn_mf._estimators import base as _base
+from sklearn_mf._model import scoring
+from sklearn_mf._runtime import threads as _threads
+from sklearn_mf._runtime.threads import MAX_BLOCKS, count_threads, cut_rows, thread_pool
+from sklearn_mf._solvers.als import solver as als_solver
+from sklearn_mf.datasets import make_ratings
+from tests import movielens
+
+BACKENDS = ["loky", "threading", "multiprocessing"]
+X, Y = make_ratings(60, 40, 900, random_state=0)
+
+needs_fork = pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(),
+    reason="this platform cannot fork",
+)
+
+
+def make_als(**params):
+    """Give an estimator that is quick to fit, the same at each fit."""
+    return ALSFactorizer(
+        **{"n_factors": 3, "max_iter": 3, "tol": None, "random_state": 0, **params}
+    )
+
+
+def sklearn_mf_threads():
+    return [
+        thread.name
+        for thread in threading.enumerate()
+        if thread.name.startswith("sklearn_mf")
+    ]
+
+
+# ------------------------------------------------------------------ processes of joblib
+
+SEARCHES = """
+import json
+import sys
+
+from joblib import parallel_config
+from sklearn.model_selection import GridSearchCV, KFold
+
+from sklearn_mf import ALSFactorizer
+from tests.movielens import load
+
+
+def scores(X, y, backend, n_jobs):
+    grid = GridSearchCV(
+        ALSFactorizer(max_iter=2, tol=None, random_state=0),
+        {"n_factors": [4, 8]},
+        cv=KFold(2, shuffle=True, random_state=0),
+        n_jobs=n_jobs,
+        refit=False,
+        error_score="raise",
+    )
+    with parallel_config(backend=backend):
+        results = grid.fit(X, y).cv_results_
+    return [results[f"split{fold}_test_score"].tolist() for fold in range(2)]
+
+
+if __name__ == "__main__":
+    X, y = load()
+    backend = sys.argv[1]
+    answer = {"no fit before": scores(X, y, backend, n_jobs=2)}
+    ALSFactorizer(4, max_iter=2, tol=None, n_jobs=2).fit(X, y)
+    answer["after a fit"] = scores(X, y, backend, n_jobs=2)
+    answer["one job"] = scores(X, y, backend, n_jobs=1)
+    print(json.dumps(answer))
+"""
+
+FORK = """
+import multiprocessing
+
+import numpy as np
+
+from sklearn_mf import ALSFactorizer
+from sklearn_mf.datasets import make_ratings
+
+X, y = make_ratings(1000, 500, 50_000, random_state=0)
+
+
+def fit(seed):
+    als = ALSFactorizer(32, max_iter=2, tol=None, n_jobs=2, random_state=seed)
+    als.fit(X, y)
+    return als.item_factors_, als.predict(X)
+
+
+if __name__ == "__main__":
+    before = fit(0)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        child = pool.apply(fit, (0,))
+    after = fit(0)
+    for there, here in zip(child, before, strict=True):
+        np.testing.assert_array_equal(there, here)
+    for late, early in zip(after, before, strict=True):
+        np.testing.assert_array_equal(late, early)
+    print("same bits")
+"""
+
+
+def run_script(source, tmp_path, *args, **environment):
+    """Run a script in a fresh interpreter; give what it printed.
+
+    A hang, an abort and anything that looks like a complaint are failures.
+    """
+    script = tmp_path / "script.py"
+    script.write_text(source)
+    checkout = str(Path(__file__).parents[2])  # the script may import from tests
+    paths = [checkout, os.environ.get("PYTHONPATH")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    done = subprocess.run(
+        [sys.executable, str(script), *args],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not re.search("warn|terminat|abort|error|fork", done.stderr, re.IGNORECASE)
+    return done.stdout
+
+
+@pytest.mark.compiled
+@movielens.needs_movielens
+@pytest.mark.parametrize("layer", ["default", "workqueue"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_searches_in_parallel_give_the_bits_of_one_job(backend, layer, tmp_path):
+    environment = {} if layer == "default" else {"NUMBA_THREADING_LAYER": layer}
+    answer = json.loads(run_script(SEARCHES, tmp_path, backend, **environment))
+    assert np.shape(answer["one job"]) == (2, 2)
+    assert len(set(np.ravel(answer["one job"]))) == 4
+    assert answer["no fit before"] == answer["one job"]
+    assert answer["after a fit"] == answer["one job"]
+
+    # One fold and candidate by hand, in this process.
+    X, y = movielens.load()
+    train, test = next(KFold(2, shuffle=True, random_state=0).split(X))
+    als = ALSFactorizer(4, max_iter=2, tol=None, random_state=0).fit(X[train], y[train])
+    assert als.score(X[test], y[test]) == answer["one job"][0][0]
+
+
+@pytest.mark.compiled
+@needs_fork
+def test_fit_in_a_fork_after_a_fit(tmp_path):
+    assert run_script(FORK, tmp_path) == "same bits\n"
+
+
+# ---------------------------------------------------------------------------- same bits
+
+
+@pytest.fixture(scope="module")
+def many_ratings():
+    """Give ratings enough for several blocks in each half of an iteration."""
+    return make_ratings(1000, 500, 50_000, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def many_pairs():
+    """Give pairs enough for several blocks in predict: all there are."""
+    return np.argwhere(np.ones((1000, 500), dtype=bool))
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_n_jobs_does_not_change_a_bit(many_ratings, many_pairs, dtype, monkeypatch):
+    X, y = many_ratings
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(y)).astype(dtype)
+    n_blocks = []
+
+    def spy(*args):
+        blocks = cut_rows(*args)
+        n_blocks.append(len(blocks))
+        return blocks
+
+    monkeypatch.setattr(als_solver, "cut_rows", spy)
+    learnt = {}
+    for n_jobs in (1, 2, 4, None, -1):
+        als = make_als(n_factors=32, n_jobs=n_jobs)
+        als.fit(X, y.astype(dtype), sample_weight=weights)
+        assert als.user_factors_.dtype == dtype
+        learnt[n_jobs] = [
+            als.user_factors_,
+            als.item_factors_,
+            als.loss_curve_,
+            als.predict(many_pairs),
+            als.score(X, y),
+        ]
+    assert len(n_blocks) == 5 * 3 * 2
+    assert min(n_blocks) > 4  # more blocks than threads
+    assert len(many_pairs) > 4 * scoring.BLOCK_PAIRS
+    for n_jobs, values in learnt.items():
+        for value, alone in zip(values, learnt[1], strict=True):
+            assert_array_equal(value, alone, err_msg=f"n_jobs={n_jobs}", strict=True)
+
+
+def test_n_jobs_does_not_change_a_bit_of_singular_rows(monkeypatch):
+    # Without a penalty, many rows have fewer ratings than factors.
+    monkeypatch.setattr(als_solver, "BLOCK_WORK", 1000.0)
+    alone, *others = (
+        make_als(n_factors=20, regularization=0.0, n_jobs=n_jobs).fit(X, Y)
+        for n_jobs in (1, 2, 4)
+    )
+    for als in others:
+        assert_array_equal(als.user_factors_, alone.user_factors_)
+        assert_array_equal(als.item_factors_, alone.item_factors_)
+        assert als.loss_curve_ == alone.loss_curve_
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_fits_at_once_in_threads_give_the_bits_of_fits_in_turn(many_ratings, n_jobs):
+    def fit(seed, barrier):
+        als = make_als(n_factors=32, n_jobs=n_jobs, random_state=seed)
+        barrier.wait(timeout=60)
+        als.fit(*many_ratings)
+        return als.user_factors_, als.item_factors_, als.predict(many_ratings[0])
+
+    in_turn = [fit(seed, threading.Barrier(1)) for seed in (0, 1)]
+    with ThreadPoolExecutor(2) as pool:
+        at_once = list(pool.map(fit, (0, 1), [threading.Barrier(2)] * 2))
+    assert not np.array_equal(in_turn[0][0], in_turn[1][0])
+    for values, expected in zip(at_once, in_turn, strict=True):
+        for value, alone in zip(values, expected, strict=True):
+            assert_array_equal(value, alone)
+
+
+def test_one_model_serves_many_threads():
+    als = make_als(n_jobs=2).fit(X, Y)
+    expected = als.predict(X)
+    with ThreadPoolExecutor(4) as pool:
+        for predictions in pool.map(als.predict, [X] * 16):
+            assert_array_equal(predictions, expected)
+
+
+# ------------------------------------------------------------------------ count_threads
+
+
+@pytest.fixture
+def eight_cores(monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+
+
+@pytest.mark.parametrize(
+    ("n_jobs", "expected"),
+    [
+        (1, 1),
+        (2, 2),
+        (30, 30),
+        (-1, 8),
+        (-2, 7),
+        (-8, 1),
+        (-9, 1),
+        (-100, 1),
+        (None, 8),
+    ],
+)
+def test_count_threads(eight_cores, n_jobs, expected):
+    assert count_threads(n_jobs) == expected
+
+
+def test_count_threads_counts_the_cores_of_the_process():
+    assert count_threads(-1) == joblib.cpu_count()
+    assert count_threads(None) == joblib.cpu_count()
+
+
+@pytest.mark.parametrize("backend", [{}, *({"backend": name} for name in BACKENDS)])
+def test_count_threads_in_a_parallel_config(eight_cores, backend):
+    for n_jobs, expected in ((1, 1), (3, 3), (-1, 8), (-2, 7)):
+        with parallel_config(**backend, n_jobs=n_jobs):
+            assert count_threads(None) == expected
+            assert count_threads(2) == 2  # the estimator's own n_jobs comes first
+            assert count_threads(-1) == 8
+            with parallel_config(n_jobs=5):
+                assert count_threads(None) == 5
+    with parallel_config(**backend, verbose=0):
+        assert count_threads(None) == 8
+    assert count_threads(None) == 8
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_count_threads_in_a_worker_of_joblib(backend):
+    wanted = [None, None, 3, 1]
+    workers = Parallel(n_jobs=2, backend=backend)
+    assert workers(delayed(count_threads)(n) for n in wanted) == [1, 1, 3, 1]
+
+    # One job is no worker: there are no siblings to leave the cores to.
+    alone = Parallel(n_jobs=1, backend=backend)
+    assert alone([delayed(count_threads)(None)]) == [joblib.cpu_count()]
+
+
+@pytest.mark.parametrize(("n_jobs", "expected"), [(1, 8), (2, 1)])
+def test_threads_of_fits_in_a_search(eight_cores, monkeypatch, n_jobs, expected):
+    counts = []
+
+    def spy(n_threads):
+        counts.append(n_threads)
+        return thread_pool(n_threads)
+
+    for module in (_base, scoring):
+        monkeypatch.setattr(module, "thread_pool", spy)
+    cv = KFold(3, shuffle=True, random_state=0)
+    search = GridSearchCV(make_als(), {"n_factors": [1, 2]}, cv=cv, n_jobs=n_jobs)
+    with parallel_config(backend="threading"):
+        search.fit(X, Y)
+    assert counts == [expected] * 12 + [8]  # fits and scores, then refit
+
+
+def test_threads_in_a_worker_of_dask():
+    distributed = pytest.importorskip("distributed")
+    cv = KFold(2, shuffle=True, random_state=0)
+    search = GridSearchCV(make_als(), {"n_factors": [1, 2]}, cv=cv)
+    expected = search.fit(X, Y).cv_results_["mean_test_score"]
+    with distributed.Client(
+        processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None
+    ) as client:
+        wanted = [None, 3]
+        assert client.gather(client.map(count_threads, wanted)) == [1, 3]
+        assert count_threads(None) == joblib.cpu_count()  # this is no worker
+        with parallel_config(backend="dask"):
+            scores = search.set_params(n_jobs=2).fit(X, Y).cv_results_
+    assert_array_equal(scores["mean_test_score"], expected)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 1, 2, -1, -2])
+def test_fit_never_changes_n_jobs(n_jobs):
+    als = make_als(n_jobs=n_jobs)
+    with parallel_config(n_jobs=3):
+        als.fit(X, Y).predict(X)
+    als.fit(X, Y).score(X, Y)
+    assert als.n_jobs == n_jobs
+    assert als.get_params() == make_als(n_jobs=n_jobs).get_params()
+    assert_array_equal(als.predict(X), make_als(n_jobs=1).fit(X, Y).predict(X))
+
+
+# ----------------------------------------------------------------------------- cut_rows
+
+works = arrays(
+    np.float64,
+    st.integers(1, 300),
+    elements=st.one_of(st.floats(0, 1e9), st.integers(0, 100).map(float)),
+)
+reproducible = settings(derandomize=True, deadline=None)
+
+
+@given(works, st.floats(1, 1e9))
+@reproducible
+def test_cut_rows(work, block_work):
+    blocks = cut_rows(work, block_work)
+    assert 1 <= len(blocks) <= MAX_BLOCKS
+    assert blocks[0][0] == 0
+    assert blocks[-1][1] == len(work)
+    assert all(start < stop for start, stop in blocks)
+    assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(blocks))
+    assert all(type(bound) is int for block in blocks for bound in block)
+
+    # About equal: no block exceeds its share by more than one row.
+    total = work.sum()
+    share = total / min(MAX_BLOCKS, max(1, total // block_work))
+    for start, stop in blocks:
+        assert work[start:stop].sum() <= (share + work.max()) * (1 + 1e-9)
+
+
+@given(works, st.floats(1, 1e9))
+@reproducible
+def test_cut_rows_does_not_depend_on_threads(work, block_work):
+    blocks = cut_rows(work, block_work)
+    for n_jobs in (1, 2, 7):
+        with parallel_config(backend="threading", n_jobs=n_jobs):
+            assert cut_rows(work, block_work) == blocks
+
+
+@given(works, st.floats(0.51, 100))
+@reproducible
+def test_little_work_is_one_block(work, share):
+    block_work = share * max(1.0, work.sum())
+    assert cut_rows(work, block_work) == [(0, len(work))]
+
+
+def test_cut_rows_at_the_limits():
+    assert cut_rows(np.ones(6), 3.1) == [(0, 6)]
+    assert cut_rows(np.zeros(3), 1) == [(0, 3)]
+    assert cut_rows(np.ones(1), 1e-3) == [(0, 1)]
+    assert len(cut_rows(np.ones(10_000), 1)) == MAX_BLOCKS
+
+
+def test_equal_rows_are_cut_into_equal_blocks():
+    assert cut_rows(np.ones(2), 1) == [(0, 1), (1, 2)]
+    assert cut_rows(np.ones(6), 2) == [(0, 2), (2, 4), (4, 6)]
+    assert cut_rows(np.array([9, 1, 1, 1]), 4) == [(0, 1), (1, 4)]
+
+
+# -------------------------------------------------------------------------- thread_pool
+
+BLOCKS = [(k, k + 1) for k in range(10)]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
+def test_thread_pool_runs_each_block_once(n_threads):
+    filled, names = np.zeros(10), []
+
+    def kernel(start, stop, out, step):
+        names.append(threading.current_thread().name)
+        out[start:stop] += step
+
+    with thread_pool(n_threads) as run:
+        run(kernel, BLOCKS, filled, 2.0)
+        assert_array_equal(filled, np.full(10, 2.0))  # all done when run returns
+        run(kernel, [(0, 10)], filled, 1.0)
+    assert_array_equal(filled, np.full(10, 3.0))
+    in_pool = [name.startswith("sklearn_mf") for name in names]
+    # Neither one thread nor one block needs another thread.
+    assert in_pool == [n_threads > 1] * 10 + [False]
+    assert sklearn_mf_threads() == []
+
+
+@pytest.mark.parametrize("exception", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("blocks", [BLOCKS, BLOCKS[:1]])
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
+def test_exception_in_a_kernel_propagates(n_threads, blocks, exception):
+    raised = exception("of the last block")
+
+    def kernel(start, stop):
+        if stop == len(blocks):
+            raise raised
+
+    with pytest.raises(exception) as caught, thread_pool(n_threads) as run:
+        run(kernel, blocks)
+    assert caught.value is raised
+    assert sklearn_mf_threads() == []
+
+
+@pytest.mark.parametrize("exception", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_exception_drops_the_blocks_in_the_queue(n_threads, exception, monkeypatch):
+    # Blocks after the first wait for the pool to drop its queue, so that no more than
+    # one a thread can have begun by then.
+    dropped, begun = threading.Event(), []
+
+    class Executor(ThreadPoolExecutor):
+        def shutdown(self, wait=True, *, cancel_futures=False):
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            dropped.set()
+            super().shutdown(wait=wait)
+
+    def kernel(start, stop):
+        begun.append(start)
+        if start == 0:
+            raise exception
+        if not dropped.wait(timeout=10):
+            dropped.set()  # the others need not wait: the test has failed
+
+    monkeypatch.setattr(_threads, "ThreadPoolExecutor", Executor)
+    with pytest.raises(exception), thread_pool(n_threads) as run:
+        run(kernel, BLOCKS)
+    assert set(begun) <= ({0} if n_threads == 1 else {0, 1, 2})
+    assert sklearn_mf_threads() == []
+
+
+def test_fit_and_predict_leave_no_thread(monkeypatch):
+    monkeypatch.setattr(als_solver, "BLOCK_WORK", 1000.0)
+    monkeypatch.setattr(scoring, "BLOCK_PAIRS", 100)
+    pooled = []
+    solve_rows, score_pairs = als_solver.solve_rows, scoring.score_pairs
+
+    def watch(kernel):
+        def watched(*args):
+            pooled.append(threading.current_thread().name.startswith("sklearn_mf"))
+            kernel(*args)
+
+        return watched
+
+    monkeypatch.setattr(als_solver, "solve_rows", watch(solve_rows))
+    monkeypatch.setattr(scoring, "score_pairs", watch(score_pairs))
+    als = make_als(n_jobs=3).fit(X, Y)
+    assert len(pooled) > 2 * 3
+    assert sklearn_mf_threads() == []
+    als.predict(X)
+    assert sklearn_mf_threads() == []
+    als.score(X, Y)
+    assert sklearn_mf_threads() == []
+    assert all(pooled)
+
+    def fail(*args):
+        raise FloatingPointError
+
+    monkeypatch.setattr(als_solver, "solve_rows", fail)
+    with pytest.raises(FloatingPointError):
+        als.fit(X, Y)
+    assert sklearn_mf_threads() == []
