@@ -11,10 +11,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn_mf._estimators.base import PARAMETERS, BaseFactorizer
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
 from sklearn_mf._files import checks
-from sklearn_mf._model.perceptron import draw_layers, lay_out, pad_width
+from sklearn_mf._model.perceptron import draw_layers, lay_out, predict_pairs
 from sklearn_mf._model.scoring import predict_codes, score_in_blocks
-from sklearn_mf._solvers.two_tasks.kernels import Task, predict_pairs
-from sklearn_mf._solvers.two_tasks.solver import TwoTasks, TwoTasksParameters
+from sklearn_mf._solvers.two_tasks.solver import (
+    JointLoss,
+    TwoTasks,
+    TwoTasksParameters,
+)
 from sklearn_mf._typing import TableLike
 
 
@@ -360,19 +363,15 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         if previous is not None:
             layers = self._take_layers(previous, sizes, dtype)
         problem.start.layers = layers
-        width = pad_width(self.n_factors)
-        task = Task(
-            width,
-            0 if self.shared_embeddings else width,
-            self.interaction_loss == "bpr",
-            dtype.type(self.factorization_weight),
-            dtype.type(self.regression_weight),
-            dtype.type(self.regularization),
+        joint_loss = JointLoss(
+            bpr=self.interaction_loss == "bpr",
+            factorization=self.factorization_weight,
+            regression=self.regression_weight,
+            regularization=self.regularization,
         )
         return TwoTasks(
             problem,
-            task,
-            n_factors=self.n_factors,
+            joint_loss,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
         )
@@ -399,9 +398,9 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     def _predict_from(self, learnt, pairs, n_jobs):
         users, items = learnt["user_rating_factors_"], learnt["item_rating_factors_"]
         layers = zip(learnt["coefs_"], learnt["intercepts_"], strict=True)
-        network, mean = lay_out(layers), users.dtype.type(learnt["global_mean_"])
+        perceptron, mean = lay_out(layers), users.dtype.type(learnt["global_mean_"])
         return score_in_blocks(
-            predict_pairs, pairs, users.dtype, n_jobs, users, items, network, mean
+            predict_pairs, pairs, users.dtype, n_jobs, users, items, perceptron, mean
         )
 
     def _remedy(self):

@@ -11,7 +11,7 @@ the product of matrices L and R, in a tile of C, reads
         tile = tile + load_tile(L, top, k, rows, 1) * load(R, k, left, lanes)
     store(tile, C, top, left)
 
-Arithmetic (+, * and /) broadcasts rows, columns and numbers as NumPy does. A tile of
+Arithmetic (+, -, * and /) broadcasts rows, columns and numbers as NumPy does. A tile of
 one row is called a vector, one of a single lane a column; one of both is a number.
 Matrices in memory are C-contiguous; an array of one dimension counts as a column.
 Indices are not checked and must not be negative. Where nothing is compiled, a tile is a
@@ -26,6 +26,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
+WIDTH = 128  # bytes of a row of a large tile: two of the longest vector registers
 REORDER = ("reassoc", "contract")  # sums may be reordered, and contracted with products
 
 
@@ -195,6 +196,17 @@ def store(typing_context, tile, A, row, column):
     return types.void(tile, A, types.intp, types.intp), generate
 
 
+@_instruction(lambda A: WIDTH // A.itemsize)
+def count_lanes(typing_context, A):
+    """Return how many numbers of A are a row of a large tile, as a constant."""
+    kind = types.literal(8 * WIDTH // A.dtype.bitwidth)
+
+    def generate(context, builder, signature, args):
+        return context.get_constant(types.intp, kind.literal_value)
+
+    return kind(A), generate
+
+
 @_instruction(lambda A, rows, lanes: np.zeros((rows, lanes), A.dtype))
 def zero_tile(typing_context, A, rows, lanes):
     """Return a tile of zeros, of the dtype of A."""
@@ -243,8 +255,48 @@ def _overload(operation, instruction, flags=()):
 
 
 _overload(operator.add, "fadd", REORDER)
+_overload(operator.sub, "fsub", REORDER)
 _overload(operator.mul, "fmul", REORDER)
-_overload(operator.truediv, "fdiv")
+_overload(operator.truediv, "fdiv", ("arcp",))
+
+
+def _call(builder, name, tile, result, *args, flags=()):
+    """Call a function of LLVM that has a variant for the rows of a tile."""
+    variant = f"v{tile.lanes}" if tile.lanes > 1 else ""
+    full = f"llvm.{name}.{variant}f{tile.dtype.bitwidth}"
+    kind = ir.FunctionType(result, [arg.type for arg in args])
+    function = cgutils.get_or_insert_function(builder.module, kind, full)
+    return builder.call(function, args, fastmath=flags)
+
+
+@intrinsic
+def _sqrt(typing_context, tile):
+    def generate(context, builder, signature, args):
+        rows = _unpack(builder, tile, args[0])
+        roots = [_call(builder, "sqrt", tile, row.type, row) for row in rows]
+        return _pack(context, builder, tile, roots)
+
+    return tile(tile), generate
+
+
+@overload(np.sqrt)
+def _compile_sqrt(tile):
+    return (lambda tile: _sqrt(tile)) if isinstance(tile, Tile) else None
+
+
+@_instruction(lambda tile, values: np.where(tile <= 0, tile.dtype.type(0), values))
+def where_positive(typing_context, tile, values):
+    """Return the values of a tile where another is above 0, or NaN; elsewhere 0."""
+
+    def generate(context, builder, signature, args):
+        rows, values = (_unpack(builder, tile, arg) for arg in args)
+        zero, selected = rows[0].type(None), []
+        for row, value in zip(rows, values, strict=True):
+            is_positive = builder.fcmp_unordered(">", row, zero)
+            selected.append(builder.select(is_positive, value, zero))
+        return _pack(context, builder, tile, selected)
+
+    return tile(tile, tile), generate
 
 
 def _reduce_lanes(name, *initial, flags):
@@ -255,19 +307,16 @@ def _reduce_lanes(name, *initial, flags):
 
         def generate(context, builder, signature, args):
             number = context.get_value_type(tile.dtype)
-            row = ir.VectorType(number, tile.lanes)
-            kind = ir.FunctionType(number, [*[number] * len(initial), row])
-            full = f"llvm.vector.reduce.{name}.v{tile.lanes}f{tile.dtype.bitwidth}"
-            function = cgutils.get_or_insert_function(builder.module, kind, full)
             first = [number(value) for value in initial]
             reduced = [
-                builder.call(function, [*first, numbers], fastmath=flags)
-                for numbers in _unpack(builder, tile, args[0])
+                _call(builder, full, tile, number, *first, row, flags=flags)
+                for row in _unpack(builder, tile, args[0])
             ]
             return _pack(context, builder, result, reduced)
 
         return result(tile), generate
 
+    full = f"vector.reduce.{name}"
     return reduce
 
 

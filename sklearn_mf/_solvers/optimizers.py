@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_mf._runtime.compile import jit
+from sklearn_mf._runtime.compile import inlined, jit
 
 TINY = 1e-30  # nothing beside 1; below 1e-38 numbers become denormal, which is slow
 SGD, MOMENTUM, NESTEROV, ADAGRAD, ADAM = range(5)
@@ -62,6 +62,22 @@ def make_constants(dtype, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
     return tuple(map(dtype, constants))
 
 
+@inlined
+def adam(rate, first, second, constants, c1, c2):
+    """Return a step of Adam, γ (m / c₁) / (√(v / c₂) + ε); of numbers, or of tiles.
+
+    Parameters
+    ----------
+    rate : float
+        The learning rate γ.
+    first, second : float
+        The first and the second moment of the gradient, m and v.
+    constants, c1, c2
+        See `step`.
+    """
+    return rate * (first / c1) / (np.sqrt(second / c2) + constants[4])
+
+
 @jit
 def step(optimizer, theta, g, rate, first, second, row, f, constants, c1, c2):
     """Return a parameter after a step against its gradient; update its state in place.
@@ -96,8 +112,7 @@ def step(optimizer, theta, g, rate, first, second, row, f, constants, c1, c2):
     # θ − γ (m / c₁) / (√(v / c₂) + ε)
     first[row, f] = constants[0] * first[row, f] + constants[1] * g
     second[row, f] = constants[2] * second[row, f] + constants[3] * g * g
-    root = math.sqrt(second[row, f] / c2) + constants[4]
-    return theta - rate * (first[row, f] / c1) / root
+    return theta - adam(rate, first[row, f], second[row, f], constants, c1, c2)
 
 
 @jit

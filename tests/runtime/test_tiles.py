@@ -10,12 +10,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn_mf._runtime.tiles import (
     add_rows,
     add_up,
+    count_lanes,
     largest,
     load,
     load_tile,
     load_transposed,
     pick,
     store,
+    where_positive,
     zero_tile,
     zeros,
 )
@@ -88,7 +90,7 @@ def test_broadcasting(rows, dtype):
         store(tile * column, C, 0, 0)
         store(vector * tile, C, rows, 0)
         store(tile + pick(A, 1, 1), C, 2 * rows, 0)
-        store(tile / vector, C, 3 * rows, 0)
+        store(tile - vector, C, 3 * rows, 0)
         store(zeros(A, 8) + column, C, 4 * rows, 0)
 
     rng = np.random.default_rng(0)
@@ -97,7 +99,7 @@ def test_broadcasting(rows, dtype):
     numba.njit(compute)(A, numbers, C)
     tile, vector, column = A[:rows, :8], A[5, 1:9], numbers[1 : 1 + rows, np.newaxis]
     spread = np.broadcast_to(column, tile.shape)
-    expected = [tile * column, tile * vector, tile + A[1, 1], tile / vector, spread]
+    expected = [tile * column, tile * vector, tile + A[1, 1], tile - vector, spread]
     assert_array_equal(C, np.vstack(expected))
 
 
@@ -126,3 +128,37 @@ def test_a_tile_of_one_number_is_a_number():
 
     A = np.arange(8.0).reshape(2, 4)
     assert numba.njit(compute)(A) == 6 + 6
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rows", "lanes"), [(1, 8), (3, 1), (3, 16)])
+def test_quotients_roots_and_selection(rows, lanes, dtype):
+    def compute(A, C):
+        left, right = load_tile(A, 0, 0, rows, lanes), load_tile(A, 3, 0, rows, lanes)
+        store(left / right, C, 0, 0)
+        store(np.sqrt(right), C, rows, 0)
+        store(where_positive(left, right), C, 2 * rows, 0)
+
+    A = np.random.default_rng(0).normal(size=(6, lanes)).astype(dtype)
+    A[3:] += 9
+    A[0, 0], A[2, 0] = 0, np.nan
+    C = np.empty((3 * rows, lanes), dtype)
+    numba.njit(compute)(A, C)
+    left, right = A[:rows], A[3 : 3 + rows]
+    quotients, roots, selected = np.split(C, 3)
+    assert_allclose(quotients, left / right, rtol=2 * np.finfo(dtype).eps)
+    assert_array_equal(roots, np.sqrt(right))
+    assert_array_equal(selected, np.where(left <= 0, 0, right))
+
+
+@pytest.mark.parametrize(("dtype", "lanes"), [(np.float32, 32), (np.float64, 16)])
+def test_lanes_of_a_large_tile_are_a_constant(dtype, lanes):
+    def compute(A, C):
+        n_lanes = count_lanes(A)
+        store(load(A, 0, 1, n_lanes), C, 0, 0)
+        return n_lanes
+
+    A, C = np.arange(40, dtype=dtype).reshape(1, -1), np.zeros((1, 40), dtype)
+    assert numba.njit(compute)(A, C) == lanes
+    assert_array_equal(C[0, :lanes], A[0, 1 : 1 + lanes])
+    assert_array_equal(C[0, lanes:], 0)

@@ -1,156 +1,187 @@
-"""Kernels of two tasks on one embedding: which items a user meets, and how they rate.
+"""Kernels of two tasks on one embedding: which items a user rates, and how.
 
 A pair (u, i) of weight w, with an item j that the user has not rated, has the losses
 
     ℓ_F = −log σ(s_ui − s_uj)  or  −log σ(s_ui) − log σ(−s_uj)
-    s_ui = u·q_i + a_u + b_i
-    ℓ_R = (r_ui − r̂_ui)²,  r̂_ui = μ + f(u, q_i, u ∘ q_i)
+    s_ui = p_u · q_i + a_u + b_i
+    ℓ_R = (r_ui − r̂_ui)²,  r̂_ui = μ + f(p'_u, q'_i, p'_u ∘ q'_i)
 
-where f is a multi-layer perceptron with rectified units. A batch of m pairs steps along
-the gradient of Σ w (λ_F ℓ_F + λ_R ℓ_R + λ (‖u‖² + ‖q_i‖²)) / m.
+where f is a multi-layer perceptron. A batch of m pairs steps along the gradient of
 
-A row of parameters of a user or an item holds the factors of s and, unless they are
-shared, those of f. Each are padded with zeros, which remain zero, so that vectors begin
-where cache lines do. The bias of s stands elsewhere.
+    Σ w (λ_F ℓ_F + λ_R ℓ_R + λ (‖p_u‖² + ‖q_i‖² + ‖p'_u‖² + ‖q'_i‖²)) / m.
 
-The threads of a fit pass over the same batches side by side. In the first half of a
-batch they share out its chunks, of CHUNK pairs each, whose gradients they write down;
-in the second half the rows of the parameters, each of which sums up its gradients in
-order of the chunks. So the result does not depend on how many they are.
+A row of the parameters of a user or an item is (p, p', a), or (p, a) where the tasks
+share their factors, p' = p. Each part is padded with zeros, which remain zero.
+
+A batch has two phases. First the gradients of its pairs are written down, block after
+block, and those of the perceptron are added up in each block; then users, items and
+perceptron step. In both phases the parts of the work are independent of one another,
+and all sums are over pairs and blocks in their order: threads may share the work out in
+any way, and compute the same bits.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_mf._model.perceptron_kernels import (
+from sklearn_mf._model.perceptron import (
     CHUNK,
-    LANES,
-    OWNED,
-    WORD,
-    correct_rate,
-    feed,
-    inlined,
-    propagate_back,
-    read_out,
-    step_network,
-    step_vector,
+    ROWS,
+    VECTOR,
+    Perceptron,
+    forward,
 )
-from sklearn_mf._runtime.barrier import wait
-from sklearn_mf._runtime.compile import jit
-from sklearn_mf._runtime.tiles import add_up, load, store, zeros
+from sklearn_mf._objective.loss import residual
+from sklearn_mf._runtime.compile import inlined, jit
+from sklearn_mf._runtime.tiles import (
+    add_up,
+    count_lanes,
+    load,
+    load_tile,
+    load_transposed,
+    store,
+    where_positive,
+    zero_tile,
+    zeros,
+)
+from sklearn_mf._solvers.optimizers import ADAM, State, adam, correct_bias
+
+PARTS = 3  # what steps in the second phase: users, items and perceptron
 
 
-class Table(NamedTuple):
-    """Parameters of the ids of a side.
-
-    Attributes
-    ----------
-    values, first, second : ndarrays of shape (n_rows, width)
-        The factors, and the state of their optimizer.
-    biases : ndarray of shape (n_rows, 4)
-        The bias, its two numbers of the state, and one that is not used.
-    powers : ndarray of shape (n_rows, 2)
-        β₁ᵗ and β₂ᵗ, where t counts the steps of each row.
-    places : int32 ndarray of shape (n_rows,)
-        All -1 outside of a batch: where in it a row comes first.
-    """
-
-    values: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    biases: np.ndarray
-    powers: np.ndarray
-    places: np.ndarray
-
-
-class Pairs(NamedTuple):
-    """What is learnt from, batch after batch: `deal` writes it.
-
-    In each batch the users ascend, so that the parameters of a user mostly stay with
-    one thread.
+class Interactions(NamedTuple):
+    """The pairs of an epoch, batch after batch.
 
     Attributes
     ----------
-    codes : int32 ndarray of shape (n_pairs, 3)
-        Rows of the user, of the item, and of the item that was drawn, or -1.
+    users : int32 ndarray of shape (n_pairs,)
+        Row of the user.
+    items : int32 ndarray of shape (n_pairs, 2)
+        Rows of the item, and of the item that was drawn; -1 if there was none to draw.
     ratings : ndarray of shape (n_pairs, 2)
         Ratings less μ, and their weights.
     """
 
-    codes: np.ndarray
+    users: np.ndarray
+    items: np.ndarray
     ratings: np.ndarray
 
 
-class Task(NamedTuple):
-    """What is minimised.
+class Table(NamedTuple):
+    """Rows of parameters.
 
     Attributes
     ----------
-    width, at : int
-        Length of the factors, padded to a multiple of LANES, and the column where those
-        that the network reads begin.
-    bpr : bool
-        Whether ℓ_F is the first of the two.
-    factorization, regression, regularization : float
-        λ_F, λ_R and λ, of the dtype of the parameters.
+    values : ndarray of shape (n_rows, width)
+        The parameters.
+    state : State
+        The state of Adam; the rows of a perceptron share one row of powers.
     """
 
-    width: int
+    values: np.ndarray
+    state: State
+
+
+class Network(NamedTuple):
+    """A perceptron to be trained.
+
+    Attributes
+    ----------
+    perceptron : Perceptron
+        Its layout; its values are those of the table.
+    table : Table
+        Its parameters.
+    transposed : ndarray of shape (n_units, width)
+        The weights of the hidden layers once more, a row for each unit.
+    bottoms : int64 ndarray of shape (n_hidden,)
+        The row of `transposed` where each layer begins.
+    """
+
+    perceptron: Perceptron
+    table: Table
+    transposed: np.ndarray
+    bottoms: np.ndarray
+
+
+class Model(NamedTuple):
+    """All that is learnt.
+
+    Attributes
+    ----------
+    users, items : Table
+        Rows of parameters.
+    network : Network
+        The perceptron.
+    """
+
+    users: Table
+    items: Table
+    network: Network
+
+
+class Task(NamedTuple):
+    """What is minimised, and how.
+
+    Attributes
+    ----------
+    at : int
+        The column where p' begins, 0 if the tasks share p.
+    bpr : bool
+        Whether ℓ_F = −log σ(s_ui − s_uj).
+    factorization, regression, regularization : float
+        λ_F, λ_R and λ, of the dtype of the parameters.
+    rate : float
+        The learning rate, of the same dtype.
+    constants : tuple of 5 floats
+        Those of Adam: see `step`.
+    """
+
     at: int
     bpr: bool
     factorization: float
     regression: float
     regularization: float
+    rate: float
+    constants: tuple
 
 
-class Batch(NamedTuple):
-    """Where the two halves of a batch meet.
-
-    Of its m-th pair, the item stands at 2 m, and the one that was drawn after it.
+class Workspace(NamedTuple):
+    """Memory for a batch of `size` pairs in blocks.
 
     Attributes
     ----------
     user_gradients, item_gradients : ndarrays of shape (size, …) and (2 * size, …)
-        Gradients of the factors.
-    user_slopes, item_slopes : ndarrays of shape (size,) and (2 * size,)
-        Gradients of the biases.
-    gradients : ndarray of shape (n_chunks, n_rows, width)
-        Gradients of the network.
-    activations, errors : ndarrays of shape (n_chunks, n_layers * CHUNK, width)
-        Inputs of each layer, and their gradients.
-    active, members, usual : ndarrays
-        Those of `propagate_back`, for each chunk.
-    slopes : ndarray of shape (n_chunks, CHUNK)
-        Gradients of the output.
-    places : int64 ndarray of shape (n_chunks, 2 * size)
-        Room for the places of the items that a thread owns.
-    losses : float64 ndarray of shape (n_chunks, 8)
+        Gradients of the rows of each pair.
+    gradients : ndarray of shape (n_blocks, n_rows, width)
+        Gradients of the perceptron.
+    activations, errors : ndarrays of shape (n_blocks, n_layers * CHUNK, width)
+        The inputs of each layer, and the gradients of these.
+    outputs, slopes : ndarrays of shape (n_blocks, CHUNK)
+        The outputs, and their gradients.
+    losses : float64 ndarray of shape (n_blocks, 8)
         The first two are the sums of w ℓ_F and w ℓ_R, over all batches.
+    user_places, item_places : int32 ndarrays of shape (n_rows,)
+        Where in a batch a row of parameters comes first; -1 outside of `_step_rows`.
     """
 
     user_gradients: np.ndarray
     item_gradients: np.ndarray
-    user_slopes: np.ndarray
-    item_slopes: np.ndarray
     gradients: np.ndarray
     activations: np.ndarray
     errors: np.ndarray
-    active: np.ndarray
-    members: np.ndarray
-    usual: np.ndarray
+    outputs: np.ndarray
     slopes: np.ndarray
-    places: np.ndarray
     losses: np.ndarray
+    user_places: np.ndarray
+    item_places: np.ndarray
 
 
-# --------------------------------------------------------------------------- the batch
+# --------------------------------------------------------------- the pairs of an epoch
 
 
 @inlined
 def _scale(word, n):
-    """Give a number below n, all as likely but for n / 2³², of a random word."""
+    """Return a number below n, all as likely but for n / 2³², from a random word."""
     return np.int64(np.uint64(word) * np.uint64(n) >> np.uint64(32))
 
 
@@ -175,25 +206,25 @@ def draw_unrated(
     others : int32 ndarray of shape (n_pairs,)
         The items, overwritten; -1 where there is none.
     """
-    stands_for = np.arange(n_items)
+    replacements = np.arange(n_items)
     for user in range(start, stop):
         seen = seen_indices[seen_indptr[user] : seen_indptr[user + 1]]
         n_unrated = n_items - len(seen)
-        # So many first items are drawn from. Those of them that the user has rated
-        # stand for the items from there on that the user has not.
+        # A number below n_unrated is drawn. Rated items below n_unrated, of which there
+        # are as many as unrated items from n_unrated on, are replaced by the latter.
         n_below = np.searchsorted(seen, n_unrated)
         later, unrated = n_below, n_unrated
         for item in seen[:n_below]:
             while later < len(seen) and seen[later] == unrated:
                 later, unrated = later + 1, unrated + 1
-            stands_for[item] = unrated
+            replacements[item] = unrated
             unrated += 1
         for pair in range(indptr[user], indptr[user + 1]):
             others[pair] = (
-                stands_for[_scale(words[pair], n_unrated)] if n_unrated else -1
+                replacements[_scale(words[pair], n_unrated)] if n_unrated else -1
             )
         for item in seen[:n_below]:
-            stands_for[item] = item
+            replacements[item] = item
 
 
 @jit
@@ -223,7 +254,7 @@ def deal(
     others,
     ratings,
     weights,
-    pairs,
+    interactions,
 ):
     """Deal the pairs of the users start to stop out to their batches.
 
@@ -237,10 +268,11 @@ def deal(
         Pairs of a batch; the last may have fewer.
     indptr, indices, others, ratings, weights : ndarrays
         The pairs, user by user: their items, those that were drawn, and so on.
-    pairs : Pairs
-        Their rows are written.
+    interactions : Interactions
+        Their rows are written. In each batch the users ascend.
     """
-    codes, places = pairs.codes, np.arange(0, len(batches), batch_size)
+    dealt_users, dealt_items, dealt_ratings = interactions
+    places = np.arange(0, len(batches), batch_size)
     for pair in range(indptr[start]):
         places[batches[pair]] += 1
     for user in range(start, stop):
@@ -248,308 +280,332 @@ def deal(
             batch = batches[pair]
             m = places[batch]
             places[batch] += 1
-            codes[m, 0], codes[m, 1], codes[m, 2] = user, indices[pair], others[pair]
-            pairs.ratings[m, 0], pairs.ratings[m, 1] = ratings[pair], weights[pair]
+            dealt_users[m] = user
+            dealt_items[m, 0], dealt_items[m, 1] = indices[pair], others[pair]
+            dealt_ratings[m, 0], dealt_ratings[m, 1] = ratings[pair], weights[pair]
+
+
+# --------------------------------------------------------------- gradients of ratings
 
 
 @inlined
-def _log_loss(z, one):
-    """Give −log σ(z) and its derivative −σ(−z), of the type of `one`."""
-    small = math.exp(-abs(z))
-    loss, share = math.log(one + small), one / (one + small)
-    return (loss - z, -share) if z < 0 else (loss, -small * share)
-
-
-@inlined
-def _learn_ratings(chunk, start, size, pairs, users, items, network, batch, task):
-    """Write down the gradients of λ_R ℓ_R and of the penalty for a chunk of a batch.
+def _propagate_back(network, activations, errors, slopes, gradients, n):
+    """Add the gradients of a perceptron for `n` pairs, from those of its output.
 
     Parameters
     ----------
-    chunk, start, size : int
-        The chunk, and the batch: pairs `start` to `start + size` in the order.
-    pairs, users, items, network, batch, task
-        See `train_batches`.
-
-    Returns
-    -------
-    float
-        Sum of w ℓ_R.
+    network : Network
+        The perceptron.
+    activations : ndarray of shape (n_layers * CHUNK, width)
+        From `forward`: h_l begins at row l * CHUNK.
+    errors : ndarray of the same shape
+        Overwritten: e_l, the gradients of h_l W_l + b_l, and of h_0.
+    slopes : ndarray of shape (CHUNK,)
+        s, the gradients of the output f = w · h_n + c.
+    gradients : ndarray of shape (n_rows, width)
+        Those of the parameters, changed in place.
+    n : int
+        How many pairs there are.
     """
-    width, at = task.width, task.at
-    U, Q = users.values, items.values
-    activations, errors = batch.activations[chunk], batch.errors[chunk]
-    begin = chunk * CHUNK
-    n = min(CHUNK, size - begin)
+    perceptron, _, transposed, bottoms = network
+    _, sizes, tops, values = perceptron
+    n_hidden, lanes = len(bottoms), count_lanes(values)
+
+    # ∂w = Σ_k s_k h_k,   e_k = s_k w ∘ [h_k > 0],   ∂c = Σ_k s_k
+    top, last = tops[n_hidden], n_hidden * CHUNK
+    for left in range(0, sizes[n_hidden], lanes):
+        weights, total = (
+            load(values, top, left, lanes),
+            load(gradients, top, left, lanes),
+        )
+        for k in range(n):
+            h = load(activations, last + k, left, lanes)
+            error = slopes[k] * weights
+            if n_hidden > 0:
+                error = where_positive(h, error)
+            store(error, errors, last + k, left)
+            total = total + slopes[k] * h
+        store(total, gradients, top, left)
     for k in range(n):
-        m = start + begin + k
-        u, i = pairs.codes[m, 0], pairs.codes[m, 1]
-        for f in range(0, width, LANES):
-            p, q = load(U, u, at + f, LANES), load(Q, i, at + f, LANES)
+        gradients[top + 1, 0] += slopes[k]
+
+    for layer in range(n_hidden - 1, -1, -1):
+        n_inputs, n_outputs = sizes[layer], sizes[layer + 1]
+        top, begin, end = tops[layer], layer * CHUNK, (layer + 1) * CHUNK
+        inputs, own = activations[begin:], errors[end:]
+
+        # ∂W_l = Σ_k h_{l−1,k} e_{l,k}ᵀ,   ∂b_l = Σ_k e_{l,k}
+        for left in range(0, n_outputs, lanes):
+            total = load(gradients, top + n_inputs, left, lanes)
+            for k in range(n):
+                total = total + load(own, k, left, lanes)
+            store(total, gradients, top + n_inputs, left)
+            for i in range(0, n_inputs, ROWS):
+                tile = load_tile(gradients, top + i, left, ROWS, lanes)
+                for k in range(n):
+                    error = load(own, k, left, lanes)
+                    tile = tile + load_transposed(inputs, k, i, ROWS) * error
+                store(tile, gradients, top + i, left)
+
+        # e_{l−1} = (e_l W_lᵀ) ∘ [h_{l−1} > 0], and e_0 = e_1 W_1ᵀ
+        for left in range(0, n_inputs, lanes):
+            for k in range(0, n, ROWS):
+                tile = zero_tile(errors, ROWS, lanes)
+                for unit in range(n_outputs):
+                    weights = load(transposed, bottoms[layer] + unit, left, lanes)
+                    tile = tile + load_tile(own, k, unit, ROWS, 1) * weights
+                if layer > 0:
+                    tile = where_positive(load_tile(inputs, k, left, ROWS, lanes), tile)
+                store(tile, errors, begin + k, left)
+
+
+@inlined
+def _learn_ratings(block, first, last, batch, model, work, task):
+    """Write down the gradients of λ_R ℓ_R and of the penalty.
+
+    Parameters
+    ----------
+    block : int
+        The block that the pairs belong to.
+    first, last : int
+        The pairs of the batch, at most CHUNK.
+    batch : Interactions
+        The pairs of the batch alone.
+    model, work, task
+        See `train_batches`.
+    """
+    codes, item_codes, ratings = batch
+    U, Q, perceptron = model.users.values, model.items.values, model.network.perceptron
+    width, at, n = perceptron.width, task.at, last - first
+    activations, errors = work.activations[block], work.errors[block]
+    outputs, slopes = work.outputs[block], work.slopes[block]
+    user_gradients, item_gradients = work.user_gradients, work.item_gradients
+    scale = U.dtype.type(2 / len(codes))
+
+    # h_0 = (p', q', p' ∘ q')
+    for k in range(n):
+        u, i = np.int64(codes[first + k]), np.int64(item_codes[first + k, 0])
+        for f in range(0, width, VECTOR):
+            p, q = load(U, u, at + f, VECTOR), load(Q, i, at + f, VECTOR)
             store(p, activations, k, f)
             store(q, activations, k, width + f)
             store(p * q, activations, k, 2 * width + f)
-    feed(network, activations, batch.active[chunk], n)
+    forward(perceptron, activations, outputs, n)
 
-    loss = 0.0
-    slopes = batch.slopes[chunk]
+    # s = ∂/∂f λ_R w (f + μ − r)² / m = 2 λ_R w (f + μ − r) / m
+    total = 0.0
     for k in range(n):
-        m = start + begin + k
-        weight = pairs.ratings[m, 1]
-        residual = read_out(network, activations, k) - pairs.ratings[m, 0]
-        loss += weight * residual * residual
-        share = task.regression * weight / U.dtype.type(size)
-        slopes[k] = share * (residual + residual)
-    propagate_back(
-        network,
-        activations,
-        errors,
-        batch.active[chunk],
-        batch.members[chunk],
-        batch.usual[chunk],
-        slopes,
-        batch.gradients[chunk],
-        n,
+        weight = ratings[first + k, 1]
+        error = outputs[k] - ratings[first + k, 0]
+        total += weight * error * error
+        slopes[k] = scale * task.regression * weight * error
+    work.losses[block, 1] += total
+    _propagate_back(
+        model.network, activations, errors, slopes, work.gradients[block], n
     )
 
-    user_gradients, item_gradients = batch.user_gradients, batch.item_gradients
     for k in range(n):
-        m = begin + k
-        u, i = pairs.codes[start + m, 0], pairs.codes[start + m, 1]
-        weight = pairs.ratings[start + m, 1]
-        penalty = task.regularization * weight / U.dtype.type(size)
-        penalty += penalty
-        for f in range(0, at, LANES):
-            store(penalty * load(U, u, f, LANES), user_gradients, m, f)
-            store(penalty * load(Q, i, f, LANES), item_gradients, 2 * m, f)
-        for f in range(0, width, LANES):
-            p, q = load(U, u, at + f, LANES), load(Q, i, at + f, LANES)
-            both = load(errors, k, 2 * width + f, LANES)
-            total = penalty * p + load(errors, k, f, LANES)
-            store(total + both * q, user_gradients, m, at + f)
-            total = penalty * q + load(errors, k, width + f, LANES)
-            store(total + both * p, item_gradients, 2 * m, at + f)
-    return loss
+        m = first + k
+        u, i = np.int64(codes[m]), np.int64(item_codes[m, 0])
+        penalty = scale * task.regularization * ratings[m, 1]
+        # ∂p = 2 λ w p / m, where the tasks do not share it
+        for f in range(0, at, VECTOR):
+            store(penalty * load(U, u, f, VECTOR), user_gradients, m, f)
+            store(penalty * load(Q, i, f, VECTOR), item_gradients, 2 * m, f)
+        # ∂p' = e_p + e_pq ∘ q' + 2 λ w p' / m, with e_0 = (e_p, e_q, e_pq)
+        for f in range(0, width, VECTOR):
+            p, q = load(U, u, at + f, VECTOR), load(Q, i, at + f, VECTOR)
+            both = load(errors, k, 2 * width + f, VECTOR)
+            total_p = load(errors, k, f, VECTOR) + both * q + penalty * p
+            total_q = load(errors, k, width + f, VECTOR) + both * p + penalty * q
+            store(total_p, user_gradients, m, at + f)
+            store(total_q, item_gradients, 2 * m, at + f)
+
+
+# ---------------------------------------------------------- gradients of interactions
 
 
 @inlined
-def _learn_interactions(chunk, start, size, pairs, users, items, batch, task):
-    """Add the gradients of λ_F ℓ_F for a chunk of a batch; give the sum of w ℓ_F."""
-    width, codes = task.width, pairs.codes
-    U, Q, a, b = users.values, items.values, users.biases, items.biases
-    user_gradients, item_gradients = batch.user_gradients, batch.item_gradients
-    begin, one = chunk * CHUNK, U.dtype.type(1)
+def _learn_interactions(block, first, last, batch, model, work, task):
+    """Add the gradients of λ_F ℓ_F; for the parameters see `_learn_ratings`."""
+    codes, item_codes, ratings = batch
+    U, Q, width = model.users.values, model.items.values, model.network.perceptron.width
+    bias = task.at + width  # the column of a and b
+    user_gradients, item_gradients = work.user_gradients, work.item_gradients
+    one, scale = U.dtype.type(1), U.dtype.type(1 / len(codes))
     total = 0.0
-    for m in range(begin, min(begin + CHUNK, size)):
-        u, i, j = codes[start + m, 0], codes[start + m, 1], codes[start + m, 2]
-        batch.user_slopes[m] = batch.item_slopes[2 * m] = 0
+    for m in range(first, last):
+        u = np.int64(codes[m])
+        i, j = np.int64(item_codes[m, 0]), np.int64(item_codes[m, 1])
+        store(zeros(U, VECTOR), user_gradients, m, bias)
+        store(zeros(U, VECTOR), item_gradients, 2 * m, bias)
         if j < 0:
             continue
-        products, others = zeros(U, LANES), zeros(U, LANES)
-        for f in range(0, width, LANES):
-            p = load(U, u, f, LANES)
-            products = products + p * load(Q, i, f, LANES)
-            others = others + p * load(Q, j, f, LANES)
-        score = add_up(products) + a[u, 0] + b[i, 0]
-        other = add_up(others) + a[u, 0] + b[j, 0]
+
+        # s_ui = p_u · q_i + a_u + b_i
+        products, other_products = zeros(U, VECTOR), zeros(U, VECTOR)
+        for f in range(0, width, VECTOR):
+            p = load(U, u, f, VECTOR)
+            products = products + p * load(Q, i, f, VECTOR)
+            other_products = other_products + p * load(Q, j, f, VECTOR)
+        score = add_up(products) + U[u, bias] + Q[i, bias]
+        other_score = add_up(other_products) + U[u, bias] + Q[j, bias]
+
+        # −log σ(z) and its derivative: `residual` is of twice the log loss
         if task.bpr:
-            loss, slope = _log_loss(score - other, one)
+            slope, loss = residual(True, score - other_score, one)
             other_slope = -slope
         else:
-            loss, slope = _log_loss(score, one)
-            other_loss, other_slope = _log_loss(-other, one)
-            loss, other_slope = loss + other_loss, -other_slope
-        weight = pairs.ratings[start + m, 1]
-        total += weight * loss
-        share = task.factorization * weight / U.dtype.type(size)
-        g, h = share * slope, share * other_slope
-        for f in range(0, width, LANES):
-            p = load(U, u, f, LANES)
-            sum_user = load(user_gradients, m, f, LANES) + g * load(Q, i, f, LANES)
-            sum_user = sum_user + h * load(Q, j, f, LANES)
-            store(sum_user, user_gradients, m, f)
-            sum_item = load(item_gradients, 2 * m, f, LANES) + g * p
-            store(sum_item, item_gradients, 2 * m, f)
+            slope, loss = residual(True, score, one)
+            other_slope, other_loss = residual(True, other_score, one - one)
+            loss += other_loss
+        weight = ratings[m, 1]
+        total += weight * loss / 2
+
+        # ∂p_u = g q_i + h q_j,   ∂q_i = g p_u,   ∂q_j = h p_u,
+        # ∂a_u = g + h,   ∂b_i = g,   ∂b_j = h
+        share = scale * task.factorization * weight
+        g, h = share * U.dtype.type(slope), share * U.dtype.type(other_slope)
+        for f in range(0, width, VECTOR):
+            p, q = load(U, u, f, VECTOR), load(Q, i, f, VECTOR)
+            total_p = load(user_gradients, m, f, VECTOR) + g * q
+            total_p = total_p + h * load(Q, j, f, VECTOR)
+            store(total_p, user_gradients, m, f)
+            total_q = load(item_gradients, 2 * m, f, VECTOR) + g * p
+            store(total_q, item_gradients, 2 * m, f)
             store(h * p, item_gradients, 2 * m + 1, f)
-        for f in range(width, task.at + width, LANES):
-            store(zeros(U, LANES), item_gradients, 2 * m + 1, f)
-        batch.user_slopes[m] = g + h
-        batch.item_slopes[2 * m] = g
-        batch.item_slopes[2 * m + 1] = h
-    return total
+        for f in range(width, bias + VECTOR, VECTOR):
+            store(zeros(U, VECTOR), item_gradients, 2 * m + 1, f)
+        user_gradients[m, bias] = g + h
+        item_gradients[2 * m, bias] = g
+        item_gradients[2 * m + 1, bias] = h
+    work.losses[block, 0] += total
+
+
+# ------------------------------------------------------------------------------- steps
 
 
 @inlined
-def _add_gradient(gradients, slopes, m, to):
-    """Add the gradient of a row to another."""
-    for f in range(0, gradients.shape[1], LANES):
-        gradient = load(gradients, m, f, LANES)
-        store(load(gradients, to, f, LANES) + gradient, gradients, to, f)
-    slopes[to] += slopes[m]
+def _step_row(table, row, gradients, m, corrections, task):
+    """Step along the m-th gradient with a row of parameters."""
+    values, (first_moments, second_moments, _) = table
+    constants, (c1, c2) = task.constants, corrections
+    for f in range(0, values.shape[1], VECTOR):
+        # m = β₁ m + (1 − β₁) g,   v = β₂ v + (1 − β₂) g²
+        g = load(gradients, m, f, VECTOR)
+        first = constants[0] * load(first_moments, row, f, VECTOR) + constants[1] * g
+        second = load(second_moments, row, f, VECTOR)
+        second = constants[2] * second + constants[3] * g * g
+        change = adam(task.rate, first, second, constants, c1, c2)
+        store(load(values, row, f, VECTOR) - change, values, row, f)
+        store(first, first_moments, row, f)
+        store(second, second_moments, row, f)
 
 
 @inlined
-def _step_row(table, row, gradients, slopes, m, rate, constants):
-    """Step along the gradient of a row."""
-    rate, epsilon = correct_rate(table.powers, row, rate, constants)
-    for f in range(0, gradients.shape[1], LANES):
-        gradient = load(gradients, m, f, LANES)
-        step_vector(table, row, f, gradient, constants, rate, epsilon)
-    biases, slope = table.biases, slopes[m]
-    first = constants[0] * biases[row, 1] + constants[1] * slope
-    second = constants[2] * biases[row, 2] + constants[3] * slope * slope
-    biases[row, 1], biases[row, 2] = first, second
-    biases[row, 0] += rate * first / (math.sqrt(second) + epsilon)
+def _step_rows(codes, table, gradients, places, task):
+    """Step with the users or items of a batch.
 
-
-@inlined
-def _step_users(begin, end, codes, users, batch, rate, constants):
-    """Step with the users that come first at begin to end: they ascend."""
-    gradients, slopes = batch.user_gradients, batch.user_slopes
-    for m in range(begin, end):
-        if m > 0 and codes[m, 0] == codes[m - 1, 0]:
+    Parameters
+    ----------
+    codes : int32 ndarray of shape (n_gradients,)
+        The row of each gradient; -1 stands for none.
+    table : Table
+        The rows, changed in place.
+    gradients : ndarray of shape (n_gradients, width)
+        Overwritten: where a row comes first, the sum of its gradients in their order.
+    places : int32 ndarray of shape (n_rows,)
+        See `Workspace`.
+    task : Task
+        What is minimised.
+    """
+    for m in range(len(codes)):
+        row = np.int64(codes[m])
+        if row < 0:
             continue
-        other = m + 1
-        while other < len(codes) and codes[other, 0] == codes[m, 0]:
-            _add_gradient(gradients, slopes, other, m)
-            other += 1
-        _step_row(users, codes[m, 0], gradients, slopes, m, rate, constants)
+        if places[row] < 0:
+            places[row] = m
+            continue
+        place = np.int64(places[row])
+        for f in range(0, gradients.shape[1], VECTOR):
+            total = load(gradients, place, f, VECTOR) + load(gradients, m, f, VECTOR)
+            store(total, gradients, place, f)
+    for m in range(len(codes)):
+        row = np.int64(codes[m])
+        if row >= 0 and places[row] == m:
+            corrections = correct_bias(ADAM, table.state.powers, row, task.constants)
+            _step_row(table, row, gradients, m, corrections, task)
+    for m in range(len(codes)):
+        if codes[m] >= 0:
+            places[codes[m]] = -1
 
 
 @inlined
-def _step_items(thread, n_threads, codes, items, batch, rate, constants):
-    """Step with the items that the thread owns, their gradients added in order."""
-    gradients, slopes = batch.item_gradients, batch.item_slopes
-    places = items.places
-    mine = batch.places[thread]
-    n_mine = n_owned = 0
-    for m in range(2 * len(codes)):
-        row = codes[m // 2, 1 + m % 2]
-        mine[n_mine] = m
-        n_mine += (row >= 0) & (row // OWNED % n_threads == thread)
-    for k in range(n_mine):
-        m = mine[k]
-        row = codes[m // 2, 1 + m % 2]
-        if places[row] < 0:
-            places[row] = mine[n_owned] = m
-            n_owned += 1
-        else:
-            _add_gradient(gradients, slopes, m, np.int64(places[row]))
-    for k in range(n_owned):
-        m = mine[k]
-        row = codes[m // 2, 1 + m % 2]
-        places[row] = -1
-        _step_row(items, row, gradients, slopes, m, rate, constants)
+def _step_network(network, gradients, n_blocks, task):
+    """Step with the perceptron along the sum of the gradients of the blocks."""
+    perceptron, table, transposed, bottoms = network
+    _, sizes, tops, values = perceptron
+    total = gradients[0]
+    corrections = correct_bias(ADAM, table.state.powers, 0, task.constants)
+    for row in range(len(total)):
+        for block in range(1, n_blocks):
+            for f in range(0, total.shape[1], VECTOR):
+                own = load(gradients[block], row, f, VECTOR)
+                store(load(total, row, f, VECTOR) + own, total, row, f)
+        _step_row(table, row, total, row, corrections, task)
+    for layer in range(len(bottoms)):
+        top, bottom = tops[layer], bottoms[layer]
+        for i in range(sizes[layer]):
+            for unit in range(sizes[layer + 1]):
+                transposed[bottom + unit, i] = values[top + i, unit]
 
 
 @jit
 def train_batches(
-    thread,
-    n_threads,
-    first_batch,
-    last_batch,
-    barrier,
-    batch_size,
-    pairs,
-    users,
-    items,
-    network,
-    batch,
-    task,
-    rate,
-    constants,
+    batches, blocks, parts, batch_size, block_size, interactions, model, work, task
 ):
-    """Step along the gradients of batches, as one of threads that all do the same.
+    """Compute gradients of batches, and step along them.
+
+    One call trains on many small batches; or computes the gradients of some blocks of
+    one batch; or steps with some of the parts of the model. It is one kernel, so that
+    all of them round in one way.
 
     Parameters
     ----------
-    thread, n_threads : int
-        Which of the threads this is.
-    first_batch, last_batch : int
-        The batches to pass over.
-    barrier : int64 ndarray
-        From `make_barrier`: where the threads wait for one another.
-    batch_size : int
-        Pairs of a batch; the last may have fewer.
-    pairs : Pairs
-        What is learnt from.
-    users, items : Table
+    batches, blocks, parts : tuples of 2 ints
+        The first, and the one after the last, of the batches; of the blocks of each,
+        as far as it has them, whose gradients are computed; and of users, items and
+        perceptron, in this order, which step.
+    batch_size, block_size : int
+        Pairs of a batch and of a block of it; the last may have fewer.
+    interactions : Interactions
+        The pairs.
+    model : Model
         Changed in place.
-    network : Network
-        Changed in place.
-    batch : Batch
+    work : Workspace
         Overwritten; its losses are added to.
     task : Task
         What is minimised.
-    rate : float
-        The learning rate.
-    constants : tuple of 5 floats
-        See `step`.
     """
-    for number in range(first_batch, last_batch):
-        start = number * batch_size
-        size = min(batch_size, len(pairs.codes) - start)
-        n_chunks = (size + CHUNK - 1) // CHUNK
-        first_chunk = n_chunks * thread // n_threads
-        last_chunk = n_chunks * (thread + 1) // n_threads
-        for chunk in range(first_chunk, last_chunk):
-            loss = _learn_ratings(
-                chunk, start, size, pairs, users, items, network, batch, task
-            )
-            batch.losses[chunk, 1] += loss
-            loss = _learn_interactions(
-                chunk, start, size, pairs, users, items, batch, task
-            )
-            batch.losses[chunk, 0] += loss
-        if not wait(barrier, n_threads):
-            return
-        begin, end = first_chunk * CHUNK, min(last_chunk * CHUNK, size)
-        codes = pairs.codes[start : start + size]
-        _step_users(begin, end, codes, users, batch, rate, constants)
-        _step_items(thread, n_threads, codes, items, batch, rate, constants)
-        step_network(
-            thread, n_threads, network, batch.gradients, n_chunks, rate, constants
-        )
-        if not wait(barrier, n_threads):
-            return
-
-
-# ------------------------------------------------------------------------- predictions
-
-
-@jit
-def predict_pairs(start, stop, users, items, U, Q, network, mean, predictions):
-    """Predict the ratings of the pairs start to stop.
-
-    Parameters
-    ----------
-    start, stop : int
-        The pairs.
-    users, items : int32 ndarrays of shape (n_pairs,)
-        Rows of the factors; -1 stands for an unseen id, whose factors are zero.
-    U, Q : ndarrays of shape (n_rows, n_factors)
-        Factors that the network reads.
-    network : Network
-        What makes ratings of them.
-    mean : float
-        The constant μ.
-    predictions : ndarray of shape (n_pairs,)
-        Entries start to stop are overwritten.
-    """
-    width, zero = network.widths[0] // 3, U.dtype.type(0)
-    height = (len(network.bottoms) + 1) * CHUNK
-    activations = np.zeros((height, network.values.shape[1]), U.dtype)
-    active = np.zeros((height, -(-np.max(network.widths) // WORD)), np.int64)
-    for begin in range(start, stop, CHUNK):
-        n = min(CHUNK, stop - begin)
-        for k in range(n):
-            u, i = np.int64(users[begin + k]), np.int64(items[begin + k])
-            for f in range(U.shape[1]):
-                p = U[u, f] if u >= 0 else zero
-                q = Q[i, f] if i >= 0 else zero
-                activations[k, f] = p
-                activations[k, width + f] = q
-                activations[k, 2 * width + f] = p * q
-        feed(network, activations, active, n)
-        for k in range(n):
-            predictions[begin + k] = mean + read_out(network, activations, k)
+    users, items, ratings = interactions
+    for number in range(batches[0], batches[1]):
+        start, stop = number * batch_size, min((number + 1) * batch_size, len(users))
+        batch = Interactions(users[start:stop], items[start:stop], ratings[start:stop])
+        n_blocks = (stop - start + block_size - 1) // block_size
+        for block in range(blocks[0], min(blocks[1], n_blocks)):
+            work.gradients[block] = 0
+            end = min((block + 1) * block_size, stop - start)
+            for first in range(block * block_size, end, CHUNK):
+                last = min(first + CHUNK, end)
+                _learn_ratings(block, first, last, batch, model, work, task)
+                _learn_interactions(block, first, last, batch, model, work, task)
+        for part in range(parts[0], parts[1]):
+            if part == 0:
+                gradients, places = work.user_gradients, work.user_places
+                _step_rows(batch.users, model.users, gradients, places, task)
+            elif part == 1:
+                gradients, places = work.item_gradients, work.item_places
+                codes = batch.items.reshape(-1)
+                _step_rows(codes, model.items, gradients, places, task)
+            else:
+                _step_network(model.network, work.gradients, n_blocks, task)

@@ -1,141 +1,33 @@
-"""Two tasks on one embedding: the solver loop, and how it lays out its data."""
+"""Two tasks on one embedding: the solver, and how it lays out its data."""
 
 from dataclasses import dataclass, field, replace
-from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
 from sklearn_mf._model.parameters import SIDES, Parameters
-from sklearn_mf._model.perceptron import lay_out, pad_width, read_layers
-from sklearn_mf._model.perceptron_kernels import CHUNK, WORD
+from sklearn_mf._model.perceptron import CHUNK, lay_out, pad_width, read_layers
 from sklearn_mf._runtime.arrays import make_aligned
-from sklearn_mf._runtime.barrier import abandon_on_error, make_barrier
-from sklearn_mf._runtime.threads import cut_rows
-from sklearn_mf._solvers.optimizers import make_constants
+from sklearn_mf._runtime.threads import MAX_BLOCKS, cut_rows
+from sklearn_mf._solvers.optimizers import State, make_constants
 from sklearn_mf._solvers.two_tasks.kernels import (
-    Batch,
-    Pairs,
+    PARTS,
+    Interactions,
+    Model,
+    Network,
     Table,
+    Task,
+    Workspace,
     deal,
     draw_unrated,
     shuffle,
     train_batches,
 )
 
-TURN, TRIAL = 512, 32  # batches that pass before an interrupt is seen, or on trial
-PATIENCE = 8  # turns, at most, until the slower number of threads is tried again
-
-
-def make_table(rows, n_factors):
-    """Lay the parameters of a side out as the kernels want them.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_rows, n_parts * n_factors + 1)
-        Factors, in a second part those that the network reads, and biases.
-    n_factors : int
-        Length of the factors.
-
-    Returns
-    -------
-    Table
-        With the state of an optimizer that begins.
-    """
-    n_parts = (rows.shape[1] - 1) // n_factors
-    shape = len(rows), n_parts * pad_width(n_factors)
-    values, first, second = (make_aligned(shape, rows.dtype) for _ in range(3))
-    biases = make_aligned((len(rows), 4), rows.dtype)
-    powers = make_aligned((len(rows), 2), rows.dtype)
-    places = make_aligned(shape[:1], np.int32)
-    view_factors(values, n_factors)[:] = rows[:, :-1].reshape(len(rows), n_parts, -1)
-    biases[:, 0], powers[:], places[:] = rows[:, -1], 1, -1
-    return Table(values, first, second, biases, powers, places)
-
-
-def view_factors(values, n_factors):
-    """Give a view of shape (n_rows, n_parts, n_factors) of padded factors."""
-    parts = values.reshape(len(values), -1, pad_width(n_factors))
-    return parts[:, :, :n_factors]
-
-
-def make_batch(size, users, network):
-    """Give room for the gradients of a batch of `size` pairs."""
-    n_chunks, width = -(-size // CHUNK), users.values.shape[1]
-    layers = n_chunks, len(network.tops) * CHUNK, network.values.shape[1]
-    words = -(-network.widths.max() // WORD)
-    dtype = users.values.dtype
-    return Batch(
-        user_gradients=make_aligned((size, width), dtype),
-        item_gradients=make_aligned((2 * size, width), dtype),
-        user_slopes=make_aligned((size,), dtype),
-        item_slopes=make_aligned((2 * size,), dtype),
-        gradients=make_aligned((n_chunks, *network.values.shape), dtype),
-        activations=make_aligned(layers, dtype),
-        errors=make_aligned(layers, dtype),
-        active=make_aligned((*layers[:2], words), np.int64),
-        members=make_aligned((n_chunks, words * WORD, CHUNK // WORD), np.int64),
-        usual=make_aligned((n_chunks, 4, layers[-1]), dtype),
-        slopes=make_aligned((n_chunks, CHUNK), dtype),
-        places=make_aligned((n_chunks, 2 * size), np.int64),
-        losses=make_aligned((n_chunks, 8), np.float64),
-    )
-
-
-class Pace:
-    """Finds out whether threads that wait for one another are faster than one alone.
-
-    They are where each has a core, and they are far from it where other work has taken
-    the cores. The slower number of threads gets short turns now and then, ever more
-    seldom as long as it stays the slower. The first turn of a number is not timed: it
-    moves the parameters to the caches of its cores. The result does not depend on it.
-    """
-
-    def __init__(self, n_threads):
-        self.seconds = dict.fromkeys((n_threads, 1), 0.0)  # of a batch; 0 if unknown
-        self.waited, self.patience = 0, 1
-        self.used, self.is_warm = 0, True
-
-    def choose(self):
-        """Give the number of threads for the next turn, and its number of batches."""
-        if not self.is_warm:
-            return self.used, TRIAL
-        fastest, *others = sorted(self.seconds, key=self.seconds.get)
-        if not self.seconds[fastest]:
-            return fastest, TRIAL
-        if others and self.waited == self.patience:
-            self.waited, self.patience = 0, min(2 * self.patience, PATIENCE)
-            return others[0], TRIAL
-        self.waited += 1
-        return fastest, TURN
-
-    def note(self, n_threads, seconds):
-        """Take the time that a batch took in a turn."""
-        self.is_warm, self.used = n_threads == self.used, n_threads
-        if not self.is_warm:
-            return
-        fastest = min(self.seconds, key=self.seconds.get)
-        self.seconds[n_threads] = seconds
-        if min(self.seconds, key=self.seconds.get) != fastest:
-            self.waited, self.patience = 0, 1
-
-
-def pass_over(n_batches, run, pace, *args):
-    """Train on all batches, in turns whose threads `pace` counts."""
-    last = 0
-    while last < n_batches:
-        n_threads, n_turn = pace.choose()
-        first, last = last, min(last + n_turn, n_batches)
-        barrier, begin = make_barrier(), perf_counter()
-        with abandon_on_error(barrier):
-            run(
-                abandon_on_error(barrier)(train_batches),
-                [(thread, n_threads) for thread in range(n_threads)],
-                first,
-                last,
-                barrier,
-                *args,
-            )
-        pace.note(n_threads, (perf_counter() - begin) / (last - first))
+# Multiplications of a block of a batch, which is worth a task of its own, and of a
+# kernel call, during which no interrupt is seen.
+BLOCK_WORK, CALL_WORK = 2**25, 2**30
+DRAWN_PAIRS = 2**15  # pairs that are worth a task of their own when an epoch is drawn
 
 
 @dataclass
@@ -189,6 +81,23 @@ class TwoTasksParameters(Parameters):
         return named
 
 
+class JointLoss(NamedTuple):
+    """What is minimised.
+
+    Attributes
+    ----------
+    bpr : bool
+        Whether ℓ_F = −log σ(s_ui − s_uj).
+    factorization, regression, regularization : float
+        λ_F, λ_R and λ.
+    """
+
+    bpr: bool
+    factorization: float
+    regression: float
+    regularization: float
+
+
 class TwoTasks:
     """Minimises the joint loss of both tasks by Adam.
 
@@ -196,10 +105,8 @@ class TwoTasks:
     ----------
     problem : Problem
         What is given; its start is of `TwoTasksParameters`.
-    task : Task
+    joint_loss : JointLoss
         What is minimised.
-    n_factors : int
-        Length of the factors.
     batch_size : int
         Ratings of a batch.
     learning_rate : float
@@ -208,109 +115,218 @@ class TwoTasks:
     Attributes
     ----------
     losses : dict of lists of float
-        The joint loss and its parts after each epoch.
+        The joint loss and its parts after each epoch, with the loss of each rating
+        before the step along its gradient.
     """
 
-    def __init__(self, problem, task, *, n_factors, batch_size, learning_rate):
+    def __init__(self, problem, joint_loss, *, batch_size, learning_rate):
         self.start, self.run, self.seen = problem.start, problem.run, problem.seen
-        self.task, self.n_factors = task, n_factors
+        self.joint_loss = joint_loss
         self.losses = {"joint": [], "factorization": [], "regression": []}
-        self.side = side = problem.ratings.by_user
         self.bits = np.random.PCG64(problem.rng.randint(2**32))
+        self.shapes = [weights.shape for weights, _ in problem.start.layers]
+        self.n_factors = self.shapes[0][0] // 3
+        self.model = Model(
+            users=make_table(problem.start.P, self.n_factors),
+            items=make_table(problem.start.Q, self.n_factors),
+            network=make_network(problem.start.layers),
+        )
+
+        self.side = side = problem.ratings.by_user
         n_pairs, dtype = len(side.ratings), problem.start.P.dtype.type
-        self.tables = [
-            make_table(rows, n_factors) for rows in (problem.start.P, problem.start.Q)
-        ]
-        self.network = lay_out(problem.start.layers)
+        residuals = side.ratings - dtype(problem.start.mean)
         weights = np.ones_like(side.ratings) if side.weights is None else side.weights
-        self.others = np.empty_like(side.indices)
-        ratings = side.ratings - dtype(problem.start.mean)
-        self.targets = ratings, weights
-        self.pairs = Pairs(
-            codes=make_aligned((n_pairs, 3), np.int32),
-            ratings=make_aligned((n_pairs, 2), ratings.dtype),
+        self.targets = residuals, weights
+        self.interactions = Interactions(
+            users=make_aligned((n_pairs,), np.int32),
+            items=make_aligned((n_pairs, 2), np.int32),
+            ratings=make_aligned((n_pairs, 2), dtype),
         )
         self.batch_size = min(batch_size, n_pairs)
-        self.n_batches = -(-n_pairs // self.batch_size)
-        self.batches = np.arange(n_pairs, dtype=np.int32) // np.int32(self.batch_size)
-        self.batch = make_batch(self.batch_size, self.tables[0], self.network)
-        self.pace = Pace(min(self.run.n_threads, len(self.batch.gradients)))
-        self.rate, self.constants = dtype(learning_rate), make_constants(dtype)
+        self.order = np.arange(n_pairs, dtype=np.int32) // np.int32(self.batch_size)
+        self.user_blocks = cut_rows(side.counts(), DRAWN_PAIRS)
         self.weight_sums = side.weight_sums(), problem.ratings.by_item.weight_sums()
-        self.user_blocks = cut_rows(side.counts(), n_pairs / self.run.n_threads)
+
+        # A pair passes through the weights forward, and twice back: for their
+        # gradients, and for those of the units.
+        width, n_weights = (
+            self.model.users.values.shape[1],
+            self.model.network.table.values.size,
+        )
+        pair_work = 3 * n_weights + 16 * width
+        n_chunks = -(-self.batch_size // CHUNK)
+        n_blocks = self.batch_size * pair_work // BLOCK_WORK
+        n_blocks = min(max(n_blocks, 1), MAX_BLOCKS, n_chunks)
+        self.block_size = -(-n_chunks // n_blocks) * CHUNK
+        self.n_blocks = -(-self.batch_size // self.block_size)
+        batch_work = self.batch_size * pair_work + 32 * n_weights
+        self.n_batches_of_call = max(1, CALL_WORK // batch_work)
+        self.work = make_workspace(self.batch_size, self.n_blocks, self.model)
+        self.task = Task(
+            at=width - pad_width(1) - pad_width(self.n_factors),
+            bpr=joint_loss.bpr,
+            factorization=dtype(joint_loss.factorization),
+            regression=dtype(joint_loss.regression),
+            regularization=dtype(joint_loss.regularization),
+            rate=dtype(learning_rate),
+            constants=make_constants(dtype),
+        )
 
     def sweep(self):
-        """Pass over all ratings; return the joint loss, before each step."""
-        words = self.bits.random_raw(len(self.others)).view(np.uint32).reshape(2, -1)
-        shuffle(words[0], self.batches)
-        self.run(self._prepare, self.user_blocks, words[1])
-        self.batch.losses[:] = 0
-        pass_over(
-            self.n_batches,
-            self.run,
-            self.pace,
-            self.batch_size,
-            self.pairs,
-            *self.tables,
-            self.network,
-            self.batch,
-            self.task,
-            self.rate,
-            self.constants,
-        )
-        total, task = self.weight_sums[0].sum(), self.task
-        factorization, regression = self.batch.losses[:, :2].sum(axis=0) / total
-        joint = task.factorization * factorization + task.regression * regression
-        joint += task.regularization * self._penalise() / total
+        """Pass over all ratings; return the joint loss, before each step.
+
+        Many small batches pass in one call of the kernel, in the calling thread. The
+        blocks of a large batch are tasks for threads.
+        """
+        self._draw()
+        self.work.losses[:] = 0
+        n_batches = -(-len(self.order) // self.batch_size)
+        if self.n_blocks == 1:
+            for first in range(0, n_batches, self.n_batches_of_call):
+                last = min(first + self.n_batches_of_call, n_batches)
+                self._train((first, last), (0, 1), (0, PARTS))
+        else:
+            blocks = [(block, block + 1) for block in range(self.n_blocks)]
+            parts = [(part, part + 1) for part in range(PARTS)]
+            for batch in range(n_batches):
+                self.run(self._compute_gradients, blocks, batch)
+                self.run(self._step, parts, batch)
+
+        total, numbers = self.weight_sums[0].sum(), self.joint_loss
+        factorization, regression = self.work.losses[:, :2].sum(axis=0) / total
+        joint = numbers.factorization * factorization + numbers.regression * regression
+        joint += numbers.regularization * self._penalise() / total
         losses = joint, factorization, regression
         for curve, loss in zip(self.losses.values(), losses, strict=True):
             curve.append(float(loss))
         return float(joint)
 
-    def _prepare(self, start, stop, words):
+    def _draw(self):
+        """Draw the batches of an epoch, and an item for each of its pairs."""
+        words = self.bits.random_raw(len(self.order)).view(np.uint32).reshape(2, -1)
+        shuffle(words[0], self.order)
+        others = np.empty_like(self.side.indices)
+        self.run(self._deal, self.user_blocks, words[1], others)
+
+    def _deal(self, start, stop, words, others):
         """Draw items without a rating for users, and put their pairs into batches."""
         side, seen = self.side, self.seen.by_user
+        n_items = len(self.model.items.values)
         draw_unrated(
-            start,
-            stop,
-            side.indptr,
-            seen.indptr,
-            seen.indices,
-            len(self.tables[1].values),
-            words,
-            self.others,
+            start, stop, side.indptr, seen.indptr, seen.indices, n_items, words, others
         )
         deal(
             start,
             stop,
-            self.batches,
+            self.order,
             self.batch_size,
             side.indptr,
             side.indices,
-            self.others,
+            others,
             *self.targets,
-            self.pairs,
+            self.interactions,
         )
 
+    def _compute_gradients(self, first, last, batch):
+        """Compute the gradients of some blocks of a batch."""
+        self._train((batch, batch + 1), (first, last), (0, 0))
+
+    def _step(self, first, last, batch):
+        """Step along the gradients of a batch with some parts of the model."""
+        self._train((batch, batch + 1), (0, 0), (first, last))
+
+    def _train(self, batches, blocks, parts):
+        sizes = self.batch_size, self.block_size
+        state = self.interactions, self.model, self.work, self.task
+        train_batches(batches, blocks, parts, *sizes, *state)
+
     def _penalise(self):
+        tables = (table.values[:, : -pad_width(1)] for table in self.model[:2])
         return sum(
-            counts @ np.vecdot(table.values, table.values)
-            for counts, table in zip(self.weight_sums, self.tables, strict=True)
+            weights @ np.vecdot(factors, factors)
+            for weights, factors in zip(self.weight_sums, tables, strict=True)
         )
 
     def parameters(self):
         """Return what has been learnt, as if the fit ended here."""
-        P, Q = (
-            np.column_stack(
-                [
-                    view_factors(table.values, self.n_factors).reshape(
-                        len(table.values), -1
-                    ),
-                    table.biases[:, 0],
-                ]
-            )
-            for table in self.tables
-        )
-        sizes = [len(weights) for weights, _ in self.start.layers] + [1]
-        layers = list(zip(*read_layers(self.network, sizes), strict=True))
+        P, Q = (read_table(table, self.n_factors) for table in self.model[:2])
+        layers = read_layers(self.model.network.perceptron, self.shapes)
         return replace(self.start, P=P, Q=Q, layers=layers)
+
+
+def make_table(rows, n_factors):
+    """Lay out the parameters of users or items.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_parts * n_factors + 1)
+        Factors, in a second part those that the perceptron reads, and biases.
+    n_factors : int
+        Length of the factors.
+
+    Returns
+    -------
+    Table
+    """
+    n_parts = (rows.shape[1] - 1) // n_factors
+    width = n_parts * pad_width(n_factors) + pad_width(1)
+    values = make_aligned((len(rows), width), rows.dtype)
+    factors, biases = view_columns(values, n_factors)
+    factors[:] = rows[:, :-1].reshape(factors.shape)
+    biases[:] = rows[:, -1]
+    return add_state(values, len(rows))
+
+
+def read_table(table, n_factors):
+    """Return a copy of the rows that `make_table` laid out."""
+    factors, biases = view_columns(table.values, n_factors)
+    return np.column_stack([factors.reshape(len(biases), -1), biases])
+
+
+def view_columns(values, n_factors):
+    """Return views of a table: factors, (n_rows, n_parts, n_factors), and biases."""
+    bias = values.shape[1] - pad_width(1)
+    factors = values[:, :bias].reshape(len(values), -1, pad_width(n_factors))
+    return factors[:, :, :n_factors], values[:, bias]
+
+
+def make_network(layers):
+    """Lay out a perceptron to be trained."""
+    perceptron = lay_out(layers)
+    _, sizes, tops, values = perceptron
+    bottoms = np.cumsum(sizes[1:]) - sizes[1:]
+    transposed = make_aligned((sizes[1:].sum(), sizes.max()), values.dtype)
+    for bottom, top, n_inputs, n_outputs in zip(
+        bottoms, tops[:-1], sizes[:-1], sizes[1:], strict=True
+    ):
+        weights = values[top : top + n_inputs, :n_outputs]
+        transposed[bottom : bottom + n_outputs, :n_inputs] = weights.T
+    return Network(perceptron, add_state(values, 1), transposed, bottoms)
+
+
+def add_state(values, n_counted):
+    """Return a table with the state of Adam, which counts the steps of so many rows."""
+    first, second = (make_aligned(values.shape, values.dtype) for _ in range(2))
+    powers = make_aligned((n_counted, 2), values.dtype)
+    powers[:] = 1
+    return Table(values, State(first, second, powers))
+
+
+def make_workspace(size, n_blocks, model):
+    """Return memory for batches of `size` pairs."""
+    (users, *_), (items, *_), (perceptron, *_) = model
+    sizes, values = perceptron.sizes, perceptron.values
+    layers = n_blocks, len(sizes) * CHUNK, sizes.max()
+    width, dtype = users.shape[1], values.dtype
+    return Workspace(
+        user_gradients=make_aligned((size, width), dtype),
+        item_gradients=make_aligned((2 * size, width), dtype),
+        gradients=make_aligned((n_blocks, *values.shape), dtype),
+        activations=make_aligned(layers, dtype),
+        errors=make_aligned(layers, dtype),
+        outputs=make_aligned((n_blocks, CHUNK), dtype),
+        slopes=make_aligned((n_blocks, CHUNK), dtype),
+        losses=make_aligned((n_blocks, 8), np.float64),
+        user_places=np.full(len(users), -1, np.int32),
+        item_places=np.full(len(items), -1, np.int32),
+    )

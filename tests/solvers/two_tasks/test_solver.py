@@ -1,4 +1,4 @@
-"""MultiTaskMF: both losses in plain NumPy, threads that meet, the contract of a fit."""
+"""MultiTaskMF: both losses in plain NumPy, threads, the contract of a fit."""
 
 import copy
 import itertools
@@ -27,14 +27,25 @@ from sklearn_mf import (
     as_pairs,
     load,
 )
-from sklearn_mf._model import perceptron_kernels as _perceptron_kernels
-from sklearn_mf._model.perceptron import pad_width, read_layers
-from sklearn_mf._model.perceptron_kernels import CHUNK, LANES, WORD
+from sklearn_mf._model import perceptron
+from sklearn_mf._model.perceptron import (
+    CHUNK,
+    LANES,
+    VECTOR,
+    draw_layers,
+    lay_out,
+    pad_width,
+    read_layers,
+)
 from sklearn_mf._runtime import threads as _threads
-from sklearn_mf._solvers.two_tasks import kernels as _multitask_kernels
+from sklearn_mf._solvers.two_tasks import kernels as two_tasks_kernels
 from sklearn_mf._solvers.two_tasks import solver as two_tasks_solver
-from sklearn_mf._solvers.two_tasks.kernels import Pairs, deal, draw_unrated, shuffle
-from sklearn_mf._solvers.two_tasks.solver import PATIENCE, TRIAL, TURN, Pace
+from sklearn_mf._solvers.two_tasks.kernels import (
+    Interactions,
+    deal,
+    draw_unrated,
+    shuffle,
+)
 from sklearn_mf.datasets import make_ratings
 
 QUICK = {
@@ -46,7 +57,7 @@ QUICK = {
     "tol": None,
     "random_state": 0,
 }
-SIZES = [(), (5,), (6, 4), (WORD + 2, 3)]
+SIZES = [(), (5,), (6, 4), (LANES + 2, 3)]
 NAMES = {
     "P": "user_factors_",
     "Q": "item_factors_",
@@ -80,6 +91,12 @@ def fitted(model):
     return {name: value for name, value in vars(model).items() if name.endswith("_")}
 
 
+@pytest.fixture
+def in_blocks(monkeypatch):
+    """Have each chunk of pairs be a task of its own."""
+    monkeypatch.setattr(two_tasks_solver, "BLOCK_WORK", 1)
+
+
 def assert_same_bits(one, other, *, but=()):
     assert one.keys() == other.keys()
     for name in one.keys() - set(but):
@@ -97,10 +114,11 @@ def noted(monkeypatch):
     calls = []
     train = two_tasks_solver.train_batches
 
-    def note(thread, n_threads, first, *args):
-        if thread == first == 0:
-            calls.append((Pairs(*map(np.copy, args[3])), *args[4:7]))
-        train(thread, n_threads, first, *args)
+    def note(batches, blocks, *args):
+        if batches[0] == blocks[0] < blocks[1]:
+            pairs, model = args[3:5]
+            calls.append((Interactions(*map(np.copy, pairs)), model))
+        train(batches, blocks, *args)
 
     monkeypatch.setattr(two_tasks_solver, "train_batches", note)
     return calls
@@ -187,9 +205,9 @@ def gradient(theta, model, batch, step=1e-30):
 
 def batches(pairs, size):
     """Give each batch of an epoch, from what the kernel was handed."""
-    for start in range(0, len(pairs.codes), size):
-        batch = slice(start, start + size)
-        yield *pairs.codes[batch].T, *pairs.ratings[batch].T
+    for start in range(0, len(pairs.users), size):
+        users, items, ratings = (part[start : start + size] for part in pairs)
+        yield users, *items.T, *ratings.T
 
 
 class Adam:
@@ -232,13 +250,23 @@ def in_general_position(X, y, w, **params):
 
 @pytest.mark.parametrize(
     ("n_factors", "hidden_layer_sizes"),
-    [(3, ()), (LANES, (5,)), (2 * LANES + 1, (6, 4)), (3, (WORD + 2,)), (1, SIZES[-1])],
+    [
+        (3, ()),
+        (VECTOR, (5,)),
+        (2 * VECTOR + 1, (6, 4)),
+        (3, (LANES + 2,)),
+        (1, SIZES[-1]),
+    ],
 )
 @pytest.mark.parametrize("loss", ["bpr", "logistic"])
 @pytest.mark.parametrize("shared", [True, False])
-def test_gradients(n_factors, shared, loss, hidden_layer_sizes, data, weights, noted):
-    """A first step of Adam remembers a tenth of the gradient."""
+def test_gradients(
+    n_factors, shared, loss, hidden_layer_sizes, data, weights, noted, monkeypatch
+):
+    """The first moment is a tenth of the gradient after one step of Adam."""
     X, y = data
+    if not shared:
+        monkeypatch.setattr(two_tasks_solver, "BLOCK_WORK", 1)
     model = in_general_position(
         X,
         y,
@@ -255,7 +283,10 @@ def test_gradients(n_factors, shared, loss, hidden_layer_sizes, data, weights, n
     theta = parameters(model)
     noted.clear()
     model.fit(X, y, sample_weight=weights)
-    ((pairs, users, items, network),) = noted
+    ((pairs, (users, items, network)),) = noted
+    moments, item_moments, network_moments = (
+        table.state.first_moments for table in (users, items, network.table)
+    )
     (batch,) = batches(pairs, 1000)
     u, i, j, r, _ = batch
     assert len(u) > CHUNK  # and some of another chunk
@@ -264,17 +295,17 @@ def test_gradients(n_factors, shared, loss, hidden_layer_sizes, data, weights, n
 
     expected = gradient(theta, model, batch)
     at = 0 if shared else pad_width(n_factors)
-    tables = {"user": users.first, "item": items.first}
-    found = {"P": users.first, "Q": items.first}
+    bias = at + pad_width(n_factors)
+    found = {"P": moments, "Q": item_moments}
     found = {name: rows[:, :n_factors] for name, rows in found.items()}
-    found |= {"a": users.biases[:, 1], "b": items.biases[:, 1]}
+    found |= {"a": moments[:, bias], "b": item_moments[:, bias]}
     if not shared:
-        found |= {"P'": users.first[:, at:][:, :n_factors]}
-        found |= {"Q'": items.first[:, at:][:, :n_factors]}
+        found |= {"P'": moments[:, at:][:, :n_factors]}
+        found |= {"Q'": item_moments[:, at:][:, :n_factors]}
     sizes = [3 * n_factors, *hidden_layer_sizes, 1]
-    layers = network._replace(values=network.first)
-    for name, parts in zip("Wc", read_layers(layers, sizes), strict=True):
-        found |= {f"{name}{k}": part for k, part in enumerate(parts)}
+    layers = network.perceptron._replace(values=network_moments)
+    for k, parts in enumerate(read_layers(layers, list(itertools.pairwise(sizes)))):
+        found |= {f"{name}{k}": part for name, part in zip("Wc", parts, strict=True)}
     assert found.keys() == expected.keys()
     for name, slopes in expected.items():
         tol = 1e-9 * np.abs(slopes).max()
@@ -283,7 +314,7 @@ def test_gradients(n_factors, shared, loss, hidden_layer_sizes, data, weights, n
         )
     # What pads the rows learns nothing.
     n_own = sum(np.count_nonzero(slopes) for slopes in expected.values())
-    arrays = *tables.values(), network.first
+    arrays = moments, item_moments, network_moments
     n_moved = sum((np.abs(array) > 1e-16).sum() for array in arrays)
     assert n_moved <= n_own
 
@@ -311,7 +342,7 @@ def test_steps_are_those_of_adam(loss, shared, data, weights, noted):
     theta = parameters(model)
     noted.clear()
     model.set_params(max_iter=3).fit(X, y, sample_weight=weights)
-    orders = [pairs.codes[:, :2] for pairs, *_ in noted]
+    orders = [np.column_stack([p.users, p.items[:, 0]]) for p, _ in noted]
     rated = np.unique(orders[0], axis=0)
     assert len(rated) == 150
     for order in orders:
@@ -383,17 +414,19 @@ def test_each_pair_is_as_likely_in_each_batch():
     indptr, indices = np.array([0, 2, 2, 5]), np.arange(5, dtype=np.int32)
     columns = indices, indices + 5, np.arange(5.0), np.arange(9.0, 14)
     batches = np.array([0, 0, 1, 1, 2], dtype=np.int32)
-    pairs = Pairs(np.empty((5, 3), np.int32), np.empty((5, 2)))
+    pairs = Interactions(
+        np.empty(5, np.int32), np.empty((5, 2), np.int32), np.empty((5, 2))
+    )
     counts = np.zeros((5, 5))  # how often an item and another are in one batch
     for _ in range(4000):
         words = rng.integers(2**32, size=5, dtype=np.uint32)
         shuffle(words, batches)
         for start, stop in ((0, 1), (1, 3)):
             deal(start, stop, batches, 2, indptr, *columns, pairs)
-        items = pairs.codes[:, 1]
+        items, others = pairs.items.T
         assert_array_equal(np.sort(items), indices)
-        assert_array_equal(pairs.codes[:, 0], np.where(items < 2, 0, 2))
-        assert_array_equal(pairs.codes[:, 2], items + 5)
+        assert_array_equal(pairs.users, np.where(items < 2, 0, 2))
+        assert_array_equal(others, items + 5)
         assert_array_equal(pairs.ratings, np.column_stack([items, items + 9]))
         assert items[0] < items[1]
         assert items[2] < items[3]
@@ -401,18 +434,6 @@ def test_each_pair_is_as_likely_in_each_batch():
             counts[np.ix_(batch, batch)] += 1
     # Of ten possible pairs of items, two are met in each epoch.
     assert_allclose(counts[~np.eye(5, dtype=bool)], 800, atol=5 * 800**0.5)
-
-
-@pytest.mark.parametrize("n", [1, 15, 40])
-def test_usual_units_are_active_for_most_of_a_sample(n):
-    rng = np.random.default_rng(0)
-    flags = rng.random((n, WORD)) < np.linspace(0, 1, WORD)
-    active = np.array([[sum(1 << k for k in np.flatnonzero(row))] for row in flags])
-    active = active.astype(np.uint64).view(np.int64)
-    usual = int(_perceptron_kernels._choose_usual(active, n, 0)) % 2**WORD
-    found = [usual >> k & 1 for k in range(WORD)]
-    sample = flags[np.arange(15) * n // 15]
-    assert_array_equal(found, np.median(sample, axis=0))
 
 
 def test_an_item_is_drawn_that_the_user_has_not_rated(data, noted):
@@ -501,6 +522,19 @@ def test_predictions_are_those_of_the_network(shared, hidden_layer_sizes, dtype,
     )
 
 
+@pytest.mark.parametrize("sizes", SIZES)
+def test_layers_are_read_as_they_were_laid_out(sizes):
+    sizes = [3 * 5, *sizes, 1]
+    layers = draw_layers(sizes, np.random.RandomState(0), np.float32)
+    shapes = [weights.shape for weights, _ in layers]
+    network = lay_out(layers)
+    n_laid_out = np.count_nonzero(network.values)
+    assert n_laid_out == sum(part.size for layer in layers for part in layer)
+    for layer, expected in zip(read_layers(network, shapes), layers, strict=True):
+        for part, other in zip(layer, expected, strict=True):
+            assert_array_equal(part, other, strict=True)
+
+
 def test_predictions_of_many_pairs_are_those_of_each(data):
     X, y = data
     model = multitask(clip=False).fit(X, y)
@@ -564,17 +598,13 @@ def test_all_losses_fall(large):
 
 # -------------------------------------------------------------------------------- bits
 
-CHOICES = {
-    "all": lambda pace: (max(pace.seconds), 3),
-    "one": lambda pace: (1, 3),
-    "in turns": lambda pace: (next(pace.turns), 3),
-}
-
 
 @pytest.mark.compiled
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shared", [True, False])
-def test_the_number_of_threads_does_not_change_a_bit(shared, dtype, large, monkeypatch):
+def test_the_number_of_threads_does_not_change_a_bit(
+    shared, dtype, large, in_blocks, monkeypatch
+):
     X, y = large[0], large[1].astype(dtype)
     w = np.random.default_rng(0).uniform(0.5, 2, len(y)).astype(dtype)
     model = multitask(
@@ -584,31 +614,43 @@ def test_the_number_of_threads_does_not_change_a_bit(shared, dtype, large, monke
     threads, train = set(), two_tasks_solver.train_batches
 
     def note(*args):
-        threads.add(args[1])
+        threads.add(threading.get_ident())
         train(*args)
 
     monkeypatch.setattr(two_tasks_solver, "train_batches", note)
     expected = fitted(clone(model).set_params(n_jobs=1).fit(X, y, sample_weight=w))
-    assert threads == {1}
-    for choice, n_jobs, used in (
-        ("all", 2, {2}),
-        ("all", 3, {3}),
-        ("all", 4, {4}),
-        ("all", 16, {8}),  # one for each chunk of a batch
-        ("one", 4, {1}),
-        ("in turns", 4, {1, 4}),
-    ):
-        monkeypatch.setattr(Pace, "turns", itertools.cycle([1, 4]), raising=False)
-        monkeypatch.setattr(Pace, "choose", CHOICES[choice])
+    assert len(threads) == 1
+    for n_jobs in (2, 3, 4, 16):
         threads.clear()
         other = clone(model).set_params(n_jobs=n_jobs).fit(X, y, sample_weight=w)
-        assert threads == used
+        assert len(threads) > 1
         assert_same_bits(fitted(other), expected)
     assert len(expected["loss_curve_"]["joint"]) == 2
 
 
-def test_two_threads_give_the_bits_of_one(data, monkeypatch):
-    monkeypatch.setattr(Pace, "choose", CHOICES["all"])
+def test_small_batches_pass_in_the_calling_thread(large, monkeypatch):
+    threads, calls = set(), []
+    train = two_tasks_solver.train_batches
+
+    def note(batches, *args):
+        threads.add(threading.get_ident())
+        calls.append(batches)
+        train(batches, *args)
+
+    monkeypatch.setattr(two_tasks_solver, "train_batches", note)
+    model = multitask(n_jobs=2, max_iter=1, batch_size=64).fit(*large)
+    assert threads == {threading.get_ident()}
+    assert calls == [(0, 63)]
+    calls.clear()
+    monkeypatch.setattr(two_tasks_solver, "CALL_WORK", 2**20)
+    other = multitask(n_jobs=2, max_iter=1, batch_size=64).fit(*large)
+    assert len(calls) > 1
+    assert [first for first, _ in calls] == [0, *(last for _, last in calls[:-1])]
+    assert calls[-1][1] == 63
+    assert_same_bits(fitted(other), fitted(model))
+
+
+def test_two_threads_give_the_bits_of_one(data, in_blocks):
     alone = multitask(n_jobs=1, max_iter=1).fit(*data)
     assert_same_bits(fitted(multitask(n_jobs=2, max_iter=1).fit(*data)), fitted(alone))
 
@@ -618,53 +660,16 @@ def test_a_kernel_from_the_cache_rounds_as_one_just_compiled():
     """It does where no helper is left as a function of its own."""
     helpers = {
         name: function
-        for module in (_multitask_kernels, _perceptron_kernels)
+        for module in (two_tasks_kernels, perceptron)
         for name, function in vars(module).items()
         if hasattr(function, "targetoptions")
         and function.py_func.__module__ == module.__name__
         and name
         not in {"deal", "draw_unrated", "predict_pairs", "shuffle", "train_batches"}
     }
-    assert {"_log_loss", "_step_row", "feed", "_add_pairs"} < helpers.keys()
+    assert {"_learn_ratings", "_step_row", "forward"} < helpers.keys()
     for helper in helpers.values():
         assert helper.targetoptions["forceinline"]
-
-
-def take_turns(pace, n_turns, seconds):
-    """Give the numbers of threads and of batches that a pace chooses."""
-    turns = []
-    for _ in range(n_turns):
-        turns.append(pace.choose())
-        pace.note(turns[-1][0], seconds[turns[-1][0]])
-    return turns
-
-
-def test_pace_takes_the_faster_and_tries_the_slower_for_a_while_less_and_less():
-    pace = Pace(2)
-    turns = take_turns(pace, 300, {1: 2.0, 2: 1.0})
-    first, trial, back = [(2, TRIAL)] * 2, [(1, TRIAL)] * 2, [(2, TURN), (2, TRIAL)]
-    assert turns[:6] == first + trial + back
-    assert set(turns[4:]) == {*trial, *back}
-    trials = [k for k, turn in enumerate(turns) if turn == (1, TRIAL)]
-    assert_array_equal(np.diff(trials)[::2], 1)  # one to warm up, one that counts
-    waits = np.diff(trials)[1::2]
-    assert (np.diff(waits) >= 0).all()
-    assert waits[0] < 6
-    assert waits[-1] == PATIENCE + 2
-    # Other work takes the cores.
-    turns = take_turns(pace, 300, {1: 2.0, 2: 3.0})
-    n_slow = [n_threads for n_threads, _ in turns].count(2)
-    assert n_slow <= 2 * 300 // (PATIENCE + 2) + 9
-    assert (2, TRIAL) in turns[9:]
-    assert set(take_turns(Pace(1), 9, {1: 2.0})) == {(1, TRIAL), (1, TURN)}
-
-
-def test_pace_does_not_count_the_turn_that_warms_up():
-    pace = Pace(2)
-    for _ in range(300):
-        n_threads, _ = pace.choose()
-        pace.note(n_threads, 9.0 if n_threads != pace.used else n_threads)
-    assert pace.seconds == {1: 1, 2: 2}
 
 
 def test_same_seed_row_order_and_layout(data, tmp_path):
@@ -1045,18 +1050,19 @@ def sklearn_mf_threads():
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, MemoryError])
-def test_what_ends_a_turn_leaves_the_model(exception, n_jobs, data, monkeypatch):
+def test_what_ends_a_batch_leaves_the_model(
+    exception, n_jobs, data, in_blocks, monkeypatch
+):
     model = multitask(n_jobs=n_jobs).fit(*data)
     before = copy.deepcopy(fitted(model))
     train = two_tasks_solver.train_batches
 
-    def fail(thread, n_threads, *args):
-        if thread == n_threads - 1:  # the other one waits for it
+    def fail(batches, blocks, *args):
+        if blocks == (1, 2):
             raise exception
-        train(thread, n_threads, *args)
+        train(batches, blocks, *args)
 
     monkeypatch.setattr(two_tasks_solver, "train_batches", fail)
-    monkeypatch.setattr(Pace, "choose", CHOICES["all"])
     with pytest.raises(exception):
         model.fit(*data)
     assert_same_bits(fitted(model), before)
@@ -1064,18 +1070,19 @@ def test_what_ends_a_turn_leaves_the_model(exception, n_jobs, data, monkeypatch)
 
 
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, RuntimeError])
-def test_a_task_that_is_not_handed_out_is_not_waited_for(exception, data, monkeypatch):
+def test_a_task_that_is_not_handed_out_is_not_waited_for(
+    exception, data, in_blocks, monkeypatch
+):
     model = multitask(n_jobs=2).fit(*data)
     before = copy.deepcopy(fitted(model))
 
     class Executor(ThreadPoolExecutor):
-        def submit(self, kernel, thread, *args):
-            if thread == 1:
+        def submit(self, kernel, first, *args):
+            if first == 1:
                 raise exception
-            return super().submit(kernel, thread, *args)
+            return super().submit(kernel, first, *args)
 
     monkeypatch.setattr(_threads, "ThreadPoolExecutor", Executor)
-    monkeypatch.setattr(Pace, "choose", CHOICES["all"])
     with pytest.raises(exception):
         model.fit(*data)
     assert_same_bits(fitted(model), before)
@@ -1085,14 +1092,15 @@ def test_a_task_that_is_not_handed_out_is_not_waited_for(exception, data, monkey
 @pytest.mark.compiled
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_an_interrupt_ends_a_long_fit(n_jobs):
+@pytest.mark.parametrize("batch_size", [256, 20_000])
+def test_an_interrupt_ends_a_long_fit(batch_size, n_jobs):
     code = f"""
 import threading
 from sklearn_mf import MultiTaskMF
-from sklearn_mf._solvers.two_tasks import solver as two_tasks_solver
 from sklearn_mf.datasets import make_ratings
-two_tasks_solver.Pace.choose = lambda pace: (max(pace.seconds), 256)
-model = MultiTaskMF(max_iter=10**6, tol=None, verbose=True, n_jobs={n_jobs})
+model = MultiTaskMF(
+    max_iter=10**6, tol=None, verbose=True, batch_size={batch_size}, n_jobs={n_jobs}
+)
 try:
     model.fit(*make_ratings(500, 200, 20_000, random_state=0))
 except KeyboardInterrupt:
@@ -1115,7 +1123,7 @@ from sklearn_mf import MultiTaskMF
 from sklearn_mf._solvers.two_tasks import solver as two_tasks_solver
 from sklearn_mf.datasets import make_ratings
 
-two_tasks_solver.Pace.choose = lambda pace: (max(pace.seconds), 256)
+two_tasks_solver.BLOCK_WORK = 1
 X, y = make_ratings(200, 150, 4000, random_state=0)
 
 def fit(_):
@@ -1149,9 +1157,7 @@ def test_fit_in_a_fork_after_a_fit():
 
 
 @pytest.mark.compiled
-def test_fits_at_once_in_threads_give_the_bits_of_fits_in_turn(large, monkeypatch):
-    monkeypatch.setattr(Pace, "choose", CHOICES["all"])
-
+def test_fits_at_once_in_threads_give_the_bits_of_fits_in_turn(large, in_blocks):
     def fit(seed):
         return fitted(multitask(n_jobs=2, random_state=seed).fit(*large))
 
