@@ -2,9 +2,16 @@
 
 import copy
 import sys
+import threading
 from contextlib import contextmanager
 
 import numpy as np
+
+
+def sklearn_mf_threads():
+    """Return the names of the library's threads that are alive."""
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith("sklearn_mf")]
 
 
 def fitted_attributes(model):

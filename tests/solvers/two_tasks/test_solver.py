@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
@@ -25,7 +24,7 @@ from sklearn_mf._solvers.two_tasks import solver as two_tasks_solver
 from sklearn_mf._solvers.two_tasks.kernels import Pairs, deal, draw_unrated, shuffle
 from sklearn_mf._solvers.two_tasks.solver import PATIENCE, TRIAL, TURN, Pace
 from sklearn_mf.datasets import make_ratings
-from tests.assertions import assert_same_bits
+from tests.assertions import assert_same_bits, sklearn_mf_threads
 from tests.assertions import fitted_attributes as fitted
 
 QUICK = {
@@ -659,14 +658,6 @@ def test_validation_scores_are_those_of_the_held_out_ratings(
 
 
 # -------------------------------------------------- interrupts, threads and processes
-
-
-def sklearn_mf_threads():
-    return [
-        thread.name
-        for thread in threading.enumerate()
-        if thread.name.startswith("sklearn_mf")
-    ]
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
