@@ -4,6 +4,9 @@ import signal
 
 import numba
 import pytest
+from sklearn.model_selection import train_test_split
+
+from sklearn_mf.datasets import make_ratings
 
 
 def pytest_configure():
@@ -19,3 +22,16 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("compiled"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def data():
+    """Return 150 ratings of 15 items by 25 users."""
+    return make_ratings(25, 15, 150, random_state=0)
+
+
+@pytest.fixture(scope="session")
+def large():
+    """Return 5,000 ratings of 100 items by 200 users, a quarter of them to test on."""
+    X, y = make_ratings(200, 100, 5000, noise=0.4, random_state=1)
+    return train_test_split(X, y, random_state=0)

@@ -1,1 +1,1 @@
-"""The data: input of users, ids and their codes, ratings sorted by user and by item."""
+"""The data: checked input, ids and their codes, ratings sorted by user and by item."""

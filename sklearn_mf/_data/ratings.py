@@ -87,7 +87,7 @@ class Ratings:
     def join(self, users, items, ratings):
         """Return these ratings together with others of other pairs.
 
-        Others of the same pairs are left out. No rating has a weight.
+        Others of the same pairs are left out. All ratings must be without weights.
 
         Parameters
         ----------

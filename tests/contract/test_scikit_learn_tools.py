@@ -1,16 +1,10 @@
 """The estimators inside scikit-learn's own tools.
 
-Each test holds a tool of scikit-learn against the same computation done by hand.
+Each test compares a tool of scikit-learn with the same computation done by hand.
 """
 
-import copy
-import itertools
-import pickle
 import re
-import threading
-import warnings
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,8 +16,6 @@ from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import StackingRegressor, VotingRegressor
 from sklearn.exceptions import (
-    InconsistentVersionWarning,
-    NotFittedError,
     UnsetMetadataPassedError,
 )
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
@@ -44,10 +36,11 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import estimator_html_repr, get_tags, resample
 
-from sklearn_mf import ALSFactorizer, as_matrix, as_pairs
-from sklearn_mf._estimators.base import BaseFactorizer
-from sklearn_mf._solvers.als import solver as als_module
+from sklearn_mf import ALSFactorizer
 from sklearn_mf.datasets import make_ratings
+from tests.assertions import assert_same_bits
+from tests.contract.models import FAMILIES, each_model
+from tests.contract.test_callbacks import recorded_scores
 
 X, Y = make_ratings(60, 40, 900, random_state=0)
 WEIGHTS = np.random.default_rng(0).integers(1, 6, len(Y)).astype(float)
@@ -81,20 +74,6 @@ def fold_columns(results, kind="test"):
     return np.column_stack(
         [results[f"split{fold}_{kind}_score"] for fold in range(len(SPLITS))]
     )
-
-
-def fitted_attributes(estimator):
-    return {name: value for name, value in vars(estimator).items() if name[-1] == "_"}
-
-
-def assert_same_bits(estimator, other):
-    """Check that two estimators learnt the same, to the bit."""
-    attributes, others = fitted_attributes(estimator), fitted_attributes(other)
-    assert attributes.keys() == others.keys()
-    for name, value in attributes.items():
-        assert_array_equal(value, others[name], err_msg=name, strict=True)
-    assert_array_equal(estimator.predict(X), other.predict(X))
-    assert_array_equal(estimator.predict(NEW_PAIRS), other.predict(NEW_PAIRS))
 
 
 # ---------------------------------------------------------------- searches and curves
@@ -446,124 +425,6 @@ def test_voting():
     assert_allclose(vote.fit(X, Y).predict(NEW_PAIRS), (first + 3 * second) / 4)
 
 
-# ------------------------------------------------------------------ copies and pickles
-
-
-def test_clone():
-    params = {
-        "n_factors": 4,
-        "solver": "cg",
-        "cg_steps": 2,
-        "regularization": 0.7,
-        "weighted_regularization": False,
-        "unobserved_weight": 0.5,
-        "non_negative": False,
-        "fit_intercept": False,
-        "max_iter": 3,
-        "tol": None,
-        "init_scale": 0.5,
-        "clip": False,
-        "warm_start": True,
-        "user_column": 1,
-        "item_column": 0,
-        "n_jobs": 2,
-        "random_state": 5,
-        "verbose": 0,
-    }
-    als = ALSFactorizer(**params)
-    assert als.get_params() == params
-    als.fit(X, Y)
-    copied = clone(als)
-    assert copied.get_params() == params
-    assert vars(copied) == params
-    with pytest.raises(NotFittedError):
-        copied.predict(X)
-    assert_same_bits(copied.fit(X, Y), als)
-
-
-def test_get_and_set_params():
-    als = ALSFactorizer()
-    assert als.get_params()["n_factors"] == 20
-    assert als.set_params(n_factors=2, max_iter=3, tol=None, random_state=0) is als
-    assert als.get_params() == {
-        **ALSFactorizer().get_params(),
-        "n_factors": 2,
-        "max_iter": 3,
-        "tol": None,
-        "random_state": 0,
-    }
-    assert_same_bits(als.fit(X, Y), make_als(n_factors=2, max_iter=3).fit(X, Y))
-
-    # Set after a fit: the next fit obeys.
-    als.set_params(n_factors=5).fit(X, Y)
-    assert_same_bits(als, make_als(n_factors=5, max_iter=3).fit(X, Y))
-    with pytest.raises(ValueError, match="Invalid parameter 'alpha'"):
-        als.set_params(alpha=1.0)
-
-
-def pickle_and_back(estimator, path):
-    return pickle.loads(pickle.dumps(estimator))
-
-
-def joblib_and_back(estimator, path):
-    joblib.dump(estimator, path)
-    return joblib.load(path)
-
-
-def joblib_mapped(estimator, path):
-    joblib.dump(estimator, path)
-    return joblib.load(path, mmap_mode="r")
-
-
-def deep_copy(estimator, path):
-    return copy.deepcopy(estimator)
-
-
-@pytest.mark.parametrize(
-    "duplicate", [pickle_and_back, joblib_and_back, joblib_mapped, deep_copy]
-)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_duplicates_are_the_same_to_the_bit(duplicate, dtype, tmp_path):
-    als = make_als().fit(X, Y.astype(dtype))
-    before = als.predict(X)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        copied = duplicate(als, tmp_path / "model")
-    assert copied.get_params() == als.get_params()
-    assert vars(copied).keys() == vars(als).keys()
-    assert copied.user_factors_.dtype == dtype
-    assert_same_bits(copied, als)
-
-    # Apart from each other: the copy may learn something else.
-    copied.set_params(n_factors=1).fit(X, -Y)
-    assert_array_equal(als.predict(X), before)
-    assert als.n_factors == 3
-
-
-def test_duplicates_of_an_unfitted_estimator():
-    als = make_als()
-    for copied in (pickle.loads(pickle.dumps(als)), copy.deepcopy(als)):
-        assert vars(copied) == vars(als)
-        assert_same_bits(copied.fit(X, Y), make_als().fit(X, Y))
-
-
-def test_pickle_of_another_version_warns(monkeypatch):
-    als = make_als().fit(X, Y)
-    pickled = pickle.dumps(als)
-    monkeypatch.setattr("sklearn_mf._estimators.state.__version__", "99.0")
-    with pytest.warns(InconsistentVersionWarning, match="ALSFactorizer") as record:
-        loaded = pickle.loads(pickled)
-    assert len(record) == 1
-    message = record[0].message
-    assert message.estimator_name == "ALSFactorizer"
-    assert message.current_sklearn_version == "sklearn_mf 99.0"
-    monkeypatch.undo()
-    from sklearn_mf import __version__
-
-    assert message.original_sklearn_version == f"sklearn_mf {__version__}"
-    assert_same_bits(loaded, als)
-
-
 # -------------------------------------------------------------------- metadata routing
 
 
@@ -652,19 +513,21 @@ def test_weights_that_nobody_requested():
 # ---------------------------------------------------------------- appearance and tags
 
 
-def test_repr():
-    als = ALSFactorizer(n_factors=7)
-    assert repr(als) == "ALSFactorizer(n_factors=7)"
-    for html in (als._repr_html_(), estimator_html_repr(als)):
+@each_model(among=FAMILIES)
+def test_repr(model):
+    name, estimator = model.cls.__name__, model.cls(n_factors=7)
+    assert repr(estimator) == f"{name}(n_factors=7)"
+    for html in (estimator._repr_html_(), estimator_html_repr(estimator)):
         text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
-        assert "ALSFactorizer" in text
+        assert name in text
         assert re.search(r"\bn_factors\b[^=]*? 7 ", text)
-        for name in als.get_params():
-            assert name in text
+        for parameter in estimator.get_params():
+            assert parameter in text
 
 
-def test_tags():
-    tags = get_tags(ALSFactorizer())
+@each_model()
+def test_tags(model):
+    tags = get_tags(model())
     assert tags.estimator_type == "regressor"
     assert tags.target_tags.required
     assert not tags.target_tags.multi_output
@@ -677,225 +540,9 @@ def test_tags():
     assert not tags.non_deterministic
     assert not tags.no_validation
     assert tags.requires_fit
-    with pytest.raises(ValueError, match="requires y to be passed"):
-        ALSFactorizer().fit(X)
 
 
 # --------------------------------------------------------------------------- callbacks
-
-
-class Recorder:
-    """Note the events of a fit, and do something at the end of some iteration.
-
-    Parameters
-    ----------
-    at : int
-        Iteration, counted from 1, at whose end `act` is called.
-    act : callable
-        Its result is what the hook returns.
-    """
-
-    def __init__(self, at=None, act=None):
-        self.at = at
-        self.act = act
-        self.events = []
-        self.contexts = []
-        self.data = []
-        self.reconstructions = []
-
-    def setup(self, estimator, context):
-        self._note("setup", context)
-
-    def on_fit_task_begin(self, estimator, context, *, X=None, y=None, metadata=None):
-        self._note("begin", context)
-        self.data.append((X, y, metadata))
-
-    def on_fit_task_end(
-        self, estimator, context, *, X=None, y=None, metadata=None, fitted_estimator
-    ):
-        self._note("end", context)
-        self.data.append((X, y, metadata))
-        if context.task_name == "iteration":
-            self.reconstructions.append(fitted_estimator)
-            if context.task_id + 1 == self.at:
-                return self.act()
-        return None
-
-    def teardown(self, estimator, context):
-        self._note("teardown", context)
-
-    def _note(self, event, context):
-        self.events.append((event, context.task_name, context.task_id))
-        self.contexts.append(context)
-
-
-def events_of(n_iterations):
-    events = [("setup", "fit", 0), ("begin", "fit", 0)]
-    for k in range(n_iterations):
-        events += [("begin", "iteration", k), ("end", "iteration", k)]
-    return [*events, ("end", "fit", 0), ("teardown", "fit", 0)]
-
-
-def iteration_scores(monitor):
-    """Give the scores that a monitor recorded for iterations, of the latest run."""
-    rows = monitor.get_logs().data
-    return [
-        row["neg_root_mean_squared_error"]
-        for row in rows
-        if row["task_name"] == "iteration"
-    ]
-
-
-def scores_of_shorter_fits(n_iterations):
-    models = [make_als(max_iter=k + 1).fit(X, Y) for k in range(n_iterations)]
-    return [negative_rmse(Y, model.predict(X)) for model in models]
-
-
-def test_callback_sees_one_subtask_an_iteration():
-    recorder = Recorder()
-    als = make_als(max_iter=4).set_callbacks(recorder).fit(X, Y)
-    assert als.n_iter_ == 4
-    assert recorder.events == events_of(4)
-    root, *others = recorder.contexts
-    assert root.max_subtasks == 4
-    assert root.estimator_name == "ALSFactorizer"
-    for context in others:
-        if context.task_name == "iteration":
-            assert context.parent is root
-            assert context.max_subtasks == 0
-        else:
-            assert context is root
-    assert_array_equal(als.user_factors_, make_als(max_iter=4).fit(X, Y).user_factors_)
-
-
-def test_callback_sees_no_more_than_the_iterations_run():
-    recorder = Recorder()
-    als = make_als(max_iter=100, tol=1e-2).set_callbacks(recorder).fit(X, Y)
-    assert 1 < als.n_iter_ < 100
-    assert recorder.events == events_of(als.n_iter_)
-    assert recorder.contexts[0].max_subtasks == 100
-
-
-@pytest.mark.parametrize("tol", [None, 1e-9])
-@pytest.mark.parametrize("stop_at", [1, 3])
-def test_callback_stops_the_fit(stop_at, tol):
-    recorder = Recorder(at=stop_at, act=lambda: True)
-    als = make_als(max_iter=10, tol=tol).set_callbacks(recorder)
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "error"
-        )  # it was asked to stop: not a failure to converge
-        als.fit(X, Y)
-    assert als.n_iter_ == stop_at
-    assert len(als.loss_curve_) == stop_at
-    assert recorder.events == events_of(stop_at)
-    expected = make_als(max_iter=stop_at).fit(X, Y)
-    assert_array_equal(als.user_factors_, expected.user_factors_)
-    assert_array_equal(als.item_factors_, expected.item_factors_)
-
-
-def test_callback_gets_the_data_of_the_fit():
-    recorder = Recorder()
-    make_als(max_iter=2).set_callbacks(recorder).fit(X, Y, sample_weight=WEIGHTS)
-    assert len(recorder.data) == 6
-    for seen_X, seen_y, metadata in recorder.data:
-        assert seen_X is X
-        assert seen_y is Y
-        assert metadata.keys() == {"sample_weight"}
-        assert metadata["sample_weight"] is WEIGHTS
-
-    recorder = Recorder()
-    make_als(max_iter=2).set_callbacks(recorder).fit(X, Y)
-    assert not any(metadata for _, _, metadata in recorder.data)
-
-
-def test_callback_of_a_sparse_fit_gets_pairs():
-    R = as_matrix(X, Y)
-    pairs, ratings = as_pairs(R)
-    recorder = Recorder()
-    monitor = ScoringMonitor(scoring="neg_root_mean_squared_error")
-    als = make_als(max_iter=3).set_callbacks(recorder, monitor).fit(R)
-    assert als.n_iter_ == 3
-    assert len(recorder.data) == 8
-    for seen_X, seen_y, metadata in recorder.data:
-        assert_array_equal(seen_X, pairs)
-        assert_array_equal(seen_y, ratings)
-        assert not metadata
-    assert_allclose(iteration_scores(monitor), scores_of_shorter_fits(3))
-
-
-@pytest.mark.parametrize("columns", [(1, 0), (0, 2), ("user", "item")])
-def test_monitor_of_a_sparse_fit_wherever_the_columns_of_tables_are(columns):
-    user_column, item_column = columns
-    monitor = ScoringMonitor(scoring="neg_root_mean_squared_error")
-    als = make_als(max_iter=2, user_column=user_column, item_column=item_column)
-    als.set_callbacks(monitor).fit(as_matrix(X, Y))
-    assert_allclose(iteration_scores(monitor), scores_of_shorter_fits(2))
-    assert als.user_column == user_column
-    assert als.item_column == item_column
-
-
-def test_reconstructions_stay_as_they_were():
-    recorder = Recorder()
-    als = make_als(max_iter=4).set_callbacks(recorder).fit(X, Y)
-    assert len(recorder.reconstructions) == 4
-    for k, reconstruction in enumerate(recorder.reconstructions, start=1):
-        assert_same_bits(reconstruction, make_als(max_iter=k).fit(X, Y))
-        assert reconstruction.loss_curve_ == als.loss_curve_[:k]
-        for name in ("user_factors_", "item_factors_"):
-            factors = getattr(reconstruction, name)
-            assert not np.shares_memory(factors, getattr(als, name))
-            factors[:] = 0  # nor does a callback that scribbles on it do harm
-    assert_same_bits(als, make_als(max_iter=4).fit(X, Y))
-
-
-@pytest.mark.parametrize("earlier", ["named columns", "three columns"])
-@pytest.mark.parametrize("later", ["array", "sparse matrix"])
-def test_reconstructions_know_nothing_of_an_earlier_fit(earlier, later):
-    tables = {
-        "named columns": pd.DataFrame(X, columns=["user", "item"]),
-        "three columns": np.column_stack([X, np.zeros(len(X))]),
-    }
-    monitor = ScoringMonitor(scoring="neg_root_mean_squared_error")
-    als = make_als(max_iter=2).fit(tables[earlier], Y).set_callbacks(monitor)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        als.fit(*((X, Y) if later == "array" else (as_matrix(X, Y),)))
-    assert_allclose(iteration_scores(monitor), scores_of_shorter_fits(2))
-
-
-def test_scoring_monitor():
-    monitor = ScoringMonitor(scoring="neg_root_mean_squared_error")
-    als = make_als(max_iter=6).set_callbacks(monitor).fit(X, Y)
-    recorded = iteration_scores(monitor)
-    assert len(recorded) == als.n_iter_ == 6
-    assert_allclose(recorded, scores_of_shorter_fits(6), rtol=1e-13)
-    assert len(set(recorded)) == 6
-
-    frame = monitor.get_logs().data_as_pandas.query("task_name == 'iteration'")
-    assert_array_equal(frame["task_id"], range(6))
-    assert set(frame["estimator_name"]) == {"ALSFactorizer"}
-
-    # With weights, the scores are weighted, as score would be.
-    als.fit(X, Y, sample_weight=WEIGHTS)
-    expected = [
-        negative_rmse(
-            Y,
-            make_als(max_iter=k).fit(X, Y, sample_weight=WEIGHTS).predict(X),
-            WEIGHTS,
-        )
-        for k in range(1, 7)
-    ]
-    assert_allclose(iteration_scores(monitor), expected, rtol=1e-13)
-    assert len(monitor.get_logs(select="all")) == 2
-
-
-def test_progress_bar(capsys):
-    als = make_als(max_iter=6).set_callbacks(ProgressBar()).fit(X, Y)
-    shown = capsys.readouterr().out
-    assert re.search(r"ALSFactorizer\b.* 100%", shown)
-    als.set_callbacks()
-    assert_same_bits(als, make_als(max_iter=6).fit(X, Y))
 
 
 def test_progress_bar_and_monitor_in_a_parallel_search(capsys):
@@ -921,126 +568,8 @@ def test_progress_bar_and_monitor_in_a_parallel_search(capsys):
         for n in (1, 3)
         for k in range(1, n + 1)
     ]
-    expected = [
-        *np.ravel(expected),
-        *scores_of_shorter_fits(search.best_params_["max_iter"]),
-    ]
-    assert_allclose(np.sort(iteration_scores(monitor)), np.sort(expected))
-
-
-# -------------------------------------------------------------------------- interrupts
-
-
-def interrupt():
-    raise KeyboardInterrupt
-
-
-def interrupt_in_callback(als, monkeypatch):
-    als.set_callbacks(Recorder(at=2, act=interrupt))
-
-
-def interrupt_in_kernel(als, monkeypatch):
-    """Raise in the first half of iteration 2: with several threads, in one of these."""
-    kernel, halves = als_module.solve_rows, itertools.count(1)
-
-    def solve_rows(start, *args):
-        if start == 0 and next(halves) == 3:
-            in_thread = threading.current_thread() is not threading.main_thread()
-            assert in_thread == (als.n_jobs == 2)
-            interrupt()
-        kernel(start, *args)
-
-    monkeypatch.setattr(als_module, "solve_rows", solve_rows)
-    monkeypatch.setattr(als_module, "BLOCK_WORK", 1000)  # several blocks
-
-
-def interrupt_in_results(als, monkeypatch):
-    """Raise when the iterations are over and the attributes are being gathered."""
-
-    def progress(als, iterations):
-        assert len(iterations.loss_curve) == als.max_iter
-        interrupt()
-
-    monkeypatch.setattr(BaseFactorizer, "_progress", progress)
-
-
-@pytest.fixture(params=["callback", "kernel", "kernel in a thread", "results"])
-def interrupted(request, monkeypatch):
-    """Give a function that interrupts one fit: at iteration 2, or after the last."""
-
-    def interrupted(als, *args):
-        n_jobs = als.n_jobs
-        with monkeypatch.context() as patch:
-            if request.param == "callback":
-                interrupt_in_callback(als, patch)
-            elif request.param == "results":
-                interrupt_in_results(als, patch)
-            else:
-                als.n_jobs = 1 if request.param == "kernel" else 2
-                interrupt_in_kernel(als, patch)
-            with pytest.raises(KeyboardInterrupt):
-                als.fit(*args)
-        als.n_jobs = n_jobs
-        return als.set_callbacks()
-
-    return interrupted
-
-
-@pytest.mark.parametrize("warm_start", [False, True])
-def test_interrupt_leaves_a_fitted_estimator_as_it_was(interrupted, warm_start):
-    table = pd.DataFrame(X, columns=["user", "item"])
-    als = make_als(warm_start=warm_start).fit(table, Y)
-    kept, before = copy.deepcopy(als), dict(vars(als))
-
-    # Other data, another shape of X, no column names.
-    interrupted(
-        als, np.column_stack([X[:300], X[:300]]), 2 * Y[:300].astype(np.float32)
-    )
-    assert vars(als).keys() == before.keys()
-    for name, value in before.items():
-        assert getattr(als, name) is value  # not even replaced by an equal one
-    for name, value in fitted_attributes(kept).items():
-        assert_array_equal(getattr(als, name), value, err_msg=name, strict=True)
-    assert_array_equal(als.predict(table), kept.predict(table))
-
-    # The next fit is none the worse for it.
-    als.fit(table, Y)
-    kept.fit(table, Y)
-    assert_array_equal(als.user_factors_, kept.user_factors_)
-    assert als.loss_curve_ == kept.loss_curve_
-
-
-def test_interrupt_leaves_an_unfitted_estimator_unfitted(interrupted):
-    als = make_als()
-    interrupted(als, X, Y)
-    assert vars(als) == make_als().get_params()
-    with pytest.raises(NotFittedError):
-        als.predict(X)
-    assert_same_bits(als.fit(X, Y), make_als().fit(X, Y))
-
-
-@pytest.mark.parametrize("fitted_before", [True, False])
-def test_error_in_a_callback_leaves_the_estimator_as_it_was(fitted_before):
-    def fail():
-        raise RuntimeError("the callback failed")
-
-    als = make_als()
-    if fitted_before:
-        als.fit(X, Y)
-    als.set_callbacks(Recorder(at=2, act=fail))
-    before = dict(vars(als))
-    with pytest.raises(RuntimeError, match="the callback failed"):
-        als.set_params(n_factors=1).fit(X, -Y)
-    als.set_params(n_factors=3)
-    assert vars(als).keys() == before.keys()
-    for name, value in before.items():
-        assert getattr(als, name) is value
-    assert_same_bits(als.set_callbacks().fit(X, Y), make_als().fit(X, Y))
-
-
-def test_interrupt_tears_callbacks_down():
-    recorder = Recorder(at=2, act=interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        make_als().set_callbacks(recorder).fit(X, Y)
-    whole = events_of(2)
-    assert recorder.events == [*whole[:-2], whole[-1]]  # all but the end of the fit
+    whole = [(np.arange(len(Y)), np.arange(len(Y)))]
+    for k in range(1, search.best_params_["max_iter"] + 1):
+        expected.append(fold_scores(make_als(), {"max_iter": k}, whole))
+    found = recorded_scores(monitor)
+    assert_allclose(np.sort(found), np.sort(np.concatenate(expected)))

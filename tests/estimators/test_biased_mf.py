@@ -1,44 +1,28 @@
 """BiasedMF: both solvers against its written objective, and against each other."""
 
-import pickle
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, logit
-from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.exceptions import FitFailedWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
-    GridSearchCV,
     KFold,
     cross_val_score,
     train_test_split,
 )
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_mf import BiasedMF, SGDFactorizer
-from sklearn_mf._solvers.als import solver as als_solver
 from sklearn_mf._solvers.sgd import solver as sgd_solver
 from sklearn_mf.datasets import make_ratings
 from tests import movielens, reference
+from tests.assertions import assert_same_bits
 
 SOLVERS = ["als", "sgd"]
 LEARNT = ("user_factors_", "item_factors_", "user_biases_", "item_biases_")
 N_USERS, N_ITEMS, N_RATINGS = 25, 15, 150
-
-
-def diverges(test):
-    """Mark a test of what overflows, and is told so in more ways than one."""
-    for message, category in (
-        ("overflow encountered", "RuntimeWarning"),
-        ("invalid value encountered", "RuntimeWarning"),
-        ("One or more of the test scores", "UserWarning"),
-    ):
-        test = pytest.mark.filterwarnings(f"ignore:{message}:{category}")(test)
-    return test
 
 
 def biased(**params):
@@ -61,11 +45,6 @@ def descent(n_ratings, **params):
         "max_iter": 3000,
     }
     return plain_sgd(**(defaults | params))
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_ratings(N_USERS, N_ITEMS, N_RATINGS, random_state=0)
 
 
 @pytest.fixture(scope="module")
@@ -113,68 +92,6 @@ def solve_biases(R, W, mu, lam_b, weighted):
 
 
 # ------------------------------------------------------------------------ whole sweeps
-
-
-@pytest.mark.parametrize("weighted_regularization", [False, True])
-@pytest.mark.parametrize("fit_intercept", [False, True])
-@pytest.mark.parametrize("with_weights", [False, True])
-@pytest.mark.parametrize("n_factors", [0, 1, 3])
-def test_als_is_the_reference(
-    n_factors, with_weights, fit_intercept, weighted_regularization, data, weights
-):
-    X, y = data
-    w = weights if with_weights else None
-    model = biased(
-        n_factors=n_factors,
-        weighted_regularization=weighted_regularization,
-        fit_intercept=fit_intercept,
-        regularization=0.3,
-        bias_regularization=0.7,
-        clip=False,
-    ).fit(X, y, sample_weight=w)
-    R, W = reference.dense(*X.T, y, w)
-    users, items, mu, losses = reference.als(
-        R,
-        W,
-        first_users(model, N_USERS, N_ITEMS),
-        lam=0.3,
-        lam_b=0.7,
-        weighted=weighted_regularization,
-        mu=None if fit_intercept else 0.0,
-        n_sweeps=4,
-    )
-    assert_allclose(model.global_mean_, mu, rtol=1e-14)
-    for rows, expected in zip(rows_of(model), (users, items), strict=True):
-        assert_allclose(rows, expected, rtol=1e-9, atol=1e-12)
-    assert_allclose(model.loss_curve_, losses, rtol=1e-11)
-    expected = scores_of(users, items, mu)[X[:, 0], X[:, 1]]
-    assert_allclose(model.predict(X), expected, rtol=1e-10)
-
-
-@pytest.mark.parametrize("weighted_regularization", [False, True])
-@pytest.mark.parametrize("n_factors", [0, 3])
-def test_the_gradient_vanishes_where_als_has_solved(
-    n_factors, weighted_regularization, data, weights
-):
-    X, y = data
-    R, W = reference.dense(*X.T, y, weights)
-    options = {
-        "n_factors": n_factors,
-        "regularization": 0.2,
-        "bias_regularization": 0.05,
-        "weighted_regularization": weighted_regularization,
-    }
-
-    def gradients_of(model):
-        model.fit(X, y, weights)
-        terms = model.global_mean_, 0.2, weighted_regularization, 0.05
-        return reference.gradients(R, W, *rows_of(model), *terms)
-
-    users, items = gradients_of(biased(**options, max_iter=1))
-    assert abs(users).max() < 1e-6  # after a sweep the users alone are at a minimum
-    assert abs(items[:, -1]).max() > 1e-2
-    for gradient in gradients_of(biased(**options, max_iter=5000)):
-        assert abs(gradient).max() < 1e-6
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -282,14 +199,6 @@ def test_rows_one_rating_short_get_the_solution_of_least_norm(n_factors, dtype):
     assert n_tested > 100
 
 
-def test_a_single_rating_without_penalty_is_met_by_the_shortest_row():
-    model = biased(n_factors=2, regularization=0, max_iter=1, fit_intercept=False)
-    model.fit([[0, 0]], [3.0], sample_weight=[5.0])
-    p = np.append(first_users(model, 1, 1)[0, :-1], 1.0)
-    assert_allclose(rows_of(model)[1][0], 3.0 * p / (p @ p), rtol=1e-12)
-    assert_allclose(model.predict([[0, 0]]), 3.0, rtol=1e-12)
-
-
 # ---------------------------------------------------------------- predict and transform
 
 
@@ -310,43 +219,6 @@ def test_predict_by_hand(n_factors, solver, data):
     assert_allclose(model.predict([[-1, 99]]), mu, rtol=1e-13)
     assert np.ptp(unseen_user) > 0.01
     assert np.ptp(unseen_item) > 0.01
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_predictions_are_clipped(solver, data):
-    X, y = data
-    every_pair = [(u, i) for u in range(-1, N_USERS) for i in range(-1, N_ITEMS)]
-    options = {"solver": solver, "regularization": 1e-3, "max_iter": 200}
-    options["learning_rate"] = 0.1
-    free = biased(**options, clip=False).fit(X, y).predict(every_pair)
-    clipped = biased(**options).fit(X, y)
-    assert clipped.rating_range_ == (y.min(), y.max())
-    assert free.max() > y.max()
-    assert free.min() < y.min()
-    assert_array_equal(clipped.predict(every_pair), free.clip(y.min(), y.max()))
-
-
-def test_transform_gives_the_factors_and_no_biases(data):
-    X, y = data
-    model = biased().fit(X, y)
-    expected = np.hstack([model.user_factors_[X[:, 0]], model.item_factors_[X[:, 1]]])
-    assert expected.shape == (N_RATINGS, 6)
-    assert_array_equal(model.transform(X), expected)
-    assert_array_equal(model.transform([[-1, 99]]), np.zeros((1, 6)))
-    assert model.get_feature_names_out().tolist() == [
-        "user_factor0", "user_factor1", "user_factor2",
-        "item_factor0", "item_factor1", "item_factor2",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_transform_without_factors_has_no_columns(solver, data):
-    X, y = data
-    model = biased(n_factors=0, solver=solver).fit(X, y)
-    assert model.transform(X).shape == (N_RATINGS, 0)
-    assert model.transform([[-1, 99]]).shape == (1, 0)
-    assert model.get_feature_names_out().tolist() == []
-    assert model.set_output(transform="pandas").transform(X).shape == (N_RATINGS, 0)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -758,14 +630,6 @@ def test_what_als_cannot_do_is_an_error(solver, params, match, data):
     assert model.predict(X).std() > 0
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.1])
-def test_log_loss_of_ratings_out_of_range(value, data):
-    X, y = data
-    y = np.append(np.zeros(len(y) - 1), value)
-    with pytest.raises(ValueError, match=r"loss='log_loss' requires y between 0 and 1"):
-        biased(loss="log_loss", solver="sgd").fit(X, y)
-
-
 def test_partial_fit_belongs_to_sgd(data):
     X, y = data
     exact = biased()
@@ -798,207 +662,7 @@ def test_partial_fit_moves_the_biases_that_it_touches(data):
     assert model.item_biases_[4] != before["item_biases_"][3]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("n_factors", -1),
-        ("n_factors", 2.5),
-        ("solver", "cg"),
-        ("cg_steps", 0),
-        ("regularization", -0.1),
-        ("bias_regularization", -0.1),
-        ("bias_regularization", "auto"),
-        ("weighted_regularization", "yes"),
-        ("unobserved_weight", -0.1),
-        ("non_negative", "yes"),
-        ("fit_intercept", 2),
-        ("loss", "hinge"),
-        ("optimizer", "rmsprop"),
-        ("learning_rate", 0),
-        ("bias_learning_rate", 0),
-        ("bias_learning_rate", "auto"),
-        ("learning_rate_schedule", "adaptive"),
-        ("decay", 0),
-        ("decay", 1.1),
-        ("power_t", -1),
-        ("momentum", 1.0),
-        ("nesterov", "yes"),
-        ("beta_1", 1.0),
-        ("beta_2", -0.1),
-        ("epsilon", 0),
-        ("batch_size", 0),
-        ("shuffle", "no"),
-        ("max_iter", 0),
-        ("tol", -1e-3),
-        ("n_iter_no_change", 0),
-        ("early_stopping", "auto"),
-        ("validation_fraction", 1.0),
-        ("init_scale", 0),
-        ("clip", "no"),
-        ("warm_start", None),
-        ("user_column", -1),
-        ("item_column", 1.0),
-        ("n_jobs", 0),
-        ("random_state", "seed"),
-        ("verbose", -1),
-    ],
-)
-def test_parameters_out_of_range(name, value, data):
-    match = f"The '{name}' parameter of BiasedMF"
-    with pytest.raises(InvalidParameterError, match=match):
-        biased(**{name: value}).fit(*data)
-    with pytest.raises(InvalidParameterError, match=match):
-        biased(**{"solver": "sgd", name: value}).fit(*data)
-
-
-def test_every_parameter_is_tested_for_its_range():
-    marks = test_parameters_out_of_range.pytestmark
-    names = {name for name, _ in marks[0].args[1]}
-    assert names == BiasedMF().get_params().keys()
-
-
-@diverges
-def test_errors_of_overflow_name_what_helps_the_solver(data):
-    X, y = data
-    with pytest.raises(FloatingPointError, match=r"BiasedMF: .*Scale y down"):
-        biased(init_scale=1e300).fit(X, (1e37 * y).astype(np.float32))
-    with pytest.raises(FloatingPointError, match=r"Lower learning_rate=50"):
-        plain_sgd(learning_rate=50.0).fit(X, y)
-
-
-@diverges
-def test_a_search_survives_a_rate_that_diverges(data):
-    X, y = data
-    grid = {
-        "n_factors": [0, 2],
-        "regularization": [0.05, 0.2],
-        "learning_rate": [0.02, 100.0],
-    }
-    model = biased(solver="sgd", optimizer="sgd", max_iter=30)
-    search = GridSearchCV(model, grid, cv=KFold(3, shuffle=True, random_state=0))
-    with pytest.warns(FitFailedWarning, match="FloatingPointError"):
-        search.fit(X, y)
-    rates = np.array([p["learning_rate"] for p in search.cv_results_["params"]])
-    scores = search.cv_results_["mean_test_score"]
-    assert len(scores) == 8
-    assert_array_equal(np.isnan(scores), rates == 100.0)
-    assert search.best_params_["learning_rate"] == 0.02
-    assert search.best_score_ == np.nanmax(scores)
-    best = clone(model).set_params(**search.best_params_).fit(X, y)
-    assert_array_equal(search.predict(X), best.predict(X))
-
-
 # ---------------------------------------------------------------------- bits and state
-
-
-def assert_same_bits(model, other):
-    for name in LEARNT:
-        assert_array_equal(
-            getattr(model, name), getattr(other, name), err_msg=name, strict=True
-        )
-    assert model.global_mean_ == other.global_mean_
-    assert model.loss_curve_ == other.loss_curve_
-
-
-def test_warm_start_of_als_goes_on(data):
-    X, y = data
-    whole = biased(max_iter=6).fit(X, y)
-    parts = biased(max_iter=3, warm_start=True).fit(X, y).fit(X, y)
-    for name in LEARNT:
-        assert_array_equal(getattr(parts, name), getattr(whole, name))
-    assert parts.loss_curve_ == whole.loss_curve_[3:]
-    assert biased(max_iter=3).fit(X, y).fit(X, y).loss_curve_ == whole.loss_curve_[:3]
-
-
-def test_warm_start_of_sgd_goes_on(data):
-    X, y = data
-    whole = plain_sgd(max_iter=6).fit(X, y)
-    parts = plain_sgd(max_iter=3, warm_start=True).fit(X, y).fit(X, y)
-    for name in LEARNT:
-        assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-12)
-    assert_allclose(parts.loss_curve_, whole.loss_curve_[3:], rtol=1e-12)
-    anew = plain_sgd(max_iter=3).fit(X, y).fit(X, y)
-    assert anew.loss_curve_ == whole.loss_curve_[:3]
-
-
-def changed(X, y):
-    """Take item 4 and user 6 away, and let two others of each come."""
-    kept = (X[:, 1] != 4) & (X[:, 0] != 6)
-    new = [[0, -7], [1, 99], [-3, 2], [77, 3]]
-    return np.vstack([X[kept], new]), np.append(y[kept], [3.0, 4.0, 1.5, 5.0])
-
-
-def test_warm_start_of_als_begins_at_the_users_with_the_same_ids(data):
-    X, y = data
-    model = biased(warm_start=True, clip=False).fit(X, y)
-    known = dict(zip(model.users_.tolist(), rows_of(model)[0], strict=True))
-    X_new, y_new = changed(X, y)
-    model.set_params(max_iter=1).fit(X_new, y_new)
-    users, user_codes = np.unique(X_new[:, 0], return_inverse=True)
-    items, item_codes = np.unique(X_new[:, 1], return_inverse=True)
-    assert_array_equal(model.users_, users)
-    assert_array_equal(model.items_, items)
-    start = first_users(model, len(users), len(items))
-    for row, user in enumerate(users.tolist()):
-        start[row] = known.get(user, start[row])
-    assert_array_equal(start[[0, -1], -1], 0)
-    assert (start[1:-1, -1] != 0).all()
-    R, W = reference.dense(user_codes, item_codes, y_new)
-    *expected, _, losses = reference.als(R, W, start, lam=0.12, lam_b=0.12, n_sweeps=1)
-    for rows, one in zip(rows_of(model), expected, strict=True):
-        assert_allclose(rows, one, rtol=1e-9, atol=1e-12)
-    assert_allclose(model.loss_curve_, losses, rtol=1e-11)
-
-
-def test_warm_start_of_sgd_begins_at_the_rows_with_the_same_ids(data):
-    X, y = data
-    model = biased(solver="sgd", warm_start=True).fit(X, y)
-    users, items = (
-        dict(zip(labels.tolist(), rows, strict=True))
-        for labels, rows in zip(
-            (model.users_, model.items_), rows_of(model), strict=True
-        )
-    )
-    model.set_params(optimizer="sgd", learning_rate=1e-12, max_iter=1)
-    model.fit(*changed(X, y))  # so small a step shows where it began
-    for labels, rows, known in zip(
-        (model.users_, model.items_), rows_of(model), (users, items), strict=True
-    ):
-        assert len(known.keys() - labels.tolist()) == 1
-        assert len(labels) == len(known) + 1
-        for label, row in zip(labels.tolist(), rows, strict=True):
-            if label in known:
-                assert_allclose(row, known[label], atol=1e-8)
-            else:
-                assert abs(row[-1]) < 1e-8
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_warm_start_with_another_number_of_factors(solver, data):
-    model = biased(solver=solver, warm_start=True).fit(*data)
-    with pytest.raises(ValueError, match=r"n_factors=0, but the fit .* 3 factors"):
-        model.set_params(n_factors=0).fit(*data)
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("n_factors", [0, 3])
-def test_pickle_and_clone(n_factors, solver, data):
-    X, y = data
-    model = biased(
-        n_factors=n_factors,
-        solver=solver,
-        bias_regularization=0.03,
-        bias_learning_rate=0.01,
-    ).fit(X, y)
-    back = pickle.loads(pickle.dumps(model))
-    assert_same_bits(back, model)
-    assert_array_equal(back.predict(X), model.predict(X))
-    twin = clone(model)
-    assert twin.get_params() == model.get_params()
-    assert not hasattr(twin, "user_biases_")
-    assert_same_bits(twin.fit(X, y), model)
-    if solver == "sgd":
-        assert_same_bits(back.partial_fit(X, y), model.partial_fit(X, y))
 
 
 def test_attributes_of_a_solver_do_not_outlive_it(data):
@@ -1016,61 +680,6 @@ def more_data():
     return make_ratings(200, 120, 6000, random_state=0)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_n_jobs_does_not_change_a_bit_of_als(dtype, more_data, monkeypatch):
-    monkeypatch.setattr(als_solver, "BLOCK_WORK", 1e4)
-    X, y = more_data
-    n_blocks = []
-
-    def spy(*args):
-        n_blocks.append(len(cut_rows(*args)))
-        return cut_rows(*args)
-
-    cut_rows = als_solver.cut_rows
-    monkeypatch.setattr(als_solver, "cut_rows", spy)
-    alone, *others = (
-        biased(n_jobs=n_jobs, n_factors=5, regularization=0.05).fit(X, y.astype(dtype))
-        for n_jobs in (1, 2, 4)
-    )
-    assert min(n_blocks) > 8
-    for model in others:
-        assert_same_bits(model, alone)
-        assert_array_equal(model.predict(X), alone.predict(X))
-
-
-@pytest.mark.parametrize(
-    "params",
-    [
-        {},
-        {"early_stopping": True, "max_iter": 8},
-        {"optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.5},
-        {"optimizer": "adam", "learning_rate": 0.005, "batch_size": 4},
-        {"n_factors": 0},
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_n_jobs_does_not_change_a_bit_of_sgd(dtype, params, more_data, monkeypatch):
-    monkeypatch.setattr(sgd_solver, "BLOCK_RATINGS", 2**6)
-    sides = []
-
-    class Grid(sgd_solver.Grid):
-        def __init__(self, *args):
-            super().__init__(*args)
-            sides.append(self.n_sides)
-
-    monkeypatch.setattr(sgd_solver, "Grid", Grid)
-    X, y = more_data
-    alone, *others = (
-        biased(solver="sgd", n_jobs=n_jobs, **params).fit(X, y.astype(dtype))
-        for n_jobs in (1, 2, 4)
-    )
-    assert min(sides) > 4  # more blocks side by side than threads
-    for model in others:
-        assert_same_bits(model, alone)
-        assert model.validation_scores_ == alone.validation_scores_
-
-
 def test_a_grid_of_many_blocks_reaches_the_same_objective(more_data, monkeypatch):
     X, y = more_data
     options = {
@@ -1085,87 +694,6 @@ def test_a_grid_of_many_blocks_reaches_the_same_objective(more_data, monkeypatch
     many = biased(**options).fit(X, y)
     assert many.loss_curve_ != one.loss_curve_
     assert_allclose(many.loss_curve_[-1], one.loss_curve_[-1], rtol=1e-2)
-
-
-@pytest.mark.parametrize("n_factors", [0, 3])
-def test_row_order_does_not_change_a_bit(n_factors, data, weights):
-    X, y = data
-    order = np.random.default_rng(0).permutation(len(y))
-    for solver in SOLVERS:
-        model = biased(n_factors=n_factors, solver=solver)
-        other = clone(model).fit(X[order], y[order], weights[order])
-        assert_same_bits(model.fit(X, y, weights), other)
-
-
-class Recorder:
-    """Keep the model that a callback sees after each iteration."""
-
-    def __init__(self):
-        self.models = []
-
-    def setup(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context, *, X=None, y=None, metadata=None):
-        pass
-
-    def on_fit_task_end(
-        self, estimator, context, *, X=None, y=None, metadata=None, fitted_estimator
-    ):
-        if context.task_name == "iteration":
-            self.models.append(fitted_estimator)
-
-    def teardown(self, estimator, context):
-        pass
-
-
-@pytest.mark.parametrize(
-    "params",
-    [
-        {"solver": "als"},
-        {"solver": "sgd"},
-        {"solver": "sgd", "n_factors": 0},
-        {"solver": "sgd", "optimizer": "adam", "batch_size": 8},
-        {"solver": "sgd", "learning_rate_schedule": "invscaling", "loss": "log_loss"},
-    ],
-    ids=str,
-)
-def test_callbacks_see_the_model_of_a_shorter_fit(params, data):
-    X, y = data
-    y = (y - 1) / 4
-    recorder = Recorder()
-    model = biased(**params).set_callbacks(recorder).fit(X, y)
-    assert len(recorder.models) == 4
-    for k, seen in enumerate(recorder.models, start=1):
-        shorter = biased(**params | {"max_iter": k}).fit(X, y)
-        assert_same_bits(seen, shorter)
-        assert_array_equal(seen.predict(X), shorter.predict(X))
-        for name in LEARNT:
-            getattr(seen, name)[:] = 0  # which does no harm
-    assert_same_bits(model, biased(**params).fit(X, y))
-
-
-def test_early_stopping_restores_the_best_biases_too(data):
-    X, y = data
-    recorder = Recorder()
-    model = biased(
-        solver="sgd",
-        early_stopping=True,
-        regularization=0.0,
-        learning_rate=0.2,
-        max_iter=200,
-    )
-    model.set_callbacks(recorder).fit(X, y)
-    scores = model.validation_scores_
-    assert model.best_iter_ == np.argmax(scores) + 1 < model.n_iter_ == len(scores)
-    assert len(set(scores)) == len(scores)
-    unwatched = clone(model).set_callbacks().fit(X, y)
-    assert_same_bits(unwatched, model)
-    assert unwatched.validation_scores_ == scores
-    best, last = recorder.models[model.best_iter_ - 1], recorder.models[-1]
-    for name in LEARNT:
-        assert_array_equal(getattr(model, name), getattr(best, name))
-        assert abs(getattr(model, name) - getattr(last, name)).max() > 1e-4
 
 
 # ------------------------------------------------------------------- ratings up to 100

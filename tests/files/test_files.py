@@ -26,6 +26,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
 
 import sklearn_mf
 from sklearn_mf import (
@@ -1195,6 +1197,14 @@ def test_onnx_wants_a_fitted_model(onnx):
 
     with pytest.raises(NotFittedError):
         to_onnx(als())
+
+
+def test_onnx_of_what_is_no_estimator_of_ours(onnx):
+    from sklearn_mf.onnx import to_onnx
+
+    for model in (make_pipeline(als()).fit(X, Y), LinearRegression()):
+        with pytest.raises(TypeError, match=r"got .*best_estimator_"):
+            to_onnx(model)
 
 
 def test_onnx_is_not_installed(monkeypatch):

@@ -1,0 +1,259 @@
+"""Parameters of the constructor: their bounds, and that each of them does something."""
+
+import inspect
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils._param_validation import InvalidParameterError
+from sklearn.utils.estimator_checks import check_param_validation
+
+from sklearn_mf import ALSFactorizer, AutoRec, BiasedMF, MultiTaskMF, SGDFactorizer
+from tests.assertions import assert_same_bits, left_as_it_was
+from tests.contract.models import FAMILIES, QUICK, X, Y, each_model
+
+# One model of each class, under its defaults.
+CLASSES = list({model.cls: model for model in reversed(FAMILIES)}.values())[::-1]
+
+
+def each_parameter(names, among=CLASSES):
+    """Run a test for each model and those of its parameters that are named."""
+    cases = [
+        pytest.param(model, name, id=f"{model}-{name}")
+        for model in among
+        for name in names
+        if name in model().get_params()
+    ]
+    return pytest.mark.parametrize(("model", "name"), cases)
+
+
+# ----------------------------------------------------------------------------- bounds
+
+# What lies just outside of the bounds, and what is of another type.
+INVALID = {
+    "n_factors": [0, 2.5],
+    "solver": ["lbfgs", None],
+    "cg_steps": [0, 2.5],
+    "axis": ["rows"],
+    "activation": ["tanh"],
+    "output_activation": ["tanh"],
+    "hidden_layer_sizes": [5, "55", None],
+    "shared_embeddings": [1.0],
+    "interaction_loss": ["hinge"],
+    "factorization_weight": [-1e-9],
+    "regression_weight": [-1e-9],
+    "regularization": [-1e-9, "auto"],
+    "bias_regularization": [-1e-9, "auto"],
+    "weighted_regularization": ["yes"],
+    "unobserved_weight": [-1e-9, None],
+    "non_negative": ["yes"],
+    "fit_intercept": [2],
+    "loss": ["hinge"],
+    "optimizer": ["momentum", "rmsprop"],
+    "learning_rate": [0, "constant"],
+    "bias_learning_rate": [0, "auto"],
+    "learning_rate_schedule": ["adaptive"],
+    "decay": [0, 1 + 1e-9],
+    "power_t": [-1e-9],
+    "momentum": [-1e-9, 1.0],
+    "nesterov": ["no"],
+    "beta_1": [-1e-9, 1.0],
+    "beta_2": [-1e-9, 1.0],
+    "epsilon": [0],
+    "batch_size": [0, 1.5],
+    "shuffle": ["never"],
+    "max_iter": [0, 2.0],
+    "tol": [-1e-9, "auto"],
+    "n_iter_no_change": [0],
+    "early_stopping": [None, "auto"],
+    "validation_fraction": [0, 1.0],
+    "init_scale": [0],
+    "clip": ["no"],
+    "warm_start": [None],
+    "user_column": [-1, 1.0],
+    "item_column": [-1, 1.0],
+    "n_jobs": [0, 1.5],
+    "random_state": ["seed", -1],
+    "verbose": [-1, "yes"],
+}
+# What lies just inside.
+VALID = {
+    "cg_steps": [1],
+    "regularization": [0],
+    "bias_regularization": [0, None],
+    "unobserved_weight": [0],
+    "factorization_weight": [0],
+    "regression_weight": [0],
+    "learning_rate": [1e-300],
+    "decay": [1],
+    "power_t": [0],
+    "momentum": [0],
+    "beta_1": [0],
+    "beta_2": [0],
+    "batch_size": [1],
+    "max_iter": [1],
+    "tol": [0, None],
+    "n_iter_no_change": [1],
+    "validation_fraction": [1e-9],
+    "n_jobs": [-1, -99, None],
+    "random_state": [np.random.RandomState(0), None],
+    "verbose": [0],
+}
+
+
+@pytest.mark.parametrize("model", CLASSES, ids=str)
+def test_scikit_learns_check_of_the_validation_passes(model):
+    check_param_validation(model.cls.__name__, model.cls())
+
+
+@each_parameter(INVALID, among=FAMILIES)
+def test_parameters_out_of_bounds_are_errors(model, name):
+    values = INVALID[name]
+    if (model.cls, name) == (BiasedMF, "n_factors"):  # the biases alone are a model
+        values = [-1, 2.5]
+    match = f"The '{name}' parameter of {model.cls.__name__} must be"
+    for value in values:
+        estimator = model(**{name: value})
+        for method in ("fit", "partial_fit"):
+            if hasattr(estimator, method):
+                with pytest.raises(InvalidParameterError, match=match):
+                    getattr(estimator, method)(X, Y)
+        with pytest.raises(NotFittedError):
+            estimator.predict(X)
+        fitted = model().fit(X, Y).set_params(**{name: value})
+        with left_as_it_was(fitted), pytest.raises(InvalidParameterError, match=match):
+            fitted.fit(X, Y)
+
+
+@each_parameter(VALID, among=FAMILIES)
+def test_parameters_at_their_bounds_are_fitted(model, name):
+    for value in VALID[name]:
+        estimator = model(**{name: value})
+        assert np.isfinite(estimator.fit(X, Y).predict(X)).all()
+
+
+def test_the_bounds_of_every_parameter_are_tested():
+    for model in CLASSES:
+        assert model().get_params().keys() <= INVALID.keys()
+
+
+# ------------------------------------------------------- every parameter does something
+
+# What is set all along, and the value that then changes what a fit predicts.
+CHANGES = {
+    "n_factors": ({}, 2),
+    "axis": ({}, "user"),
+    "activation": ({}, "identity"),
+    "output_activation": ({}, "sigmoid"),
+    "hidden_layer_sizes": ({}, (5, 5)),
+    "shared_embeddings": ({}, False),
+    "interaction_loss": ({}, "logistic"),
+    "factorization_weight": ({}, 0.1),
+    "regression_weight": ({}, 1.0),
+    "regularization": ({}, 2.0),
+    "bias_regularization": ({}, 2.0),
+    "weighted_regularization": ({}, False),
+    "fit_intercept": ({}, False),
+    "loss": ({}, "log_loss"),
+    "optimizer": ({}, "sgd"),
+    "learning_rate": ({}, 0.1),
+    "bias_learning_rate": ({}, 0.01),
+    "learning_rate_schedule": ({}, "exponential"),
+    "decay": ({"learning_rate_schedule": "exponential"}, 0.5),
+    "power_t": ({"learning_rate_schedule": "invscaling"}, 1.0),
+    "momentum": ({"optimizer": "sgd"}, 0.5),
+    "nesterov": ({"optimizer": "sgd", "momentum": 0.5}, True),
+    "beta_1": ({"optimizer": "adam"}, 0.5),
+    "beta_2": ({"optimizer": "adam"}, 0.9),
+    "epsilon": ({"optimizer": "adam"}, 1e-2),
+    "batch_size": ({}, 5),
+    "shuffle": ({}, False),
+    "max_iter": ({}, 5),
+    "tol": ({"max_iter": 50}, 0.1),
+    "n_iter_no_change": ({"max_iter": 50, "tol": 0.1}, 1),
+    "early_stopping": ({}, True),
+    "validation_fraction": ({"early_stopping": True}, 0.3),
+    "init_scale": ({}, 0.5),
+    "clip": ({"max_iter": 300, "regularization": 1e-6, "init_scale": 0.5}, False),
+    "random_state": ({}, 1),
+}
+OF_A_CLASS = {
+    ALSFactorizer: {
+        "solver": ({"cg_steps": 1}, "cg"),
+        "cg_steps": ({"solver": "cg"}, 1),
+        "unobserved_weight": ({}, 0.1),
+        "non_negative": ({}, True),
+        "tol": ({"max_iter": 50}, 0.01),
+    },
+    AutoRec: {"clip": ({"init_scale": 10.0, "max_iter": 1}, False)},
+    BiasedMF: {
+        "solver": ({}, "als"),
+        "cg_steps": ({"solver": "als-cg"}, 1),
+        "unobserved_weight": ({"solver": "als"}, 0.1),
+        "non_negative": ({"solver": "als"}, True),
+    },
+    MultiTaskMF: {"clip": ({"max_iter": 50, "learning_rate": 0.05}, False)},
+    SGDFactorizer: {},
+}
+# These have tests of their own, for every model: of a warm start, of columns, of
+# threads, and of what is printed.
+ELSEWHERE = {"warm_start", "user_column", "item_column", "n_jobs", "verbose"}
+
+
+@pytest.mark.compiled
+@each_parameter([*CHANGES, "solver", "cg_steps", "unobserved_weight", "non_negative"])
+def test_a_parameter_changes_the_predictions(model, name):
+    context, value = (CHANGES | OF_A_CLASS[model.cls])[name]
+    y, predictions = (Y - 1) / 4, []
+    estimator = model(**context)
+    assert getattr(estimator, name) != value
+    for change in ({}, {name: value}):
+        estimator.set_params(**change).fit(X, y)
+        predictions.append(estimator.predict(X))
+    assert abs(predictions[0] - predictions[1]).max() > 1e-6
+
+
+def test_every_parameter_is_tested():
+    for cls, own in OF_A_CLASS.items():
+        assert cls().get_params().keys() <= {*CHANGES, *own, *ELSEWHERE}
+    assert OF_A_CLASS.keys() == {model.cls for model in CLASSES}
+
+
+# ------------------------------------------------------------------- get, set and clone
+
+
+@each_model()
+def test_clone_has_the_parameters_and_nothing_learnt(model):
+    fitted = model(clip=False, warm_start=True, n_jobs=2).fit(X, model.y())
+    copied = clone(fitted)
+    assert copied.get_params() == fitted.get_params() == vars(copied)
+    with pytest.raises(NotFittedError):
+        copied.predict(X)
+    assert_same_bits(copied.fit(X, model.y()), fitted)
+
+
+@each_model()
+def test_parameters_set_after_a_fit_are_those_of_the_next(model):
+    estimator = model.cls()
+    assert estimator.set_params(**QUICK | model.options) is estimator
+    assert_same_bits(estimator.fit(X, model.y()), model().fit(X, model.y()))
+    params = {"n_factors": 5, "max_iter": 2, "fit_intercept": False}
+    estimator.set_params(**params).fit(X, model.y())
+    assert_same_bits(estimator, model(**params).fit(X, model.y()))
+    with pytest.raises(ValueError, match="Invalid parameter 'alpha'"):
+        estimator.set_params(alpha=1.0)
+
+
+@pytest.mark.parametrize("model", CLASSES, ids=str)
+def test_a_fit_changes_no_parameter(model):
+    parameters = inspect.signature(model.cls).parameters
+    defaults = {name: p.default for name, p in parameters.items()}
+    assert model.cls().get_params() == defaults
+    estimator = model()
+    before = estimator.get_params()
+    estimator.fit(X, Y).predict(X)
+    for name, value in estimator.get_params().items():
+        assert value is before[name]
+    assert_array_equal(estimator.predict(X), model().fit(X, Y).predict(X))

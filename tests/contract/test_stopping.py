@@ -1,0 +1,210 @@
+"""When a fit ends: after max_iter, by tol, by early stopping, or as it is asked to."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_mf.datasets import make_ratings
+from tests.assertions import Recorder, assert_same_bits, curve_of, stop
+from tests.contract.models import X, each_model, in_turn
+
+can_stop_early = each_model(lambda model: model.overfitting is not None)
+
+
+def expected_n_iter(curve, tol, patience):
+    """Return the iteration at which the written rule ends a fit, or None.
+
+    An iteration makes progress if it lowers the lowest error by more than `tol` of it,
+    or by more than any iteration before.
+    """
+    without, best, largest = 0, curve[0], None
+    for n_iter, error in enumerate(curve[1:], start=2):
+        gain = best - error
+        record = largest is not None and gain > max(0, largest)
+        without = 0 if gain > tol * abs(best) or record else without + 1
+        largest = gain if largest is None else max(gain, largest)
+        best = min(best, error)
+        if without >= patience:
+            return n_iter
+    return None
+
+
+# ------------------------------------------------------------------- max_iter and tol
+
+
+@in_turn("tol", [None, 0])
+@each_model()
+def test_a_fit_without_tol_runs_all_iterations_and_does_not_warn(model, tol):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator = model.without_early_stopping()(tol=tol, max_iter=9)
+        estimator.fit(X, model.y())
+    assert estimator.n_iter_ == len(curve_of(estimator)) == 9
+    if model.overfitting is not None:
+        assert estimator.best_iter_ == 9
+        assert estimator.validation_scores_ is None
+
+
+@each_model()
+def test_a_fit_that_has_not_converged_warns_and_leaves_a_usable_model(model):
+    model = model.without_early_stopping()
+    estimator = model(tol=1e-12, max_iter=2)
+    name = type(estimator).__name__
+    match = rf"{name} did not converge in max_iter=2 iterations.*tol=1e-12"
+    with pytest.warns(ConvergenceWarning, match=match) as caught:
+        estimator.fit(X, model.y())
+    assert len(caught) == 1
+    assert estimator.n_iter_ == 2
+    assert_same_bits(
+        estimator, model.without_early_stopping()(max_iter=2).fit(X, model.y())
+    )
+    assert np.isfinite(estimator.predict(X)).all()
+    if not {"fit_intercept", "unobserved_weight"} & model.options.keys():
+        assert estimator.score(X, model.y()) > -1
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@in_turn("patience", [1, 3])
+@in_turn("tol", [1e-1, 1e-2, 1e-3])
+@each_model()
+def test_a_fit_ends_by_tol(model, tol, patience):
+    params = {"tol": tol, "max_iter": 150}
+    if model.overfitting is not None:
+        params["n_iter_no_change"] = patience
+    estimator = model.without_early_stopping()(**params).fit(X, model.y())
+    curve = curve_of(estimator)
+    if model.overfitting is None:
+        patience = 1
+    expected = expected_n_iter(curve, tol, patience)
+    assert estimator.n_iter_ == len(curve) == (expected or 150)
+    assert expected_n_iter(curve[:-1], tol, patience) is None
+    if tol == 1e-1:
+        assert estimator.n_iter_ < 150
+    if not model.steps:  # each iteration lowers the objective, by less and less
+        falls = -np.diff(curve) / curve[:-1]
+        assert falls[-1] <= tol
+        assert (falls[:-1] > tol).all()
+
+
+# ---------------------------------------------------------------------- early stopping
+
+
+@pytest.fixture(scope="module")
+def large():
+    return make_ratings(200, 100, 5000, noise=0.4, random_state=1)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("weighted", [False, True])
+@can_stop_early
+def test_early_stopping_restores_the_best_iteration(model, weighted, large):
+    table, y = large[0], model.y(large[1])
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(y)) if weighted else None
+    recorder = Recorder()
+    params = {"early_stopping": True, "max_iter": 300, "clip": False}
+    estimator = model(**model.overfitting | params).set_callbacks(recorder)
+    estimator.fit(table, y, sample_weight=weights)
+    scores, best = estimator.validation_scores_, estimator.best_iter_
+    assert len(scores) == len(curve_of(estimator)) == estimator.n_iter_ < 300
+    assert 1 < best == np.argmax(scores) + 1 < estimator.n_iter_
+    errors = [-score for score in scores]
+    assert estimator.n_iter_ == expected_n_iter(errors, 0, estimator.n_iter_no_change)
+
+    curves = "loss_curve_", "validation_scores_", "n_iter_", "optimizer_state_"
+    shorter = clone(estimator).set_params(max_iter=best).set_callbacks()
+    shorter.fit(table, y, sample_weight=weights)
+    assert_same_bits(estimator, shorter, but=curves)
+    assert shorter.validation_scores_ == scores[:best]
+    assert curve_of(shorter) == curve_of(estimator)[:best]
+    unwatched = clone(estimator).set_callbacks().fit(table, y, sample_weight=weights)
+    assert_same_bits(unwatched, estimator)
+
+    seen, last = recorder.models[best - 1], recorder.models[-1]
+    np.testing.assert_array_equal(seen.predict(table), estimator.predict(table))
+    assert abs(last.predict(table) - estimator.predict(table)).max() > 1e-6
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@can_stop_early
+def test_early_stopping_by_tol(model, large):
+    params = {"early_stopping": True, "tol": 1e-2, "n_iter_no_change": 2}
+    estimator = model(**model.overfitting | params | {"max_iter": 300})
+    estimator.fit(large[0], model.y(large[1]))
+    errors = [-score for score in estimator.validation_scores_]
+    n_iter = expected_n_iter(errors, 1e-2, 2)
+    assert estimator.n_iter_ == len(errors) == n_iter
+    assert estimator.best_iter_ == np.argmin(errors) + 1
+
+
+@can_stop_early
+def test_early_stopping_that_finds_nothing_to_hold_out(model):
+    table, y = np.column_stack([np.arange(9)] * 2), model.y(np.linspace(1, 5, 9))
+    estimator = model(early_stopping=True)
+    match = "early_stopping=True finds no rating to hold out"
+    with pytest.warns(UserWarning, match=match):
+        estimator.fit(table, y)
+    assert estimator.validation_scores_ is None
+    assert estimator.n_iter_ == estimator.best_iter_ == 4
+    # All ratings are learnt from.
+    whole = model(early_stopping=False).fit(table, y)
+    assert estimator.global_mean_ == whole.global_mean_
+    curve = curve_of(estimator)
+    assert curve[-1] < curve[0]
+
+
+@can_stop_early
+def test_held_out_ratings_are_not_learnt_from(model):
+    whole = model(early_stopping=False).fit(X, model.y())
+    estimator = model(early_stopping=True, validation_fraction=0.3).fit(X, model.y())
+    assert len(estimator.validation_scores_) == 4
+    assert abs(estimator.predict(X) - whole.predict(X)).max() > 1e-6
+    # All the same they are seen, and their ids are known.
+    for name in ("users_", "items_", "seen_indptr_", "seen_indices_", "rating_range_"):
+        np.testing.assert_array_equal(getattr(estimator, name), getattr(whole, name))
+    if model.options.get("fit_intercept", True):
+        assert estimator.global_mean_ != whole.global_mean_
+
+
+# --------------------------------------------------------------------- asked to stop
+
+
+@in_turn("tol", [None, 1e-12])
+@in_turn("stop_at", [1, 3])
+@each_model()
+def test_a_callback_stops_the_fit(model, stop_at, tol):
+    recorder = Recorder(stop_at, stop)
+    estimator = model(max_iter=10, tol=tol).set_callbacks(recorder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that it was asked is no failure to converge
+        estimator.fit(X, model.y())
+    assert estimator.n_iter_ == stop_at == len(recorder.models)
+    assert recorder.events[-1] == ("teardown", "fit", 0)
+    assert_same_bits(estimator, model(max_iter=stop_at).fit(X, model.y()))
+
+
+# ----------------------------------------------------------------------------- verbose
+
+
+@each_model()
+def test_verbose_prints_the_curves(model, capsys):
+    estimator = model(verbose=True).fit(X, model.y())
+    scores = [""] * estimator.n_iter_
+    if getattr(estimator, "validation_scores_", None):
+        scores = [f", validation score {s:.6g}" for s in estimator.validation_scores_]
+    name = type(estimator).__name__
+    curves = zip(curve_of(estimator), scores, strict=True)
+    assert capsys.readouterr().out.splitlines() == [
+        f"{name}: iteration {n_iter}, objective {loss:.6g}{score}"
+        for n_iter, (loss, score) in enumerate(curves, start=1)
+    ]
+    model().fit(X, model.y())
+    assert capsys.readouterr().out == ""
+
+
+@each_model()
+def test_the_last_objective_is_lower_than_the_first(model):
+    curve = curve_of(model.without_early_stopping()(max_iter=20).fit(X, model.y()))
+    assert curve[-1] < curve[0]
