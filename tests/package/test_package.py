@@ -41,7 +41,8 @@ import sklearn_mf
 from sklearn_mf._solvers.als.kernels import approach_rows, solve_rows, sum_rows
 from sklearn_mf._solvers.autoencoder.kernels import STEP_BIASES, STEP_COLUMNS
 from sklearn_mf._solvers.autoencoder.kernels import differentiate_rows
-from sklearn_mf._solvers.two_tasks.kernels import predict_pairs, train_batches
+from sklearn_mf._model.perceptron import predict_pairs
+from sklearn_mf._solvers.two_tasks.kernels import train_batches
 from sklearn_mf._model.scoring import score_pairs
 from sklearn_mf._solvers.sgd.kernels import PASS_IN_BATCHES, PASS_OVER_BLOCKS
 kernels = [solve_rows, approach_rows, sum_rows, score_pairs]
