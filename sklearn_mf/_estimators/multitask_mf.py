@@ -69,9 +69,8 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         Length d of the factors.
     hidden_layer_sizes : tuple of int, default=(64,)
         Width of each hidden layer of f; () makes f linear. With h the width of the
-        first, an epoch costs about 3 · n_ratings · d · h multiplications to predict,
-        and at most twice as many to learn: units that are active for nearly all
-        ratings, or for few of them, cost little.
+        first, an epoch costs about 9 · n_ratings · d · h multiplications: a third for
+        the predictions, two thirds for their gradients.
     shared_embeddings : bool, default=True
         Whether f reads the factors of the interactions. False: it has its own, and the
         two tasks learn nothing from each other.
@@ -123,7 +122,9 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     n_jobs : int or None, default=None
         Number of threads. None: all cores that the process may use, or `n_jobs` of an
         enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
-        Dask. -1: all cores. The result does not depend on it, to the bit.
+        Dask. -1: all cores. The result is the same for any number, bit by bit.
+        Gradients are computed in threads if `batch_size` is some thousands or more:
+        see Notes.
     random_state : int, RandomState instance or None, default=None
         Seed of the start, of the orders, of the drawn items and of what is held out.
         An int gives the same result at each fit.
@@ -182,10 +183,11 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     interactions, `predict` and `score` by the ratings. An unseen id has factors and
     biases of zero.
 
-    All threads pass over the same batches side by side: they share out the gradients of
-    128 ratings each, which are added up in order, and then the rows of the parameters.
-    The state of Adam exists for each row of a user or an item; a batch changes the rows
-    that it touches, and the others neither move nor age.
+    Batches depend on one another, so small ones, such as those of the default
+    `batch_size`, are computed in one thread. Of a large batch the gradients are
+    computed in blocks, each of about 30 million multiplications, which threads share;
+    users, items and f then step in parallel. The state of Adam is kept for each row of
+    a user or an item: a batch updates only the rows that it contains.
 
     References
     ----------

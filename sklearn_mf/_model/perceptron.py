@@ -4,7 +4,8 @@ With factors p of a user and q of an item, f(p, q, p ∘ q) has n hidden layers:
 
     h_0 = (p, q, p ∘ q),   h_l = max(0, h_{l−1} W_l + b_l),   f = w · h_n + c.
 
-Pairs pass through it in chunks, so that each layer is a product of two matrices.
+Pairs pass through it in chunks: each layer is a product of two matrices, computed in
+tiles.
 """
 
 from itertools import pairwise
@@ -24,10 +25,10 @@ from sklearn_mf._runtime.tiles import (
     zero_tile,
 )
 
-CHUNK = 128  # pairs, at most, that pass through the perceptron together
-ROWS = 8  # of a tile
-LANES = 32  # widths of layers are multiples of it, and so of the lanes of a tile
-VECTOR = 16  # widths of factors are multiples of it
+CHUNK = 128  # pairs, at most, that pass through together: they stay in the L2 cache
+ROWS = 8  # rows of a tile
+LANES = 32  # widths of layers are padded to multiples of it: whole rows of tiles
+VECTOR = 16  # widths of factors are padded to multiples of it
 
 
 class Perceptron(NamedTuple):
@@ -112,24 +113,22 @@ def lay_out(layers):
 def view_layers(perceptron, shapes):
     """Return views of the weights and biases of layers of the given shapes.
 
-    The weights of the first have the shape (3, n_factors, n_outputs), if that is not
-    the output too.
+    The weights of the first layer have the shape (3, n_factors, n_outputs).
     """
     width, sizes, tops, values = perceptron
     views = []
     for layer, (n_inputs, n_outputs) in enumerate(shapes):
         top, bottom = tops[layer], tops[layer] + sizes[layer]
-        if layer == len(tops) - 1:
-            weights = values[top, : sizes[layer], np.newaxis]
-            bottom = top + 1
-        else:
-            weights = values[top:bottom, :n_outputs]
-        if layer == 0:
+        if layer < len(tops) - 1:
+            weights, biases = values[top:bottom, :n_outputs], values[bottom, :n_outputs]
+        else:  # the output, whose weights are a row
+            weights, biases = values[top, :, np.newaxis], values[top + 1, :1]
+        if layer == 0:  # with each of its three parts padded
             weights = weights[: 3 * width].reshape(3, width, n_outputs)
             weights = weights[:, : n_inputs // 3]
         else:
             weights = weights[:n_inputs]
-        views.append((weights, values[bottom, :n_outputs]))
+        views.append((weights, biases))
     return views
 
 
@@ -185,7 +184,7 @@ def forward(perceptron, activations, outputs, n):
 
 
 @jit
-def predict_pairs(start, stop, users, items, U, Q, perceptron, mean, predictions):
+def predict_pairs(start, stop, users, items, P, Q, perceptron, mean, predictions):
     """Predict the ratings of the pairs start to stop: μ + f(p, q, p ∘ q).
 
     Parameters
@@ -194,7 +193,7 @@ def predict_pairs(start, stop, users, items, U, Q, perceptron, mean, predictions
         The pairs.
     users, items : int32 ndarrays of shape (n_pairs,)
         Rows of the factors; -1 stands for an unseen id, whose factors are zero.
-    U, Q : ndarrays of shape (n_rows, n_factors)
+    P, Q : ndarrays of shape (n_rows, n_factors)
         The factors p and q.
     perceptron : Perceptron
         The function f.
@@ -203,16 +202,16 @@ def predict_pairs(start, stop, users, items, U, Q, perceptron, mean, predictions
     predictions : ndarray of shape (n_pairs,)
         Entries start to stop are overwritten.
     """
-    width, zero = perceptron.width, U.dtype.type(0)
+    width, zero = perceptron.width, P.dtype.type(0)
     height = len(perceptron.sizes) * CHUNK
-    activations = np.zeros((height, np.max(perceptron.sizes)), U.dtype)
-    outputs = np.zeros(CHUNK, U.dtype)
+    activations = np.zeros((height, np.max(perceptron.sizes)), P.dtype)
+    outputs = np.zeros(CHUNK, P.dtype)
     for begin in range(start, stop, CHUNK):
         n = min(CHUNK, stop - begin)
         for k in range(n):
             u, i = np.int64(users[begin + k]), np.int64(items[begin + k])
-            for f in range(U.shape[1]):
-                p = U[u, f] if u >= 0 else zero
+            for f in range(P.shape[1]):
+                p = P[u, f] if u >= 0 else zero
                 q = Q[i, f] if i >= 0 else zero
                 activations[k, f] = p
                 activations[k, width + f] = q

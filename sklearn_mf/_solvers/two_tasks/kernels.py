@@ -13,24 +13,18 @@ where f is a multi-layer perceptron. A batch of m pairs steps along the gradient
 A row of the parameters of a user or an item is (p, p', a), or (p, a) where the tasks
 share their factors, p' = p. Each part is padded with zeros, which remain zero.
 
-A batch has two phases. First the gradients of its pairs are written down, block after
-block, and those of the perceptron are added up in each block; then users, items and
-perceptron step. In both phases the parts of the work are independent of one another,
-and all sums are over pairs and blocks in their order: threads may share the work out in
-any way, and compute the same bits.
+A batch has two phases. First the gradients of each pair are computed, block by block,
+and those of the perceptron are summed over the pairs of each block; then users, items
+and perceptron step. Neither the blocks nor these three depend on one another, and all
+sums are in the order of pairs and blocks: the result is the same, bit by bit, whichever
+thread computes what.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_mf._model.perceptron import (
-    CHUNK,
-    ROWS,
-    VECTOR,
-    Perceptron,
-    forward,
-)
+from sklearn_mf._model.perceptron import CHUNK, ROWS, VECTOR, Perceptron, forward
 from sklearn_mf._objective.loss import residual
 from sklearn_mf._runtime.compile import inlined, jit
 from sklearn_mf._runtime.tiles import (
@@ -311,13 +305,11 @@ def _propagate_back(network, activations, errors, slopes, gradients, n):
     _, sizes, tops, values = perceptron
     n_hidden, lanes = len(bottoms), count_lanes(values)
 
-    # ∂w = Σ_k s_k h_k,   e_k = s_k w ∘ [h_k > 0],   ∂c = Σ_k s_k
+    # ∂w = Σ_k s_k h_k,   ∂c = Σ_k s_k,   e_n = s w ∘ [h_n > 0], and e_0 = s w
     top, last = tops[n_hidden], n_hidden * CHUNK
     for left in range(0, sizes[n_hidden], lanes):
-        weights, total = (
-            load(values, top, left, lanes),
-            load(gradients, top, left, lanes),
-        )
+        weights = load(values, top, left, lanes)
+        total = load(gradients, top, left, lanes)
         for k in range(n):
             h = load(activations, last + k, left, lanes)
             error = slopes[k] * weights
@@ -334,7 +326,7 @@ def _propagate_back(network, activations, errors, slopes, gradients, n):
         top, begin, end = tops[layer], layer * CHUNK, (layer + 1) * CHUNK
         inputs, own = activations[begin:], errors[end:]
 
-        # ∂W_l = Σ_k h_{l−1,k} e_{l,k}ᵀ,   ∂b_l = Σ_k e_{l,k}
+        # ∂W_l = Σ_k h_{l−1} e_lᵀ,   ∂b_l = Σ_k e_l
         for left in range(0, n_outputs, lanes):
             total = load(gradients, top + n_inputs, left, lanes)
             for k in range(n):
@@ -361,7 +353,7 @@ def _propagate_back(network, activations, errors, slopes, gradients, n):
 
 @inlined
 def _learn_ratings(block, first, last, batch, model, work, task):
-    """Write down the gradients of λ_R ℓ_R and of the penalty.
+    """Compute the gradients of λ_R ℓ_R and of the penalty.
 
     Parameters
     ----------
@@ -374,19 +366,19 @@ def _learn_ratings(block, first, last, batch, model, work, task):
     model, work, task
         See `train_batches`.
     """
-    codes, item_codes, ratings = batch
-    U, Q, perceptron = model.users.values, model.items.values, model.network.perceptron
+    users, items, ratings = batch
+    P, Q, perceptron = model.users.values, model.items.values, model.network.perceptron
     width, at, n = perceptron.width, task.at, last - first
     activations, errors = work.activations[block], work.errors[block]
     outputs, slopes = work.outputs[block], work.slopes[block]
     user_gradients, item_gradients = work.user_gradients, work.item_gradients
-    scale = U.dtype.type(2 / len(codes))
+    scale = P.dtype.type(2 / len(users))
 
     # h_0 = (p', q', p' ∘ q')
     for k in range(n):
-        u, i = np.int64(codes[first + k]), np.int64(item_codes[first + k, 0])
+        u, i = users[first + k], items[first + k, 0]
         for f in range(0, width, VECTOR):
-            p, q = load(U, u, at + f, VECTOR), load(Q, i, at + f, VECTOR)
+            p, q = load(P, u, at + f, VECTOR), load(Q, i, at + f, VECTOR)
             store(p, activations, k, f)
             store(q, activations, k, width + f)
             store(p * q, activations, k, 2 * width + f)
@@ -406,15 +398,15 @@ def _learn_ratings(block, first, last, batch, model, work, task):
 
     for k in range(n):
         m = first + k
-        u, i = np.int64(codes[m]), np.int64(item_codes[m, 0])
+        u, i = users[m], items[m, 0]
         penalty = scale * task.regularization * ratings[m, 1]
         # ∂p = 2 λ w p / m, where the tasks do not share it
         for f in range(0, at, VECTOR):
-            store(penalty * load(U, u, f, VECTOR), user_gradients, m, f)
+            store(penalty * load(P, u, f, VECTOR), user_gradients, m, f)
             store(penalty * load(Q, i, f, VECTOR), item_gradients, 2 * m, f)
         # ∂p' = e_p + e_pq ∘ q' + 2 λ w p' / m, with e_0 = (e_p, e_q, e_pq)
         for f in range(0, width, VECTOR):
-            p, q = load(U, u, at + f, VECTOR), load(Q, i, at + f, VECTOR)
+            p, q = load(P, u, at + f, VECTOR), load(Q, i, at + f, VECTOR)
             both = load(errors, k, 2 * width + f, VECTOR)
             total_p = load(errors, k, f, VECTOR) + both * q + penalty * p
             total_q = load(errors, k, width + f, VECTOR) + both * p + penalty * q
@@ -428,30 +420,30 @@ def _learn_ratings(block, first, last, batch, model, work, task):
 @inlined
 def _learn_interactions(block, first, last, batch, model, work, task):
     """Add the gradients of λ_F ℓ_F; for the parameters see `_learn_ratings`."""
-    codes, item_codes, ratings = batch
-    U, Q, width = model.users.values, model.items.values, model.network.perceptron.width
+    users, items, ratings = batch
+    P, Q, width = model.users.values, model.items.values, model.network.perceptron.width
     bias = task.at + width  # the column of a and b
     user_gradients, item_gradients = work.user_gradients, work.item_gradients
-    one, scale = U.dtype.type(1), U.dtype.type(1 / len(codes))
+    one, scale = P.dtype.type(1), P.dtype.type(1 / len(users))
     total = 0.0
     for m in range(first, last):
-        u = np.int64(codes[m])
-        i, j = np.int64(item_codes[m, 0]), np.int64(item_codes[m, 1])
-        store(zeros(U, VECTOR), user_gradients, m, bias)
-        store(zeros(U, VECTOR), item_gradients, 2 * m, bias)
+        u, i, j = users[m], items[m, 0], items[m, 1]
+        store(zeros(P, VECTOR), user_gradients, m, bias)
+        store(zeros(P, VECTOR), item_gradients, 2 * m, bias)
         if j < 0:
             continue
 
         # s_ui = p_u · q_i + a_u + b_i
-        products, other_products = zeros(U, VECTOR), zeros(U, VECTOR)
+        products, other_products = zeros(P, VECTOR), zeros(P, VECTOR)
         for f in range(0, width, VECTOR):
-            p = load(U, u, f, VECTOR)
+            p = load(P, u, f, VECTOR)
             products = products + p * load(Q, i, f, VECTOR)
             other_products = other_products + p * load(Q, j, f, VECTOR)
-        score = add_up(products) + U[u, bias] + Q[i, bias]
-        other_score = add_up(other_products) + U[u, bias] + Q[j, bias]
+        score = add_up(products) + P[u, bias] + Q[i, bias]
+        other_score = add_up(other_products) + P[u, bias] + Q[j, bias]
 
-        # −log σ(z) and its derivative: `residual` is of twice the log loss
+        # −log σ(z) is the log loss of a score z where the rating is 1, −log σ(−z) where
+        # it is 0; `residual` returns its derivative and twice its value.
         if task.bpr:
             slope, loss = residual(True, score - other_score, one)
             other_slope = -slope
@@ -465,9 +457,9 @@ def _learn_interactions(block, first, last, batch, model, work, task):
         # ∂p_u = g q_i + h q_j,   ∂q_i = g p_u,   ∂q_j = h p_u,
         # ∂a_u = g + h,   ∂b_i = g,   ∂b_j = h
         share = scale * task.factorization * weight
-        g, h = share * U.dtype.type(slope), share * U.dtype.type(other_slope)
+        g, h = share * P.dtype.type(slope), share * P.dtype.type(other_slope)
         for f in range(0, width, VECTOR):
-            p, q = load(U, u, f, VECTOR), load(Q, i, f, VECTOR)
+            p, q = load(P, u, f, VECTOR), load(Q, i, f, VECTOR)
             total_p = load(user_gradients, m, f, VECTOR) + g * q
             total_p = total_p + h * load(Q, j, f, VECTOR)
             store(total_p, user_gradients, m, f)
@@ -475,7 +467,7 @@ def _learn_interactions(block, first, last, batch, model, work, task):
             store(total_q, item_gradients, 2 * m, f)
             store(h * p, item_gradients, 2 * m + 1, f)
         for f in range(width, bias + VECTOR, VECTOR):
-            store(zeros(U, VECTOR), item_gradients, 2 * m + 1, f)
+            store(zeros(P, VECTOR), item_gradients, 2 * m + 1, f)
         user_gradients[m, bias] = g + h
         item_gradients[2 * m, bias] = g
         item_gradients[2 * m + 1, bias] = h
@@ -520,18 +512,18 @@ def _step_rows(codes, table, gradients, places, task):
         What is minimised.
     """
     for m in range(len(codes)):
-        row = np.int64(codes[m])
+        row = codes[m]
         if row < 0:
             continue
         if places[row] < 0:
             places[row] = m
             continue
-        place = np.int64(places[row])
+        place = places[row]
         for f in range(0, gradients.shape[1], VECTOR):
             total = load(gradients, place, f, VECTOR) + load(gradients, m, f, VECTOR)
             store(total, gradients, place, f)
     for m in range(len(codes)):
-        row = np.int64(codes[m])
+        row = codes[m]
         if row >= 0 and places[row] == m:
             corrections = correct_bias(ADAM, table.state.powers, row, task.constants)
             _step_row(table, row, gradients, m, corrections, task)
@@ -566,16 +558,18 @@ def train_batches(
 ):
     """Compute gradients of batches, and step along them.
 
-    One call trains on many small batches; or computes the gradients of some blocks of
-    one batch; or steps with some of the parts of the model. It is one kernel, so that
-    all of them round in one way.
+    A call trains on many small batches, or computes the gradients of some blocks of one
+    batch, or steps with some parts of the model. All this is one kernel, because two
+    could round the same computation differently.
 
     Parameters
     ----------
-    batches, blocks, parts : tuples of 2 ints
-        The first, and the one after the last, of the batches; of the blocks of each,
-        as far as it has them, whose gradients are computed; and of users, items and
-        perceptron, in this order, which step.
+    batches : tuple of 2 ints
+        The first batch, and the one after the last.
+    blocks : tuple of 2 ints
+        The blocks of each batch whose gradients are computed, as far as there are any.
+    parts : tuple of 2 ints
+        What steps, of users, items and perceptron in this order.
     batch_size, block_size : int
         Pairs of a batch and of a block of it; the last may have fewer.
     interactions : Interactions
