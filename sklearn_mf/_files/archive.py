@@ -45,7 +45,8 @@ def encode_content(content):
     arrays = {}
     content = content | {
         part: {
-            name: _encode(name, value, arrays) for name, value in content[part].items()
+            name: _encode_value(name, value, arrays)
+            for name, value in content[part].items()
         }
         for part in ("parameters", "attributes")
     }
@@ -81,13 +82,13 @@ def open_archive(file):
     with zipfile.ZipFile(file) as archive:
         if f"{MODEL_ENTRY}.npy" not in archive.namelist():
             raise ValueError("it holds other data")
-        _check_sizes(archive, os.fstat(file.fileno()).st_size)
+        _check_entry_sizes(archive, os.fstat(file.fileno()).st_size)
         content = json.loads(_read_array(archive, MODEL_ENTRY, kinds="S").item())
         read = functools.cache(functools.partial(_read_array, archive))
-        yield content, functools.partial(_decode, read=read)
+        yield content, functools.partial(_decode_value, read=read)
 
 
-def _encode(name, value, arrays):
+def _encode_value(name, value, arrays):
     """Return a value as JSON can hold it; `name` is that of its array."""
     if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
         return {"objects": [_encode_object(name, item) for item in value.tolist()]}
@@ -96,12 +97,14 @@ def _encode(name, value, arrays):
         return {"array": name}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         items = {
-            key: _encode(f"{name}/{key}", item, arrays) for key, item in value.items()
+            key: _encode_value(f"{name}/{key}", item, arrays)
+            for key, item in value.items()
         }
         return {"dict": items}
     if isinstance(value, list | tuple):
         items = [
-            _encode(f"{name}/{place}", item, arrays) for place, item in enumerate(value)
+            _encode_value(f"{name}/{place}", item, arrays)
+            for place, item in enumerate(value)
         ]
         return items if isinstance(value, list) else {"tuple": items}
     return value if value is None else _encode_object(name, value)
@@ -149,7 +152,7 @@ def _write_atomically(path, write):
         raise
 
 
-def _check_sizes(archive, size):
+def _check_entry_sizes(archive, size):
     """Check that the entries of an archive of `size` bytes do not unpack to more."""
     entries = archive.infolist()
     if (
@@ -177,19 +180,19 @@ def _read_array(archive, name, kinds=ARRAY_KINDS):
     return array.astype(native, order="C", copy=False)
 
 
-def _decode(value, read):
-    """Return what `_encode` was given."""
+def _decode_value(value, read):
+    """Return what `_encode_value` was given."""
     if isinstance(value, list):
-        return [_decode(item, read) for item in value]
+        return [_decode_value(item, read) for item in value]
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
     if kind == "array":
         return read(content)
     if kind == "dict":
-        return {key: _decode(item, read) for key, item in content.items()}
+        return {key: _decode_value(item, read) for key, item in content.items()}
     if kind == "tuple":
-        return tuple(_decode(item, read) for item in content)
+        return tuple(_decode_value(item, read) for item in content)
     if kind == "objects":
         array = np.empty(len(content), dtype=object)
         array[:] = content

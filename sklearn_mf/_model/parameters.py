@@ -63,7 +63,7 @@ class Parameters:
     @classmethod
     def of(cls, model, biased):
         """Return the parameters of a fitted estimator."""
-        P, Q = (_pack(model, side, biased) for side in SIDES)
+        P, Q = (_join_biases(model, side, biased) for side in SIDES)
         return cls(model.users_, model.items_, P, Q, model.global_mean_, biased)
 
     def take_over(self, old, names=("users", "items")):
@@ -87,8 +87,8 @@ class Parameters:
             "users_": self.users,
             "items_": self.items,
             "global_mean_": self.mean,
-            **_unpack("user", self.P, self.biased),
-            **_unpack("item", self.Q, self.biased),
+            **_split_biases("user", self.P, self.biased),
+            **_split_biases("item", self.Q, self.biased),
         }
 
 
@@ -111,14 +111,14 @@ def carry_over(name, rows, labels, old_rows, old_labels):
     rows[known] = old_rows[codes[known]]
 
 
-def _pack(model, side, biased):
+def _join_biases(model, side, biased):
     factors = getattr(model, f"{side}_factors_")
     if not biased:
         return factors
     return np.column_stack([factors, getattr(model, f"{side}_biases_")])
 
 
-def _unpack(side, rows, biased):
+def _split_biases(side, rows, biased):
     if not biased:
         return {f"{side}_factors_": rows}
     return {

@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from contextlib import suppress
 from functools import cache as once
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,9 @@ def njit(function=None, **options):
 
     numba refuses to cache functions where it may write neither beside the source nor in
     the user's cache directory, as in a container with a read-only file system. Such
-    functions are compiled in each process, with one warning for all.
+    functions are compiled in each process, with one warning for all. What cannot be
+    read from the cache is compiled again: a damaged file, or one that an older version
+    of the library wrote whose types are no longer there.
 
     Parameters
     ----------
@@ -37,12 +40,15 @@ def njit(function=None, **options):
     if options.get("cache"):
         function.__qualname__ += _digest_imports(function)
     try:
-        return numba.njit(**options)(function)
+        compiled = numba.njit(**options)(function)
     except RuntimeError:
         if not options.pop("cache", False):
             raise
         _warn()
         return numba.njit(**options)(function)
+    if options.get("cache") and not numba.config.DISABLE_JIT:
+        _discard_unreadable(compiled._cache)
+    return compiled
 
 
 # Reordering of sums is allowed; NaN and infinity keep their meaning, so that divergence
@@ -73,12 +79,27 @@ def _digest_imports(function):
                 pending.append(source.__globals__)
     digest = hashlib.sha256()
     for file in sorted(files):
-        digest.update(_read(file))
+        digest.update(_read_source(file))
     return f"-{digest.hexdigest()[:16]}" if files else ""
 
 
+def _discard_unreadable(cache):
+    """Let a cache of numba forget what it cannot read, instead of raising."""
+    load_overload = cache.load_overload
+
+    def load_or_forget(signature, target_context):
+        try:
+            return load_overload(signature, target_context)
+        except Exception:  # of any kind, where bytes are not what they should be
+            with suppress(OSError):
+                cache._cache_file.flush()
+            return None
+
+    cache.load_overload = load_or_forget
+
+
 @once
-def _read(file):
+def _read_source(file):
     try:
         return Path(file).read_bytes()
     except OSError:  # in an archive, which numba does not cache either

@@ -134,9 +134,7 @@ def test_warm_start_from_shared_to_separate_factors_and_back(data):
 def test_warm_start_of_another_shape(sizes, data):
     X, y = data
     model = multitask(warm_start=True).fit(X, y)
-    match = (
-        r"hidden_layer_sizes=.*but the fit to continue from has \(5,\): set it back"
-    )
+    match = r"hidden_layer_sizes=.*but the fit to continue from has \(5,\): set it back"
     model.set_params(hidden_layer_sizes=sizes)
     with left_as_it_was(model), pytest.raises(ValueError, match=match):
         model.fit(X, y)

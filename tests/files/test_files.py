@@ -214,8 +214,8 @@ PLAIN = st.recursive(
 @given(value=PLAIN)
 def test_any_plain_value_comes_back(value):
     arrays = {}
-    text = json.dumps(archive._encode("value", value, arrays))
-    assert_same(value, archive._decode(json.loads(text), None))
+    text = json.dumps(archive._encode_value("value", value, arrays))
+    assert_same(value, archive._decode_value(json.loads(text), None))
     assert arrays == {}
 
 

@@ -34,6 +34,63 @@ def bottom(x):
 """
 
 
+TUPLE = """
+from typing import NamedTuple
+
+class {0}(NamedTuple):
+    x: float
+"""
+CALL = """
+import {1}
+from sklearn_mf._runtime.compile import jit
+
+@jit
+def kernel(given):
+    return 2 * given.x
+
+print(kernel({1}.{0}(4.0)))
+"""
+
+
+def run_script(folder, name):
+    """Run a script in a process of its own; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, name],
+        cwd=folder,
+        env=os.environ
+        | {
+            "NUMBA_CACHE_DIR": str(folder / "cache"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+def test_types_that_are_no_longer_there_do_not_break_the_cache(tmp_path):
+    for name in ("Old", "New"):
+        (tmp_path / "types_of.py").write_text(TUPLE.format(name))
+        (tmp_path / "kernel.py").write_text(CALL.format(name, "types_of"))
+        assert run_script(tmp_path, "kernel.py") == "8.0\n"
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+@pytest.mark.parametrize(("ending", "kept"), [("nbi", 0), ("nbc", 100)])
+def test_a_damaged_file_in_the_cache_is_replaced(ending, kept, tmp_path):
+    (tmp_path / "types_of.py").write_text(TUPLE.format("Given"))
+    (tmp_path / "kernel.py").write_text(CALL.format("Given", "types_of"))
+    run_script(tmp_path, "kernel.py")
+    (file,) = (tmp_path / "cache").rglob(f"*.{ending}")
+    size = file.stat().st_size
+    file.write_bytes(file.read_bytes()[:kept])
+    assert run_script(tmp_path, "kernel.py") == "8.0\n"
+    assert file.stat().st_size == size
+
+
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 def test_a_change_of_an_imported_function_reaches_the_kernel_in_the_cache(tmp_path):
     for name, text in (("kernel", KERNEL), ("middle", MIDDLE)):
@@ -41,20 +98,7 @@ def test_a_change_of_an_imported_function_reaches_the_kernel_in_the_cache(tmp_pa
 
     def run(number):
         (tmp_path / "bottom.py").write_text(BOTTOM.format(number))
-        done = subprocess.run(
-            [sys.executable, "kernel.py"],
-            cwd=tmp_path,
-            env=os.environ
-            | {
-                "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "PYTHONPATH": os.pathsep.join(sys.path),
-            },
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        value, hits = done.stdout.split(maxsplit=1)
+        value, hits = run_script(tmp_path, "kernel.py").split(maxsplit=1)
         return float(value), "1" in hits
 
     assert run(1) == (30.0, False)

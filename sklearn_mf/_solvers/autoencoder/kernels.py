@@ -28,7 +28,7 @@ from sklearn_mf._solvers.optimizers import OPTIMIZERS, correct_bias, step
 IDENTITY, SIGMOID, SIGMOID_LOG_LOSS = range(3)  # what follows z
 
 
-class Network(NamedTuple):
+class Coder(NamedTuple):
     """The autoencoder.
 
     Attributes
@@ -77,7 +77,7 @@ class Touched(NamedTuple):
 
 
 @inlined
-def _encode(begin, end, indices, ratings, mean, sigmoid, C, A, H, k):
+def _encode_row(begin, end, indices, ratings, mean, sigmoid, C, A, H, k):
     """Write the hidden units of the row with the ratings begin to end to ``H[k]``."""
     n_factors = H.shape[1]
     # a + Σ_c x_rc v_c
@@ -96,7 +96,7 @@ def _encode(begin, end, indices, ratings, mean, sigmoid, C, A, H, k):
 
 
 @jit
-def encode_rows(start, stop, rows, indptr, indices, ratings, network, H):
+def encode_rows(start, stop, rows, indptr, indices, ratings, coder, H):
     """Compute the hidden units of rows.
 
     Parameters
@@ -109,15 +109,15 @@ def encode_rows(start, stop, rows, indptr, indices, ratings, network, H):
         Which columns each row has rated, as compressed sparse rows.
     ratings : ndarray of shape (n_ratings,)
         Their ratings.
-    network : Network
+    coder : Coder
         The encoder.
     H : ndarray of shape (n_places or more, n_factors)
         Overwritten at start to stop.
     """
-    C, A, mean, _, sigmoid, _ = network
+    C, A, mean, _, sigmoid, _ = coder
     for k in range(start, stop):
         begin, end = indptr[rows[k]], indptr[rows[k] + 1]
-        _encode(begin, end, indices, ratings, mean, sigmoid, C, A, H, k)
+        _encode_row(begin, end, indices, ratings, mean, sigmoid, C, A, H, k)
 
 
 @inlined
@@ -132,13 +132,13 @@ def _respond(output, z, r):
 
 @jit
 def differentiate_rows(
-    start, stop, rows, indptr, indices, ratings, weights, network, H, D, errors, loss
+    start, stop, rows, indptr, indices, ratings, weights, coder, H, D, errors, loss
 ):
     """Find the gradients of rows of a batch by their hidden units.
 
     Parameters
     ----------
-    start, stop, rows, indptr, indices, ratings, network
+    start, stop, rows, indptr, indices, ratings, coder
         See `encode_rows`.
     weights : ndarray of shape (n_ratings,) or None
         Weights w of the ratings; None stands for ones.
@@ -149,13 +149,13 @@ def differentiate_rows(
     loss : float64 ndarray of shape (n_rows,)
         Overwritten for these rows: the loss of their ratings.
     """
-    C, A, mean, intercept, sigmoid, output = network
+    C, A, mean, intercept, sigmoid, output = coder
     n_factors = H.shape[1]
     one = ratings.dtype.type(1)
     for k in range(start, stop):
         row = rows[k]
         begin, end = indptr[row], indptr[row + 1]
-        _encode(begin, end, indices, ratings, mean, sigmoid, C, A, H, k)
+        _encode_row(begin, end, indices, ratings, mean, sigmoid, C, A, H, k)
         for f in range(n_factors):
             D[k, f] = 0
         total = 0.0
@@ -193,7 +193,7 @@ def make_step_columns(optimizer):
         errors,
         H,
         D,
-        network,
+        coder,
         penalties,
         share,
         rate,
@@ -210,7 +210,7 @@ def make_step_columns(optimizer):
             The columns, with the ratings of the batch.
         ratings, weights, errors, H, D
             See `differentiate_rows`; in the order of rows.
-        network : Network
+        coder : Coder
             Its C is changed in place.
         penalties : ndarray of shape (n_columns,)
             λ s of each column.
@@ -224,7 +224,7 @@ def make_step_columns(optimizer):
             See `step`.
         """
         columns, bounds, entries, places = touched
-        C, mean, (first, second, powers) = network.C, network.mean, state
+        C, mean, (first, second, powers) = coder.C, coder.mean, state
         n_factors = H.shape[1]
         one = C.dtype.type(1)
         g = np.empty(C.shape[1], C.dtype)

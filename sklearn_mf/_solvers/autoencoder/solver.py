@@ -59,7 +59,7 @@ def encode(side, rows, mean, sigmoid, V, a, run):
         indptr,
         side.indices,
         side.ratings,
-        kernels.Network(V, a[np.newaxis], mean, mean, sigmoid, kernels.IDENTITY),
+        kernels.Coder(V, a[np.newaxis], mean, mean, sigmoid, kernels.IDENTITY),
         hidden,
     )
     return hidden[:-1] - hidden[-1], hidden[-1]
@@ -242,7 +242,7 @@ class Autoencoder:
         shares = penalty.shares(by_column)
         self.counts = by_column.weight_sums() * shares
         self.penalties = dtype(penalty.factors) * shares.astype(dtype)
-        self.network = kernels.Network(
+        self.coder = kernels.Coder(
             C,
             A,
             dtype(start.mean),
@@ -266,7 +266,7 @@ class Autoencoder:
         self.batches.draw(self.rng)
         for rows, touched in self.batches:
             self._step(rows, touched)
-        return self.loss.sum() + self.penalty.of_rows(self.network.C, self.counts)
+        return self.loss.sum() + self.penalty.of_rows(self.coder.C, self.counts)
 
     def _step(self, rows, touched):
         """Step along the mean gradient of a batch."""
@@ -277,7 +277,7 @@ class Autoencoder:
             cut_rows(self.row_work[rows], BLOCK_WORK),
             rows,
             *side,
-            self.network,
+            self.coder,
             *gradients,
             self.errors,
             self.loss,
@@ -287,7 +287,7 @@ class Autoencoder:
             self.D,
             share,
             self.rate,
-            self.network.A,
+            self.coder.A,
             self.A_state,
             self.constants,
         )
@@ -299,7 +299,7 @@ class Autoencoder:
             side.weights,
             self.errors,
             *gradients,
-            self.network,
+            self.coder,
             self.penalties,
             share,
             self.rate,

@@ -48,7 +48,7 @@ class Blocks(NamedTuple):
     ratings: np.ndarray
 
 
-class Table(NamedTuple):
+class Rows(NamedTuple):
     """The parameters of a side, and how they step.
 
     Attributes
@@ -99,7 +99,7 @@ def make_pass_over_blocks(optimizer, biased):
             since numba knows only of arguments whether they are None.
         shares : tuple of 2 ndarrays of shape (n_rows,), or None
             The shares s of users and items; None stands for ones.
-        P_table, Q_table : Table
+        P_table, Q_table : Rows
             Users and items.
         logistic : bool
             Whether r̂ = σ(z), under log loss.

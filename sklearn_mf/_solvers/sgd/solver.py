@@ -142,7 +142,7 @@ class Layout:
 
     Attributes
     ----------
-    table : Table
+    table : Rows
         For the kernels. Its rates are those where the schedule's factor is 1.
     order : ndarray of shape (n_rows,)
         Code of the id of each row.
@@ -178,7 +178,7 @@ class Layout:
         shares = penalty.shares(side)
         self.counts = (side.weight_sums() * shares)[order]
         self.shares = shares[order].astype(rows.dtype)
-        self.table = kernels.Table(
+        self.table = kernels.Rows(
             values,
             *(
                 self._take(moments, width if moments.shape[1] else 0)
