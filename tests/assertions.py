@@ -2,13 +2,22 @@
 
 import copy
 import sys
+import threading
 from contextlib import contextmanager
 
 import numpy as np
 
 
+def sklearn_mf_threads():
+    """Return the names of the library's threads that are alive."""
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith("sklearn_mf")]
+
+
 def fitted_attributes(model):
-    """Return the fitted attributes by name."""
+    """Return the fitted attributes of a model by name, or such a dict as it is."""
+    if isinstance(model, dict):
+        return model
     return {name: value for name, value in vars(model).items() if name[-1] == "_"}
 
 
@@ -61,7 +70,8 @@ def _as_plain(value):
 def assert_same_bits(model, other, but=()):
     """Check that two estimators have learnt the same, to the last bit.
 
-    The attributes named by `but` may differ, or be missing.
+    Each is an estimator or a dict of fitted attributes. Those named by `but` may
+    differ, or be missing.
     """
     one, two = fitted_attributes(model), fitted_attributes(other)
     assert one.keys() - set(but) == two.keys() - set(but)
@@ -69,16 +79,16 @@ def assert_same_bits(model, other, but=()):
         assert_same(one[name], two[name], name)
 
 
-def assert_same_model(loaded, model):
-    """Check that a model that was read from a file is the same as before.
+def assert_same_model(model, loaded):
+    """Check that a model that was read from a file is the same as the one saved.
 
     Its arrays must be like those of a fit: contiguous, and free to be changed.
     """
-    assert type(loaded) is type(model)
-    assert list(vars(loaded)) == list(vars(model))
-    for name, value in vars(loaded).items():
+    assert type(model) is type(loaded)
+    assert list(vars(model)) == list(vars(loaded))
+    for name, value in vars(model).items():
         if name[0] != "_":
-            assert_same(value, getattr(model, name), name)
+            assert_same(value, getattr(loaded, name), name)
     for array in arrays_of(fitted_attributes(loaded)):
         assert array.flags.c_contiguous
         assert array.flags.writeable

@@ -35,3 +35,9 @@ def large():
     """Return 5,000 ratings of 100 items by 200 users, a quarter of them to test on."""
     X, y = make_ratings(200, 100, 5000, noise=0.4, random_state=1)
     return train_test_split(X, y, random_state=0)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Return where a test may save a model."""
+    return tmp_path / "model.npz"

@@ -19,6 +19,7 @@ from tests.assertions import (
     Recorder,
     arrays_of,
     assert_same_bits,
+    curve_of,
     fitted_attributes,
 )
 from tests.contract.models import (
@@ -316,6 +317,7 @@ def test_a_repeated_pair_is_the_mean_with_the_sum_of_weights(model):
     mean[0], weights[0] = (y[0] + low + high) / 3, 3
     expected = model().fit(X, mean, sample_weight=weights)
     assert_allclose(found.predict(X), expected.predict(X), rtol=1e-13)
+    assert_allclose(curve_of(found), curve_of(expected), rtol=1e-13)
 
 
 # ----------------------------------------------------------------------------- float32

@@ -182,6 +182,8 @@ def test_ids_of_another_kind_are_an_error(model):
         (([[1, 2], [3, np.nan]], [0.5, 1.0]), r"item_column=1\) contains NaN"),
         (([[1, 2], [3, 4]], [0.5, 1.0], [0.0, 0.0]), "at least one non-zero"),
         (([[1, 2], [3, 4]], [0.5, 1.0], [1.0]), r"sample_weight.shape == \(1,\)"),
+        (([[1, 2], [3, 4]], [0.5, 1.0], [1.0, -1.0]), "Negative values in data"),
+        (([[1, 2], [3, 4]], [0.5, 1.0], [1.0, np.nan]), "sample_weight contains NaN"),
         ((sparse.csr_array((3, 3)),), "0 stored entries"),
         ((sparse.csr_array([[np.nan, 1.0]]),), "NaN"),
     ],

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.assertions import (
+    assert_same,
     assert_same_bits,
     curve_of,
     fitted_attributes,
@@ -108,6 +109,9 @@ def test_rows_are_known_by_their_ids(model):
         cold = model(max_iter=1).fit(table, y)
         assert curve_of(estimator)[0] < curve_of(cold)[0]
         return
+    for name in ("coefs_", "intercepts_", "encoder_biases_"):
+        if hasattr(estimator, name):
+            assert_same(getattr(estimator, name), getattr(before, name), name)
     # An autoencoder has no parameters of the other side: its rows are computed.
     for side in [model.closed] if model.closed else ["user", "item"]:
         known = dict(zip(*rows_of(before, side), strict=True))
@@ -147,6 +151,8 @@ def test_another_number_of_factors_is_an_error(model):
     fitted = estimator.n_factors
     estimator.set_params(n_factors=fitted + 1)
     match = rf"n_factors={fitted + 1}, but the fit .* {fitted} factors"
-    with left_as_it_was(estimator), pytest.raises(ValueError, match=match):
-        estimator.fit(X, model.y())
+    methods = ["fit", "partial_fit"] if model.has("partial_fit") else ["fit"]
+    for method in methods[: 1 if model.closed else 2]:
+        with left_as_it_was(estimator), pytest.raises(ValueError, match=match):
+            getattr(estimator, method)(X, model.y())
     estimator.set_params(n_factors=fitted).fit(X, model.y())

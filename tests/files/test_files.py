@@ -1,6 +1,5 @@
-"""Moving a model: save and load, ONNX, skops."""
+"""Files of models: ids of all kinds, foreign, damaged and tampered files."""
 
-import copy
 import datetime
 import io
 import json
@@ -8,7 +7,6 @@ import os
 import pickle
 import re
 import stat
-import subprocess
 import sys
 import warnings
 import zipfile
@@ -22,199 +20,39 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib import format as npy
-from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import clone
+from numpy.testing import assert_array_equal
 from sklearn.callback import ProgressBar
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LinearRegression
-from sklearn.pipeline import make_pipeline
 
 import sklearn_mf
-from sklearn_mf import (
-    ALSFactorizer,
-    AutoRec,
-    BiasedMF,
-    MultiTaskMF,
-    SGDFactorizer,
-    load,
-)
+from sklearn_mf import ALSFactorizer, BiasedMF, load
 from sklearn_mf._files import archive
-from sklearn_mf.datasets import make_ratings
-
-X, Y = make_ratings(30, 20, 200, random_state=0)
-MORE, MORE_Y = make_ratings(35, 25, 100, random_state=1)  # has ids that X has not
-QUICK = {"n_factors": 3, "max_iter": 3, "tol": None, "random_state": 0}
-
-
-def save_model(model, path):
-    model.save(path)
-
-
-def als(**params):
-    return ALSFactorizer(**{**QUICK, **params})
-
-
-def sgd(**params):
-    return SGDFactorizer(**{**QUICK, **params})
-
-
-def biased(**params):
-    return BiasedMF(**{**QUICK, **params})
-
-
-def autorec(**params):
-    return AutoRec(**{**QUICK, **params})
-
-
-def multitask(**params):
-    return MultiTaskMF(**{**QUICK, **params})
-
-
-MODELS = [
-    als(),
-    als(solver="cg", unobserved_weight=0.5, fit_intercept=False),
-    als(non_negative=True, n_jobs=2, clip=False),
-    sgd(),
-    sgd(optimizer="adam", learning_rate=0.01, batch_size=8),
-    sgd(optimizer="sgd", learning_rate=0.01, learning_rate_schedule="exponential"),
-    sgd(optimizer="sgd", learning_rate=0.01, momentum=0.5),
-    sgd(optimizer="sgd", learning_rate=0.01, momentum=0.5, nesterov=True),
-    sgd(loss="log_loss", early_stopping=True),
-    biased(),
-    biased(n_factors=0),
-    biased(n_factors=0, loss="log_loss", fit_intercept=False),
-    biased(optimizer="adam", early_stopping=True, bias_learning_rate=0.01),
-    biased(optimizer="sgd", learning_rate=0.01, momentum=0.5),
-    biased(solver="als", regularization=0.5),
-    biased(solver="als-cg", unobserved_weight=0.1),
-    autorec(),
-    autorec(axis="user", loss="log_loss", early_stopping=True),
-    multitask(),
-    multitask(shared_embeddings=False, hidden_layer_sizes=[6, 5], clip=False),
-    multitask(n_factors=16, hidden_layer_sizes=(), early_stopping=True),
-]
-
-
-def ratings_for(model, y=Y):
-    return y / 5 if model.get_params().get("loss") == "log_loss" else y
-
-
-def more_for(model):
-    """Give more ratings that a fitted model can take in, with new ids if it can."""
-    taken = np.ones(len(MORE), dtype=bool)
-    if isinstance(model, AutoRec):
-        column = 0 if model.axis == "item" else 1
-        taken = np.isin(MORE[:, column], X[:, column])
-    return MORE[taken], ratings_for(model, MORE_Y)[taken]
-
-
-def objects(values):
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
-
-
-def with_ids(table, make):
-    """Give a table whose ids are made from those of another."""
-    return objects([make(id_) for id_ in table.ravel().tolist()]).reshape(table.shape)
-
-
-def assert_same(value, other, name=""):
-    """Check that two values are of the same types and bits, but for NumPy's scalars."""
-    value, other = (
-        v.item() if isinstance(v, np.generic) else v for v in (value, other)
-    )
-    assert type(value) is type(other), name
-    if isinstance(value, dict):
-        assert list(value) == list(other), name
-        for key in value:
-            assert_same(value[key], other[key], f"{name}[{key!r}]")
-    elif isinstance(value, list | tuple):
-        assert len(value) == len(other), name
-        for item, other_item in zip(value, other, strict=True):
-            assert_same(item, other_item, name)
-    elif isinstance(value, np.ndarray):
-        assert (value.dtype, value.shape) == (other.dtype, other.shape), name
-        assert other.flags.c_contiguous, name
-        assert other.flags.writeable, name
-        if value.dtype == object:
-            assert_same(value.tolist(), other.tolist(), name)
-        else:
-            assert value.tobytes() == other.tobytes(), name
-    else:
-        assert repr(value) == repr(other), name
-
-
-def state(model):
-    """Give parameters and fitted attributes."""
-    return {name: value for name, value in vars(model).items() if name[0] != "_"}
-
-
-def assert_same_model(model, other):
-    assert type(model) is type(other)
-    assert list(vars(model)) == list(vars(other))
-    assert_same(state(model), state(other))
-
-
-def saved(model, path):
-    save_model(model, path)
-    return load(path)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "model.npz"
-
+from tests.assertions import assert_same, assert_same_model
+from tests.files.helpers import (
+    MORE,
+    MORE_Y,
+    QUICK,
+    X,
+    Y,
+    als,
+    autorec,
+    biased,
+    multitask,
+    objects,
+    save_model,
+    saved,
+    sgd,
+    state,
+    with_ids,
+)
 
 # ------------------------------------------------------------------------- round trips
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("model", MODELS, ids=repr)
-def test_round_trip(model, dtype, path):
-    y = ratings_for(model).astype(dtype)
-    model = clone(model).fit(X, y)
-    loaded = saved(model, path)
-    assert_same_model(model, loaded)
-    for method in ("predict", "transform"):
-        expected = getattr(model, method)(MORE)
-        assert_array_equal(getattr(loaded, method)(MORE), expected, strict=True)
-    assert loaded.score(X, y) == model.score(X, y)
-    assert loaded.get_params() == model.get_params()
-    assert clone(loaded).get_params() == model.get_params()
-    assert not hasattr(clone(loaded), "users_")
-    assert list(loaded.get_feature_names_out()) == list(model.get_feature_names_out())
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("model", MODELS, ids=repr)
-def test_loaded_model_goes_on(model, dtype, path):
-    model = clone(model).fit(X, ratings_for(model).astype(dtype))
-    loaded = saved(model, path)
-    if hasattr(model, "partial_fit"):
-        for _ in range(2):
-            for each in (model, loaded):
-                each.partial_fit(*more_for(model))
-            assert_same_model(model, loaded)
-        loaded = saved(model, path)
-        assert_same_model(model, loaded)
-        assert loaded.validation_scores_ is None or isinstance(model, AutoRec)
-    for each in (model, loaded):
-        each.set_params(warm_start=True).fit(MORE, ratings_for(model, MORE_Y))
-    assert_same_model(model, loaded)
 
 
 def test_partial_fit_from_the_start(path):
     model = sgd(optimizer="adam").partial_fit(X, Y)
     loaded = saved(model, path)
     assert_same_model(model.partial_fit(X, Y), loaded.partial_fit(X, Y))
-
-
-def test_early_stopping_attributes(path):
-    loaded = saved(sgd(early_stopping=True).fit(X, Y), path)
-    assert len(loaded.validation_scores_) == 3
-    assert 1 <= loaded.best_iter_ <= 3
-    assert saved(sgd().fit(X, Y), path).validation_scores_ is None
 
 
 IDS = {
@@ -331,15 +169,6 @@ def test_parameters_of_another_fit(path):
     assert_same_model(model, loaded)
     with pytest.raises(ValueError, match="n_factors"):
         loaded.set_params(warm_start=True).fit(X, Y)
-
-
-def test_fold_in(path):
-    model = als().fit(X, Y)
-    if not hasattr(model, "fold_in_users"):
-        pytest.skip("no fold-in")
-    known = np.isin(MORE[:, 1], X[:, 1])
-    model.fold_in_users(MORE[known], MORE_Y[known])
-    assert_same_model(model, saved(model, path))
 
 
 def test_saves_the_same_bytes(path):
@@ -902,15 +731,6 @@ def test_tampered_file(edit, reason, path):
     assert_refused(path, reason)
 
 
-def test_state_of_an_optimizer_that_the_class_does_not_have_is_ignored(path):
-    model = als().fit(X, Y)
-    content, arrays = read(model, path)
-    content["attributes"] |= {"optimizer_": "sgd", "optimizer_state_": {"dict": {}}}
-    write(path, content, arrays)
-    loaded = load(path).fold_in_users(X[:5], Y[:5])
-    assert_array_equal(loaded.predict(X), model.fold_in_users(X[:5], Y[:5]).predict(X))
-
-
 NETWORK = autorec().fit(X, Y)
 
 
@@ -1052,192 +872,10 @@ def test_sizes_that_lie(path):
         assert_refused(path)
 
 
-# -------------------------------------------------------------------------------- ONNX
-
-
-@pytest.fixture
-def onnx():
-    return pytest.importorskip("onnx")
-
-
-def infer(graph, users, items):
-    """Run a graph in onnxruntime."""
-    runtime = pytest.importorskip("onnxruntime")
-    session = runtime.InferenceSession(graph.SerializeToString())
-    (ratings,) = session.run(["rating"], {"user": users, "item": items})
-    return ratings
-
-
-def assert_onnx_predicts(model, pairs, users, items, **params):
-    from sklearn_mf.onnx import to_onnx
-
-    ratings = infer(to_onnx(model, **params), users, items)
-    expected = model.predict(pairs)
-    assert ratings.dtype == expected.dtype
-    # Of terms as large as the largest prediction, little may be left.
-    scale = np.abs(copy.copy(model).set_params(clip=False).predict(pairs)).max()
-    tol = 32 * np.finfo(expected.dtype).eps
-    assert_allclose(ratings, expected, rtol=tol, atol=tol * scale, strict=True)
-
-
-UNSEEN = np.array([[0, 999], [999, 0], [999, 999], [-1, 2**40]])
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("model", MODELS, ids=repr)
-def test_onnx_predicts_the_same(model, dtype, onnx):
-    model = clone(model).fit(X, ratings_for(model).astype(dtype))
-    pairs = np.vstack([X, MORE, UNSEEN])
-    assert_onnx_predicts(model, pairs, pairs[:, 0], pairs[:, 1])
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("clip", [True, False])
-@pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
-def test_onnx_of_large_scores(loss, clip, dtype, onnx):
-    model = biased(loss=loss, clip=clip)
-    model.fit(X, ratings_for(model).astype(dtype))
-    model.user_factors_ *= 100
-    model.item_factors_ *= 10
-    assert_onnx_predicts(model, X, X[:, 0], X[:, 1])
-
-
-@pytest.mark.parametrize("target_opset", [None, 13, 15, 18, np.int64(21)])
-def test_onnx_graph_is_valid(target_opset, onnx):
-    from sklearn_mf.onnx import to_onnx
-
-    model = biased(loss="log_loss").fit(X, Y / 5)
-    graph = to_onnx(model, target_opset=target_opset)
-    onnx.checker.check_model(graph, full_check=True)
-    versions = {opset.domain: opset.version for opset in graph.opset_import}
-    assert versions == {"": target_opset or 13, "ai.onnx.ml": 2}
-    assert graph.producer_name == "sklearn_mf"
-    assert [value.name for value in graph.graph.input] == ["user", "item"]
-    assert_onnx_predicts(model, X, X[:, 0], X[:, 1], target_opset=target_opset)
-    evaluator = pytest.importorskip("onnx.reference").ReferenceEvaluator(graph)
-    (ratings,) = evaluator.run(None, {"user": X[:, 0], "item": X[:, 1]})
-    assert_allclose(ratings, model.predict(X), rtol=1e-12, strict=True)
-
-
-@pytest.mark.parametrize("target_opset", [12, 10**6, 13.0, "13", True])
-def test_onnx_target_opset_is_checked(target_opset, onnx):
-    from sklearn_mf.onnx import to_onnx
-
-    with pytest.raises(ValueError, match="target_opset must be an int from 13 to"):
-        to_onnx(FITTED, target_opset=target_opset)
-
-
-@pytest.mark.parametrize("make", [str, "ü{}\U0001f600".format, "{}\0".format])
-def test_onnx_of_strings(make, onnx):
-    pairs = with_ids(np.vstack([X, UNSEEN]), make)
-    model = biased().fit(pairs[: len(X)], Y)
-    assert_onnx_predicts(model, pairs, pairs[:, 0], pairs[:, 1])
-
-
-def test_onnx_of_users_and_items_of_two_kinds(onnx):
-    frame = pd.DataFrame({"film": X[:, 1].astype(str), "who": X[:, 0]})
-    model = biased(user_column="who", item_column="film").fit(frame, Y)
-    users, items = X[:, 0], X[:, 1].astype(str).astype(object)
-    assert_onnx_predicts(model, frame, users, items)
-
-
-@pytest.mark.parametrize("dtype", ["i1", "u8", "f2", "f4", "f8", "?"])
-def test_onnx_of_other_integers(dtype, onnx):
-    pairs = X.astype(dtype)
-    model = als().fit(pairs, Y)
-    assert_onnx_predicts(model, pairs, *pairs.astype(np.int64).T.copy())
-
-
-def test_onnx_of_extreme_integers(onnx):
-    ids = np.array([-(2**63), -1, 0, 2**53 + 1, 2**63 - 1])
-    pairs = np.column_stack([ids, ids])
-    model = biased(n_factors=1).fit(pairs, np.arange(5.0))
-    assert_onnx_predicts(model, pairs, ids, ids)
-
-
-@pytest.mark.parametrize(
-    ("make", "example"),
-    [
-        (lambda id_: id_ + 0.5, "19.5"),
-        (lambda id_: id_ + 2**63, str(2**63 + 19)),
-        (lambda id_: id_ + 2.0**63, r"9.22337\d+e\+18"),
-        (lambda id_: id_ + 2**70, str(2**70 + 19)),
-        (lambda id_: (id_,), r"\(19,\)"),
-    ],
-)
-def test_onnx_of_other_ids(make, example, onnx):
-    from sklearn_mf.onnx import to_onnx
-
-    table = with_ids(X, int)
-    table[:, 1] = objects([make(id_) for id_ in table[:, 1].tolist()])
-    if "e" in example:
-        table[:, 1] = objects([id_ * (1 + k % 2) for k, id_ in enumerate(table[:, 1])])
-        example = r"1.8446\d+e\+19"
-    with pytest.raises(ValueError, match=rf"items_: .*{example}.*astype\(str\)"):
-        to_onnx(als().fit(table, Y))
-
-
-def test_onnx_of_text_that_is_no_unicode(onnx):
-    from sklearn_mf.onnx import to_onnx
-
-    model = als().fit(with_ids(X, "\udc80{}".format), Y)
-    with pytest.raises(ValueError, match="users_ holds text that is no Unicode"):
-        to_onnx(model)
-
-
-def test_onnx_of_a_loaded_model(onnx, path):
-    from sklearn_mf.onnx import to_onnx
-
-    loaded = saved(FITTED, path)
-    assert to_onnx(loaded).SerializeToString() == to_onnx(FITTED).SerializeToString()
-
-
-def test_onnx_wants_a_fitted_model(onnx):
-    from sklearn_mf.onnx import to_onnx
-
-    with pytest.raises(NotFittedError):
-        to_onnx(als())
-
-
-def test_onnx_of_what_is_no_estimator_of_ours(onnx):
-    from sklearn_mf.onnx import to_onnx
-
-    for model in (make_pipeline(als()).fit(X, Y), LinearRegression()):
-        with pytest.raises(TypeError, match=r"got .*best_estimator_"):
-            to_onnx(model)
-
-
-def test_onnx_is_not_installed(monkeypatch):
-    from sklearn_mf.onnx import to_onnx
-
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match=r'pip install "sklearn_mf\[onnx\]"'):
-        to_onnx(FITTED)
-
-
-def test_import_does_not_import_onnx():
-    code = "import sys, sklearn_mf; print('onnx' in sys.modules)"
-    command = [sys.executable, "-c", code]
-    assert subprocess.check_output(command, text=True, timeout=120) == "False\n"
-
-
-# ------------------------------------------------------------------------------- skops
-
-
-@pytest.mark.parametrize("make", [int, str], ids=["int", "str"])
-@pytest.mark.parametrize("model", MODELS, ids=repr)
-def test_skops_trusts_the_estimator_alone(model, make, path):
-    skops = pytest.importorskip("skops.io")
-    model = clone(model).fit(with_ids(X, make), ratings_for(model))
-    data = skops.dumps(model)
-    own = f"{type(model).__module__}.{type(model).__name__}"
-    assert skops.get_untrusted_types(data=data) == [own]
-    loaded = skops.loads(data, trusted=[own])
-    assert_same_model(model, loaded)
-    more, y = more_for(model)
-    pairs = with_ids(more, make)
-    assert_array_equal(loaded.predict(pairs), model.predict(pairs))
-    if hasattr(model, "partial_fit"):
-        assert_same_model(
-            copy.copy(model).partial_fit(pairs, y), loaded.partial_fit(pairs, y)
-        )
+def test_state_of_an_optimizer_that_the_class_does_not_have_is_ignored(path):
+    model = als().fit(X, Y)
+    content, arrays = read(model, path)
+    content["attributes"] |= {"optimizer_": "sgd", "optimizer_state_": {"dict": {}}}
+    write(path, content, arrays)
+    loaded = load(path).fold_in_users(X[:5], Y[:5])
+    assert_array_equal(loaded.predict(X), model.fold_in_users(X[:5], Y[:5]).predict(X))

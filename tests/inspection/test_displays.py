@@ -15,7 +15,14 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import InvalidParameterError
 
-from sklearn_mf import ALSFactorizer, BiasedMF, SGDFactorizer, as_matrix
+from sklearn_mf import (
+    ALSFactorizer,
+    AutoRec,
+    BiasedMF,
+    MultiTaskMF,
+    SGDFactorizer,
+    as_matrix,
+)
 from sklearn_mf.datasets import make_ratings
 from sklearn_mf.inspection import (
     ColdStartDisplay,
@@ -25,6 +32,8 @@ from sklearn_mf.inspection import (
     SearchDisplay,
 )
 from tests import reference
+from tests.assertions import curve_of
+from tests.contract.models import FAMILIES, X, each_model
 
 mpl.use("Agg")
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -192,6 +201,25 @@ def test_estimators_that_cannot_be_drawn(draw_model, search):
         draw_model(ALSFactorizer())
     with pytest.raises(TypeError, match="got GridSearchCV: of a search pass best_est"):
         draw_model(search)
+
+
+@each_model(lambda model: model in FAMILIES or "early_stopping" in model.options)
+def test_every_model_is_drawn(model):
+    y = model.y()
+    fitted = model().fit(X, y)
+    name = model.cls.__name__
+    shown = ConvergenceDisplay.from_estimator(fitted)
+    assert list(shown.objectives[name]) == curve_of(fitted)
+    watched = getattr(fitted, "validation_scores_", None) is not None
+    assert list(shown.validation_errors) == [name] * watched
+    for side in ("user", "item"):
+        shown = FactorMapDisplay.from_estimator(fitted, side=side)
+        assert len(shown.coordinates) == len(getattr(fitted, f"{side}s_"))
+    shown = ColdStartDisplay.from_estimator(fitted, X, y)
+    assert shown.n_ratings.sum() == len(y)
+    if model.cls in (AutoRec, MultiTaskMF):
+        with pytest.raises(TypeError, match=rf"must be .*, got {name}"):
+            LossLandscapeDisplay.from_estimator(fitted, X, y)
 
 
 # ------------------------------------------------------------------------- convergence

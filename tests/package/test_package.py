@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -121,25 +120,3 @@ def test_top_level_holds_what_was_agreed():
     agreed |= {"LICENSE", "CHANGELOG.md"}
     found = {name.split("/")[0] for name in listing}
     assert {name for name in found if not name.startswith(".")} <= agreed
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_an_interrupt_ends_a_long_fit(n_jobs):
-    code = f"""
-from sklearn_mf import ALSFactorizer
-from sklearn_mf.datasets import make_ratings
-model = ALSFactorizer(64, max_iter=10**6, tol=None, verbose=True, n_jobs={n_jobs})
-try:
-    model.fit(*make_ratings(2000, 1000, 300_000, random_state=0))
-except KeyboardInterrupt:
-    print("interrupted", hasattr(model, "n_iter_"))
-"""
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline().startswith("ALSFactorizer: iteration 1")
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
-    assert rest.splitlines()[-1] == "interrupted False"
-    assert process.returncode == 0

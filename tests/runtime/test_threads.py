@@ -1,15 +1,8 @@
-"""Threads, processes and their mixtures: no crash, no hang, and the same bits."""
+"""How many threads there are, cutting rows, and running kernels on them."""
 
 import itertools
-import json
-import multiprocessing
-import os
-import re
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import joblib
 import numpy as np
@@ -28,15 +21,10 @@ from sklearn_mf._runtime import threads as _threads
 from sklearn_mf._runtime.threads import MAX_BLOCKS, count_threads, cut_rows, thread_pool
 from sklearn_mf._solvers.als import solver as als_solver
 from sklearn_mf.datasets import make_ratings
-from tests import movielens
+from tests.assertions import sklearn_mf_threads
 
 BACKENDS = ["loky", "threading", "multiprocessing"]
 X, Y = make_ratings(60, 40, 900, random_state=0)
-
-needs_fork = pytest.mark.skipif(
-    "fork" not in multiprocessing.get_all_start_methods(),
-    reason="this platform cannot fork",
-)
 
 
 def make_als(**params):
@@ -44,216 +32,6 @@ def make_als(**params):
     return ALSFactorizer(
         **{"n_factors": 3, "max_iter": 3, "tol": None, "random_state": 0, **params}
     )
-
-
-def sklearn_mf_threads():
-    return [
-        thread.name
-        for thread in threading.enumerate()
-        if thread.name.startswith("sklearn_mf")
-    ]
-
-
-# ------------------------------------------------------------------ processes of joblib
-
-SEARCHES = """
-import json
-import sys
-
-from joblib import parallel_config
-from sklearn.model_selection import GridSearchCV, KFold
-
-from sklearn_mf import ALSFactorizer
-from tests.movielens import load
-
-
-def scores(X, y, backend, n_jobs):
-    grid = GridSearchCV(
-        ALSFactorizer(max_iter=2, tol=None, random_state=0),
-        {"n_factors": [4, 8]},
-        cv=KFold(2, shuffle=True, random_state=0),
-        n_jobs=n_jobs,
-        refit=False,
-        error_score="raise",
-    )
-    with parallel_config(backend=backend):
-        results = grid.fit(X, y).cv_results_
-    return [results[f"split{fold}_test_score"].tolist() for fold in range(2)]
-
-
-if __name__ == "__main__":
-    X, y = load()
-    backend = sys.argv[1]
-    answer = {"no fit before": scores(X, y, backend, n_jobs=2)}
-    ALSFactorizer(4, max_iter=2, tol=None, n_jobs=2).fit(X, y)
-    answer["after a fit"] = scores(X, y, backend, n_jobs=2)
-    answer["one job"] = scores(X, y, backend, n_jobs=1)
-    print(json.dumps(answer))
-"""
-
-FORK = """
-import multiprocessing
-
-import numpy as np
-
-from sklearn_mf import ALSFactorizer
-from sklearn_mf.datasets import make_ratings
-
-X, y = make_ratings(1000, 500, 50_000, random_state=0)
-
-
-def fit(seed):
-    als = ALSFactorizer(32, max_iter=2, tol=None, n_jobs=2, random_state=seed)
-    als.fit(X, y)
-    return als.item_factors_, als.predict(X)
-
-
-if __name__ == "__main__":
-    before = fit(0)
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        child = pool.apply(fit, (0,))
-    after = fit(0)
-    for there, here in zip(child, before, strict=True):
-        np.testing.assert_array_equal(there, here)
-    for late, early in zip(after, before, strict=True):
-        np.testing.assert_array_equal(late, early)
-    print("same bits")
-"""
-
-
-def run_script(source, tmp_path, *args, **environment):
-    """Run a script in a fresh interpreter; give what it printed.
-
-    A hang, an abort and anything that looks like a complaint are failures.
-    """
-    script = tmp_path / "script.py"
-    script.write_text(source)
-    checkout = str(Path(__file__).parents[2])  # the script may import from tests
-    paths = [checkout, os.environ.get("PYTHONPATH")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    done = subprocess.run(
-        [sys.executable, str(script), *args],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert not re.search("warn|terminat|abort|error|fork", done.stderr, re.IGNORECASE)
-    return done.stdout
-
-
-@pytest.mark.compiled
-@movielens.needs_movielens
-@pytest.mark.parametrize("layer", ["default", "workqueue"])
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_searches_in_parallel_give_the_bits_of_one_job(backend, layer, tmp_path):
-    environment = {} if layer == "default" else {"NUMBA_THREADING_LAYER": layer}
-    answer = json.loads(run_script(SEARCHES, tmp_path, backend, **environment))
-    assert np.shape(answer["one job"]) == (2, 2)
-    assert len(set(np.ravel(answer["one job"]))) == 4
-    assert answer["no fit before"] == answer["one job"]
-    assert answer["after a fit"] == answer["one job"]
-
-    # One fold and candidate by hand, in this process.
-    X, y = movielens.load()
-    train, test = next(KFold(2, shuffle=True, random_state=0).split(X))
-    als = ALSFactorizer(4, max_iter=2, tol=None, random_state=0).fit(X[train], y[train])
-    assert als.score(X[test], y[test]) == answer["one job"][0][0]
-
-
-@pytest.mark.compiled
-@needs_fork
-def test_fit_in_a_fork_after_a_fit(tmp_path):
-    assert run_script(FORK, tmp_path) == "same bits\n"
-
-
-# ---------------------------------------------------------------------------- same bits
-
-
-@pytest.fixture(scope="module")
-def many_ratings():
-    """Give ratings enough for several blocks in each half of an iteration."""
-    return make_ratings(1000, 500, 50_000, random_state=0)
-
-
-@pytest.fixture(scope="module")
-def many_pairs():
-    """Give pairs enough for several blocks in predict: all there are."""
-    return np.argwhere(np.ones((1000, 500), dtype=bool))
-
-
-@pytest.mark.compiled
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_n_jobs_does_not_change_a_bit(many_ratings, many_pairs, dtype, monkeypatch):
-    X, y = many_ratings
-    weights = np.random.default_rng(0).uniform(0.5, 2, len(y)).astype(dtype)
-    n_blocks = []
-
-    def spy(*args):
-        blocks = cut_rows(*args)
-        n_blocks.append(len(blocks))
-        return blocks
-
-    monkeypatch.setattr(als_solver, "cut_rows", spy)
-    learnt = {}
-    for n_jobs in (1, 2, 4, None, -1):
-        als = make_als(n_factors=32, n_jobs=n_jobs)
-        als.fit(X, y.astype(dtype), sample_weight=weights)
-        assert als.user_factors_.dtype == dtype
-        learnt[n_jobs] = [
-            als.user_factors_,
-            als.item_factors_,
-            als.loss_curve_,
-            als.predict(many_pairs),
-            als.score(X, y),
-        ]
-    assert len(n_blocks) == 5 * 3 * 2
-    assert min(n_blocks) > 4  # more blocks than threads
-    assert len(many_pairs) > 4 * scoring.BLOCK_PAIRS
-    for n_jobs, values in learnt.items():
-        for value, alone in zip(values, learnt[1], strict=True):
-            assert_array_equal(value, alone, err_msg=f"n_jobs={n_jobs}", strict=True)
-
-
-def test_n_jobs_does_not_change_a_bit_of_singular_rows(monkeypatch):
-    # Without a penalty, many rows have fewer ratings than factors.
-    monkeypatch.setattr(als_solver, "BLOCK_WORK", 1000.0)
-    alone, *others = (
-        make_als(n_factors=20, regularization=0.0, n_jobs=n_jobs).fit(X, Y)
-        for n_jobs in (1, 2, 4)
-    )
-    for als in others:
-        assert_array_equal(als.user_factors_, alone.user_factors_)
-        assert_array_equal(als.item_factors_, alone.item_factors_)
-        assert als.loss_curve_ == alone.loss_curve_
-
-
-@pytest.mark.compiled
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_fits_at_once_in_threads_give_the_bits_of_fits_in_turn(many_ratings, n_jobs):
-    def fit(seed, barrier):
-        als = make_als(n_factors=32, n_jobs=n_jobs, random_state=seed)
-        barrier.wait(timeout=60)
-        als.fit(*many_ratings)
-        return als.user_factors_, als.item_factors_, als.predict(many_ratings[0])
-
-    in_turn = [fit(seed, threading.Barrier(1)) for seed in (0, 1)]
-    with ThreadPoolExecutor(2) as pool:
-        at_once = list(pool.map(fit, (0, 1), [threading.Barrier(2)] * 2))
-    assert not np.array_equal(in_turn[0][0], in_turn[1][0])
-    for values, expected in zip(at_once, in_turn, strict=True):
-        for value, alone in zip(values, expected, strict=True):
-            assert_array_equal(value, alone)
-
-
-def test_one_model_serves_many_threads():
-    als = make_als(n_jobs=2).fit(X, Y)
-    expected = als.predict(X)
-    with ThreadPoolExecutor(4) as pool:
-        for predictions in pool.map(als.predict, [X] * 16):
-            assert_array_equal(predictions, expected)
 
 
 # ------------------------------------------------------------------------ count_threads

@@ -1,32 +1,19 @@
-"""MultiTaskMF: both losses in plain NumPy, threads, the contract of a fit."""
+"""MultiTaskMF: both losses in plain NumPy, and threads that share a batch."""
 
 import copy
 import itertools
-import multiprocessing
-import pickle
-import signal
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
 import pytest
-from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.special import expit
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV, KFold, train_test_split
 
-from sklearn_mf import (
-    BiasedMF,
-    MultiTaskMF,
-    as_pairs,
-    load,
-)
+from sklearn_mf import MultiTaskMF
 from sklearn_mf._model import perceptron
 from sklearn_mf._model.perceptron import (
     CHUNK,
@@ -37,7 +24,7 @@ from sklearn_mf._model.perceptron import (
     pad_width,
     read_layers,
 )
-from sklearn_mf._runtime import threads as _threads
+from sklearn_mf._runtime import threads
 from sklearn_mf._solvers.two_tasks import kernels as two_tasks_kernels
 from sklearn_mf._solvers.two_tasks import solver as two_tasks_solver
 from sklearn_mf._solvers.two_tasks.kernels import (
@@ -47,6 +34,8 @@ from sklearn_mf._solvers.two_tasks.kernels import (
     shuffle,
 )
 from sklearn_mf.datasets import make_ratings
+from tests.assertions import assert_same_bits, sklearn_mf_threads
+from tests.assertions import fitted_attributes as fitted
 
 QUICK = {
     "n_factors": 3,
@@ -72,6 +61,12 @@ def multitask(**params):
     return MultiTaskMF(**{**QUICK, **params})
 
 
+@pytest.fixture
+def in_blocks(monkeypatch):
+    """Have each chunk of pairs be a task of its own."""
+    monkeypatch.setattr(two_tasks_solver, "BLOCK_WORK", 1)
+
+
 @pytest.fixture(scope="module")
 def data():
     return make_ratings(14, 20, 150, random_state=0)
@@ -85,27 +80,6 @@ def weights():
 @pytest.fixture(scope="module")
 def large():
     return make_ratings(200, 150, 4000, random_state=0)
-
-
-def fitted(model):
-    return {name: value for name, value in vars(model).items() if name.endswith("_")}
-
-
-@pytest.fixture
-def in_blocks(monkeypatch):
-    """Have each chunk of pairs be a task of its own."""
-    monkeypatch.setattr(two_tasks_solver, "BLOCK_WORK", 1)
-
-
-def assert_same_bits(one, other, *, but=()):
-    assert one.keys() == other.keys()
-    for name in one.keys() - set(but):
-        values, others = (
-            each if isinstance(each, list) and name != "loss_curve_" else [each]
-            for each in (one[name], other[name])
-        )
-        for value, expected in zip(values, others, strict=True):
-            assert_array_equal(value, expected, err_msg=name, strict=True)
 
 
 @pytest.fixture
@@ -522,45 +496,6 @@ def test_predictions_are_those_of_the_network(shared, hidden_layer_sizes, dtype,
     )
 
 
-@pytest.mark.parametrize("sizes", SIZES)
-def test_layers_are_read_as_they_were_laid_out(sizes):
-    sizes = [3 * 5, *sizes, 1]
-    layers = draw_layers(sizes, np.random.RandomState(0), np.float32)
-    shapes = [weights.shape for weights, _ in layers]
-    network = lay_out(layers)
-    n_laid_out = np.count_nonzero(network.values)
-    assert n_laid_out == sum(part.size for layer in layers for part in layer)
-    for layer, expected in zip(read_layers(network, shapes), layers, strict=True):
-        for part, other in zip(layer, expected, strict=True):
-            assert_array_equal(part, other, strict=True)
-
-
-def test_predictions_of_many_pairs_are_those_of_each(data):
-    X, y = data
-    model = multitask(clip=False).fit(X, y)
-    together = model.predict(np.vstack([X] * 3))
-    assert_array_equal(together, np.tile(model.predict(X), 3))
-    assert_array_equal(together[:3], [model.predict([pair])[0] for pair in X[:3]])
-
-
-@pytest.mark.parametrize("loss", ["bpr", "logistic"])
-def test_recommend_ranks_by_the_probability_of_an_interaction(loss, data):
-    X, y = data
-    model = in_general_position(X, y, None, interaction_loss=loss)
-    users = np.append(model.users_, 999)
-    items, probabilities = model.recommend(users, n_items=4)
-    for user, row, found in zip(users, items, probabilities, strict=True):
-        left = np.setdiff1d(model.items_, X[X[:, 0] == user, 1])
-        n_left = min(len(left), 4)
-        assert row.mask.tolist() == [False] * n_left + [True] * (4 - n_left)
-        if n_left:
-            every = np.column_stack([np.full(len(left), user), left])
-            expected = model.predict_interaction(every)
-            order = np.argsort(-expected, kind="stable")[:4]
-            assert_array_equal(row[:n_left], left[order])
-            assert_allclose(found[:n_left], expected[order], rtol=1e-12)
-
-
 # ---------------------------------------------------------------------- the loss curves
 
 
@@ -628,28 +563,6 @@ def test_the_number_of_threads_does_not_change_a_bit(
     assert len(expected["loss_curve_"]["joint"]) == 2
 
 
-def test_small_batches_pass_in_the_calling_thread(large, monkeypatch):
-    threads, calls = set(), []
-    train = two_tasks_solver.train_batches
-
-    def note(batches, *args):
-        threads.add(threading.get_ident())
-        calls.append(batches)
-        train(batches, *args)
-
-    monkeypatch.setattr(two_tasks_solver, "train_batches", note)
-    model = multitask(n_jobs=2, max_iter=1, batch_size=64).fit(*large)
-    assert threads == {threading.get_ident()}
-    assert calls == [(0, 63)]
-    calls.clear()
-    monkeypatch.setattr(two_tasks_solver, "CALL_WORK", 2**20)
-    other = multitask(n_jobs=2, max_iter=1, batch_size=64).fit(*large)
-    assert len(calls) > 1
-    assert [first for first, _ in calls] == [0, *(last for _, last in calls[:-1])]
-    assert calls[-1][1] == 63
-    assert_same_bits(fitted(other), fitted(model))
-
-
 def test_two_threads_give_the_bits_of_one(data, in_blocks):
     alone = multitask(n_jobs=1, max_iter=1).fit(*data)
     assert_same_bits(fitted(multitask(n_jobs=2, max_iter=1).fit(*data)), fitted(alone))
@@ -672,163 +585,14 @@ def test_a_kernel_from_the_cache_rounds_as_one_just_compiled():
         assert helper.targetoptions["forceinline"]
 
 
-def test_same_seed_row_order_and_layout(data, tmp_path):
-    X, y = data
-    model = multitask().fit(X, y)
-    expected = fitted(model)
-    order = np.random.default_rng(0).permutation(len(y))
-    read_only = X.copy(order="F")
-    read_only.flags.writeable = False
-    locked = y.copy()
-    locked.flags.writeable = False
-    for table, ratings in ((X, y), (X[order], y[order]), (read_only, locked)):
-        assert_same_bits(fitted(multitask().fit(table, ratings)), expected)
-    assert_same_bits(fitted(copy.copy(model).fit(X, y)), expected)
-    model.save(tmp_path / "model.npz")
-    for moved in (pickle.loads(pickle.dumps(model)), load(tmp_path / "model.npz")):
-        assert_same_bits(fitted(moved), expected)
-        assert_array_equal(moved.predict(X), model.predict(X))
-        assert_array_equal(moved.predict_interaction(X), model.predict_interaction(X))
-        again, other = (
-            copy.deepcopy(each).set_params(warm_start=True).fit(X, y)
-            for each in (model, moved)
-        )
-        assert_same_bits(fitted(again), fitted(other))
-    assert (multitask(random_state=1).fit(X, y).predict(X) != model.predict(X)).any()
-
-
-def test_float32_stays(data):
-    X, y = data
-    model = multitask(max_iter=4, early_stopping=True).fit(X, y.astype(np.float32))
-    arrays = [getattr(model, name) for name in NAMES.values()]
-    arrays += model.coefs_ + model.intercepts_
-    assert {array.dtype for array in arrays} == {np.dtype(np.float32)}
-    other = multitask(max_iter=4, early_stopping=True).fit(X, y)
-    assert_allclose(model.predict(X), other.predict(X), rtol=1e-4)
-
-
-def test_shared_factors_are_one_array(data):
-    model = multitask().fit(*data)
-    assert model.user_rating_factors_ is model.user_factors_
-    assert model.item_rating_factors_ is model.item_factors_
-    model = multitask(shared_embeddings=False).fit(*data)
-    assert (model.user_rating_factors_ != model.user_factors_).all()
-    assert (model.item_rating_factors_ != model.item_factors_).all()
-
-
-# ----------------------------------------------------------------------------- weights
-
-
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_weight_two_is_the_row_twice(early_stopping, data):
-    X, y = data
-    w = np.where(np.arange(len(y)) % 3, 1.0, 2.0)
-    rows = np.repeat(np.arange(len(y)), w.astype(int))
-    params = {"early_stopping": early_stopping, "max_iter": 3}
-    model = multitask(**params).fit(X, y, sample_weight=w)
-    other = multitask(**params).fit(X[rows], y[rows])
-    assert_same_bits(fitted(model), fitted(other))
-    w[::7] = 0
-    model.fit(X, y, sample_weight=w)
-    other.fit(X[w > 0], y[w > 0], sample_weight=w[w > 0])
-    assert_same_bits(fitted(model), fitted(other))
-
-
-@pytest.mark.filterwarnings("error")
-def test_rows_of_a_matrix_without_ratings(data):
-    X, y = make_ratings(12, 9, 40, random_state=3)
-    R = sparse.coo_array((y, X.T), shape=(15, 11)).tocsr()
-    model = multitask(batch_size=8).fit(R)
-    assert (model.user_factors_[12:] == 0).all()
-    assert (model.user_biases_[12:] == 0).all()
-    assert (model.item_factors_[9:] != 0).all()  # they are drawn as not rated
-    assert (model.item_biases_[9:] < 0).all()
-    assert not hasattr(model, "n_features_in_")
-    assert np.isfinite(model.predict(as_pairs(R)[0])).all()
-
-
-# ----------------------------------------------------------------------------- accuracy
-
-
-@pytest.fixture(scope="module")
-def split():
-    X, y = make_ratings(400, 300, 20_000, random_state=0)
-    return train_test_split(X, y, random_state=0)
-
-
-@pytest.mark.compiled
-@pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("loss", ["bpr", "logistic"])
-def test_planted_ratings_are_predicted(loss, shared, split):
-    X_train, X_test, y_train, y_test = split
-    model = MultiTaskMF(
-        interaction_loss=loss,
-        shared_embeddings=shared,
-        learning_rate=0.003,
-        early_stopping=True,
-        random_state=0,
-    ).fit(X_train, y_train)
-    rmse = -model.score(X_test, y_test)
-    biased = BiasedMF(random_state=0).fit(X_train, y_train)
-    assert rmse < 0.88 * y_test.std()
-    assert rmse < -1.12 * biased.score(X_test, y_test)
-
-
-@pytest.fixture(scope="module")
-def groups():
-    """Give two groups of users, who meet the items of their group alone."""
-    rng = np.random.default_rng(0)
-    X = [
-        (user, item)
-        for user in range(40)
-        for item in rng.choice(np.arange(20), 14, replace=False) * 2 + user % 2
-    ]
-    return np.array(X), rng.integers(1, 6, len(X)).astype(float)
-
-
-@pytest.mark.compiled
-@pytest.mark.parametrize("loss", ["bpr", "logistic"])
-def test_planted_interactions_are_found(loss, groups):
-    X, y = groups
-    model = multitask(interaction_loss=loss, n_factors=2, regularization=0.05)
-    model.set_params(learning_rate=0.03, max_iter=30).fit(X, y)
-    users = np.arange(40)
-    items, probabilities = model.recommend(users, n_items=6)  # as many as are left
-    assert (items % 2 == users[:, np.newaxis] % 2).all()
-    every = np.array(list(np.ndindex(40, 40)))
-    found = model.predict_interaction(every)
-    same = every.sum(axis=1) % 2 == 0
-    assert found[same].min() > 1.5 * found[~same].max()
-    assert probabilities.min() > found[~same].max()
-    if loss == "logistic":
-        # Of the 14 items that are drawn for a user, 6 in 26 are of the group.
-        assert_allclose(found[same].mean(), 14 / (14 + 14 * 6 / 26), atol=0.1)
-
-
-@pytest.mark.compiled
-def test_separate_tasks_learn_nothing_from_each_other(groups):
-    X, y = groups
-    usual = {"shared_embeddings": False, "max_iter": 5, "factorization_weight": 0.5}
-    model = multitask(**usual, regression_weight=0.5, tol=None).fit(X, y)
-    for other, name in (
-        (model, "regression_weight"),
-        (model, "factorization_weight"),
-    ):
-        alone = multitask(**usual, regression_weight=0.5).set_params(**{name: 0.0})
-        alone.fit(X, y)
-        ratings = name == "factorization_weight"
-        for key, attribute in NAMES.items():
-            same = np.array_equal(getattr(alone, attribute), getattr(other, attribute))
-            assert same == ((key[-1] == "'") == ratings) or key == "a"
-        assert_array_equal(alone.predict(X) == other.predict(X), ratings)
-
-
 # ---------------------------------------------------------------------------- stopping
 
 
 @pytest.mark.compiled
 @pytest.mark.parametrize("shared", [True, False])
-def test_early_stopping_restores_the_best_epoch(shared, large, monkeypatch):
+def test_validation_scores_are_those_of_the_held_out_ratings(
+    shared, large, monkeypatch
+):
     X, y = large
     model = multitask(
         shared_embeddings=shared,
@@ -852,10 +616,6 @@ def test_early_stopping_restores_the_best_epoch(shared, large, monkeypatch):
     best = int(np.argmax(model.validation_scores_)) + 1
     assert best == model.best_iter_ < model.n_iter_ < 60
     assert len(model.validation_scores_) == model.n_iter_
-    shorter = clone(model).set_params(max_iter=best).fit(X, y)
-    curves = "loss_curve_", "validation_scores_", "n_iter_"
-    assert_same_bits(fitted(model), fitted(shorter), but=curves)
-
     training, held_out = kept[0]
     theta, mean = parameters(model), training.mean()
     assert model.global_mean_ == mean != y.mean()
@@ -866,186 +626,62 @@ def test_early_stopping_restores_the_best_epoch(shared, large, monkeypatch):
     assert abs(len(held_out.ratings) - 400) < 5
 
 
-def test_early_stopping_that_finds_nothing_to_hold_out():
-    with pytest.warns(UserWarning, match="finds no rating to hold out"):
-        model = multitask(early_stopping=True).fit([[0, 0], [1, 1]], [1.0, 2.0])
-    assert model.validation_scores_ is None
-    assert model.best_iter_ == 2
-
-
-def test_convergence_warning_leaves_a_usable_model(data):
-    X, y = data
-    with pytest.warns(ConvergenceWarning, match="MultiTaskMF did not converge"):
-        model = multitask(tol=1e-9, max_iter=2).fit(X, y)
-    assert model.n_iter_ == 2
-    assert np.isfinite(model.predict(X)).all()
-
-
-# -------------------------------------------------------------------------- warm start
-
-
-def test_warm_start_goes_on(data):
-    X, y = data
-    model = multitask(warm_start=True).fit(X, y)
-    before = copy.deepcopy(fitted(model))
-    model.set_params(learning_rate=1e-300).fit(X, y)
-    assert_same_bits(fitted(model), before, but=["loss_curve_"])
-    model.set_params(learning_rate=0.01, max_iter=1).fit(X, y)
-    first = multitask(max_iter=1).fit(X, y)
-    assert model.loss_curve_["regression"][0] < first.loss_curve_["regression"][0]
-    model.set_params(warm_start=False).fit(X, y)
-    assert_same_bits(fitted(model), fitted(first))
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_warm_start_with_ratings_of_another_dtype(dtype, data):
-    X, y = data
-    other = np.float64 if dtype == np.float32 else np.float32
-    model = multitask(warm_start=True).fit(X, y.astype(other))
-    before = parameters(model)
-    model.set_params(learning_rate=1e-30).fit(X, y.astype(dtype))
-    for name, values in parameters(model).items():
-        assert values.dtype == dtype
-        assert_allclose(values, before[name], rtol=1e-6, atol=1e-20)
-    assert model.predict(X).dtype == dtype
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_warm_start_with_new_ids(shared, data):
-    X, y = data
-    model = multitask(warm_start=True, shared_embeddings=shared).fit(X, y)
-    before = parameters(model)
-    users, items = model.users_, model.items_
-    model.set_params(learning_rate=1e-300)
-    more = np.r_[[[-5, -7], [-5, X[0, 1]], [X[0, 0], -7]], X[X[:, 0] != users[2]]]
-    model.fit(more, np.arange(len(more)) % 5)
-    assert users[2] not in model.users_
-    after = parameters(model)
-    for key, old, new in (("P", users, model.users_), ("Q", items, model.items_)):
-        at = np.isin(old, new)
-        assert new[0] < 0
-        for name in {key, {"P": "a", "Q": "b"}[key], f"{key}'"} & after.keys():
-            assert_array_equal(after[name][1:], before[name][at])
-            drawn = np.abs(after[name][0]) > 1e-200
-            assert drawn.all() == drawn.any() == (name not in "ab")
-    for name in after.keys() - NAMES.keys():
-        assert_array_equal(after[name], before[name])
-
-
-def test_warm_start_from_shared_to_separate_factors_and_back(data):
-    X, y = data
-    model = multitask(warm_start=True).fit(X, y)
-    factors = model.user_factors_.copy()
-    model.set_params(shared_embeddings=False, learning_rate=1e-300).fit(X, y)
-    assert_array_equal(model.user_rating_factors_, factors)
-    assert_array_equal(model.user_factors_, factors)
-    model.set_params(learning_rate=0.01).fit(X, y)
-    factors = model.user_factors_.copy()
-    model.set_params(shared_embeddings=True, learning_rate=1e-300).fit(X, y)
-    assert_array_equal(model.user_rating_factors_, factors)
-
-
-@pytest.mark.parametrize("sizes", [(), (4,), (5, 5), [5, 1]])
-def test_warm_start_of_another_shape(sizes, data):
-    X, y = data
-    model = multitask(warm_start=True).fit(X, y)
-    before = copy.deepcopy(fitted(model))
-    match = (
-        r"hidden_layer_sizes=.*, but the fit to continue from has \(5,\): set it back"
-    )
-    with pytest.raises(ValueError, match=match):
-        model.set_params(hidden_layer_sizes=sizes).fit(X, y)
-    model.set_params(hidden_layer_sizes=[5], n_factors=4)
-    with pytest.raises(ValueError, match=r"n_factors=4.*has 3 factors"):
-        model.fit(X, y)
-    assert_same_bits(fitted(model), before)
-    model.set_params(n_factors=3).fit(X, y)  # a list is the same as a tuple
-
-
-# -------------------------------------------------------------------- when it is wrong
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("early_stopping", [False, True])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_divergence_is_an_error(dtype, early_stopping, data):
-    X, y = data
-    model = multitask().fit(X, y)
-    before = copy.deepcopy(fitted(model))
-    rate = 1e30 if dtype == np.float32 else 1e200
-    model.set_params(learning_rate=rate, early_stopping=early_stopping)
-    match = r"MultiTaskMF: .* after iteration \d+\. Lower learning_rate=1e\+"
-    with pytest.raises(FloatingPointError, match=match):
-        model.fit(X, y.astype(dtype))
-    assert_same_bits(fitted(model), before)
-
-
-@pytest.mark.compiled
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.filterwarnings("ignore:One or more of the test scores:UserWarning")
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
-def test_a_search_survives_divergence(data):
-    cv = KFold(3, shuffle=True, random_state=0)
-    grid = {"learning_rate": [0.01, 1e200]}
-    search = GridSearchCV(multitask(), grid, cv=cv).fit(*data)
-    good, bad = search.cv_results_["mean_test_score"]
-    assert np.isfinite(good)
-    assert np.isnan(bad)
-    assert search.best_params_ == {"learning_rate": 0.01}
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("n_factors", 0),
-        ("hidden_layer_sizes", 5),
-        ("hidden_layer_sizes", "55"),
-        ("hidden_layer_sizes", None),
-        ("shared_embeddings", 1.0),
-        ("interaction_loss", "hinge"),
-        ("factorization_weight", -1),
-        ("regression_weight", -1),
-        ("regularization", -1),
-        ("learning_rate", 0),
-        ("batch_size", 0),
-        ("n_iter_no_change", 0),
-        ("validation_fraction", 1.0),
-        ("init_scale", 0),
-    ],
-)
-def test_parameters_out_of_range(name, value, data):
-    with pytest.raises(ValueError, match=f"The '{name}' parameter of MultiTaskMF"):
-        multitask(**{name: value}).fit(*data)
-
-
-@pytest.mark.parametrize("sizes", [(0,), (5, -1), (2.0,), ("5",), (True,), [[5]], {""}])
-def test_widths_of_layers_must_be_counts(sizes, data):
-    with pytest.raises(ValueError, match=r"hidden_layer_sizes=.* must be widths of"):
-        multitask(hidden_layer_sizes=sizes).fit(*data)
-
-
-@pytest.mark.parametrize("sizes", [(5,), [5], np.array([5]), (np.int64(5),)])
-def test_widths_of_layers_may_be_any_list_of_counts(sizes, data):
-    model = multitask(hidden_layer_sizes=sizes).fit(*data)
-    assert model.hidden_layer_sizes is sizes
-    assert_same_bits(fitted(model), fitted(multitask().fit(*data)))
-
-
-def test_a_task_must_be_left(data):
-    model = multitask(factorization_weight=0, regression_weight=0)
-    with pytest.raises(ValueError, match="regression_weight are both 0"):
-        model.fit(*data)
-
-
 # -------------------------------------------------- interrupts, threads and processes
 
 
-def sklearn_mf_threads():
-    return [
-        thread.name
-        for thread in threading.enumerate()
-        if thread.name.startswith("sklearn_mf")
-    ]
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, RuntimeError])
+def test_a_task_that_is_not_handed_out_is_not_waited_for(
+    exception, data, in_blocks, monkeypatch
+):
+    model = multitask(n_jobs=2).fit(*data)
+    before = copy.deepcopy(fitted(model))
+
+    class Executor(ThreadPoolExecutor):
+        def submit(self, kernel, first, *args):
+            if first == 1:
+                raise exception
+            return super().submit(kernel, first, *args)
+
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", Executor)
+    with pytest.raises(exception):
+        model.fit(*data)
+    assert_same_bits(fitted(model), before)
+    assert sklearn_mf_threads() == []
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_layers_are_read_as_they_were_laid_out(sizes):
+    sizes = [3 * 5, *sizes, 1]
+    layers = draw_layers(sizes, np.random.RandomState(0), np.float32)
+    shapes = [weights.shape for weights, _ in layers]
+    network = lay_out(layers)
+    n_laid_out = np.count_nonzero(network.values)
+    assert n_laid_out == sum(part.size for layer in layers for part in layer)
+    for layer, expected in zip(read_layers(network, shapes), layers, strict=True):
+        for part, other in zip(layer, expected, strict=True):
+            assert_array_equal(part, other, strict=True)
+
+
+def test_small_batches_pass_in_the_calling_thread(large, monkeypatch):
+    threads, calls = set(), []
+    train = two_tasks_solver.train_batches
+
+    def note(batches, *args):
+        threads.add(threading.get_ident())
+        calls.append(batches)
+        train(batches, *args)
+
+    monkeypatch.setattr(two_tasks_solver, "train_batches", note)
+    model = multitask(n_jobs=2, max_iter=1, batch_size=64).fit(*large)
+    assert threads == {threading.get_ident()}
+    assert calls == [(0, 63)]
+    calls.clear()
+    monkeypatch.setattr(two_tasks_solver, "CALL_WORK", 2**20)
+    other = multitask(n_jobs=2, max_iter=1, batch_size=64).fit(*large)
+    assert len(calls) > 1
+    assert [first for first, _ in calls] == [0, *(last for _, last in calls[:-1])]
+    assert calls[-1][1] == 63
+    assert_same_bits(fitted(other), fitted(model))
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -1067,222 +703,3 @@ def test_what_ends_a_batch_leaves_the_model(
         model.fit(*data)
     assert_same_bits(fitted(model), before)
     assert sklearn_mf_threads() == []
-
-
-@pytest.mark.parametrize("exception", [KeyboardInterrupt, RuntimeError])
-def test_a_task_that_is_not_handed_out_is_not_waited_for(
-    exception, data, in_blocks, monkeypatch
-):
-    model = multitask(n_jobs=2).fit(*data)
-    before = copy.deepcopy(fitted(model))
-
-    class Executor(ThreadPoolExecutor):
-        def submit(self, kernel, first, *args):
-            if first == 1:
-                raise exception
-            return super().submit(kernel, first, *args)
-
-    monkeypatch.setattr(_threads, "ThreadPoolExecutor", Executor)
-    with pytest.raises(exception):
-        model.fit(*data)
-    assert_same_bits(fitted(model), before)
-    assert sklearn_mf_threads() == []
-
-
-@pytest.mark.compiled
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
-@pytest.mark.parametrize("n_jobs", [1, 2])
-@pytest.mark.parametrize("batch_size", [256, 20_000])
-def test_an_interrupt_ends_a_long_fit(batch_size, n_jobs):
-    code = f"""
-import threading
-from sklearn_mf import MultiTaskMF
-from sklearn_mf.datasets import make_ratings
-model = MultiTaskMF(
-    max_iter=10**6, tol=None, verbose=True, batch_size={batch_size}, n_jobs={n_jobs}
-)
-try:
-    model.fit(*make_ratings(500, 200, 20_000, random_state=0))
-except KeyboardInterrupt:
-    print("interrupted", hasattr(model, "n_iter_"), threading.active_count())
-"""
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline().startswith("MultiTaskMF: iteration 1")
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
-    assert rest.splitlines()[-1] == "interrupted False 1"
-    assert process.returncode == 0
-
-
-FORK = """
-import multiprocessing
-import numpy as np
-from sklearn_mf import MultiTaskMF
-from sklearn_mf._solvers.two_tasks import solver as two_tasks_solver
-from sklearn_mf.datasets import make_ratings
-
-two_tasks_solver.BLOCK_WORK = 1
-X, y = make_ratings(200, 150, 4000, random_state=0)
-
-def fit(_):
-    model = MultiTaskMF(8, max_iter=2, tol=None, n_jobs=2, random_state=0)
-    return model.fit(X, y).predict(X)
-
-before = fit(0)
-with multiprocessing.get_context("fork").Pool(1) as pool:
-    child = pool.apply(fit, (0,))
-np.testing.assert_array_equal(child, before)
-np.testing.assert_array_equal(fit(0), before)
-print("same bits")
-"""
-
-
-@pytest.mark.compiled
-@pytest.mark.skipif(
-    "fork" not in multiprocessing.get_all_start_methods(),
-    reason="this platform cannot fork",
-)
-def test_fit_in_a_fork_after_a_fit():
-    done = subprocess.run(
-        [sys.executable, "-c", FORK],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (done.stdout, done.returncode) == ("same bits\n", 0), done.stderr
-    assert done.stderr == ""
-
-
-@pytest.mark.compiled
-def test_fits_at_once_in_threads_give_the_bits_of_fits_in_turn(large, in_blocks):
-    def fit(seed):
-        return fitted(multitask(n_jobs=2, random_state=seed).fit(*large))
-
-    in_turn = [fit(seed) for seed in (0, 1)]
-    with ThreadPoolExecutor(2) as pool:
-        at_once = list(pool.map(fit, (0, 1)))
-    for attributes, expected in zip(at_once, in_turn, strict=True):
-        assert_same_bits(attributes, expected)
-
-
-@pytest.mark.compiled
-@pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_a_search_in_parallel_gives_the_bits_of_one_job(backend, large):
-    cv = KFold(2, shuffle=True, random_state=0)
-    grid = {"regression_weight": [0.01, 0.5], "hidden_layer_sizes": [(5,), (4, 4)]}
-    search = GridSearchCV(multitask(), grid, cv=cv, refit=False, error_score="raise")
-    alone = search.fit(*large).cv_results_
-    with parallel_config(backend=backend):
-        results = search.set_params(n_jobs=2).fit(*large).cv_results_
-    assert len(set(alone["mean_test_score"])) == 4
-    for fold in range(2):
-        key = f"split{fold}_test_score"
-        assert_array_equal(results[key], alone[key])
-
-
-# ---------------------------------------- every parameter changes what one can see
-
-CHANGES = {
-    "n_factors": 5,
-    "hidden_layer_sizes": (5, 5),
-    "shared_embeddings": False,
-    "interaction_loss": "logistic",
-    "factorization_weight": 0.1,
-    "regression_weight": 1.0,
-    "regularization": 1.0,
-    "fit_intercept": False,
-    "learning_rate": 0.1,
-    "batch_size": 16,
-    "max_iter": 3,
-    "early_stopping": True,
-    "init_scale": 0.2,
-    "random_state": 1,
-}
-ELSEWHERE = {"tol", "n_iter_no_change", "validation_fraction", "clip", "warm_start"}
-ELSEWHERE |= {"user_column", "item_column", "n_jobs", "verbose"}
-
-
-@pytest.mark.parametrize("name", CHANGES)
-def test_a_parameter_changes_the_predictions(name, data):
-    X, y = data
-    usual = multitask().fit(X, y).predict(X)
-    changed = multitask(**{name: CHANGES[name]}).fit(X, y).predict(X)
-    assert not np.allclose(usual, changed, rtol=1e-6)
-
-
-def test_every_parameter_is_tested():
-    assert CHANGES.keys() | ELSEWHERE == MultiTaskMF().get_params().keys()
-
-
-@pytest.mark.compiled
-def test_tol_and_patience(large):
-    model = multitask(max_iter=60, batch_size=64)
-    assert model.fit(*large).n_iter_ == 60
-    later = model.set_params(tol=0.02).fit(*large).n_iter_
-    sooner = model.set_params(n_iter_no_change=1).fit(*large).n_iter_
-    assert sooner < later < 60
-
-
-def test_what_other_parameters_change(data, capsys):
-    X, y = data
-    few = multitask(early_stopping=True, validation_fraction=0.01).fit(X, y)
-    many = multitask(early_stopping=True, validation_fraction=0.5).fit(X, y)
-    assert few.validation_scores_ != many.validation_scores_
-    swapped = multitask(user_column=1, item_column=0).fit(X[:, ::-1], y)
-    assert_array_equal(swapped.predict(X[:, ::-1]), multitask().fit(X, y).predict(X))
-    assert multitask(fit_intercept=False).fit(X, y).global_mean_ == 0.0
-    multitask(verbose=True, early_stopping=True).fit(X, y)
-    (first, *_) = capsys.readouterr().out.splitlines()
-    assert first.startswith("MultiTaskMF: iteration 1, objective ")
-    assert "validation score -" in first
-
-
-# ---------------------------------------------------------------------------- callbacks
-
-
-def test_callbacks_see_the_fit_as_it_stands(data):
-    X, y = data
-    seen = []
-
-    class Watch:
-        def setup(self, estimator, context):
-            pass
-
-        teardown = on_fit_task_begin = setup
-
-        def on_fit_task_end(self, estimator, context, *, fitted_estimator):
-            if context.task_name == "iteration":
-                seen.append(fitted_estimator)
-            return len(seen) == 2
-
-    model = multitask(max_iter=10, early_stopping=True)
-    model.set_callbacks(Watch()).fit(X, y)
-    assert model.n_iter_ == 2
-    shorter = multitask(max_iter=1, early_stopping=True).fit(X, y)
-    assert_same_bits(fitted(seen[0]), fitted(shorter))
-    assert_array_equal(seen[0].predict(X), shorter.predict(X))
-
-
-# ----------------------------------------------------------------------------- displays
-
-
-def test_displays(data):
-    mpl = pytest.importorskip("matplotlib")
-    mpl.use("Agg")
-    from sklearn_mf import inspection
-
-    X, y = data
-    model = multitask(early_stopping=True).fit(X, y)
-    shown = inspection.ConvergenceDisplay.from_estimator(model)
-    assert list(shown.objectives["MultiTaskMF"]) == model.loss_curve_["joint"]
-    assert list(shown.validation_errors) == ["MultiTaskMF"]
-    shown = inspection.FactorMapDisplay.from_estimator(model, side="item")
-    assert len(shown.coordinates) == len(model.items_)
-    shown = inspection.ColdStartDisplay.from_estimator(model, X, y)
-    assert shown.n_ratings.sum() == len(y)
-    with pytest.raises(TypeError, match=r"must be .*, got MultiTaskMF"):
-        inspection.LossLandscapeDisplay.from_estimator(model, X, y)
-    mpl.pyplot.close("all")
