@@ -13,11 +13,8 @@ from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
 from sklearn_mf._files import checks
 from sklearn_mf._model.perceptron import draw_layers, lay_out, predict_pairs
 from sklearn_mf._model.scoring import predict_codes, score_in_blocks
-from sklearn_mf._solvers.two_tasks.solver import (
-    JointLoss,
-    TwoTasks,
-    TwoTasksParameters,
-)
+from sklearn_mf._solvers.two_tasks.kernels import JointLoss
+from sklearn_mf._solvers.two_tasks.solver import TwoTasks, TwoTasksParameters
 from sklearn_mf._typing import TableLike
 
 

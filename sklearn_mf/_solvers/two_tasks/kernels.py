@@ -76,22 +76,22 @@ class Table(NamedTuple):
     state: State
 
 
-class Network(NamedTuple):
-    """A perceptron to be trained.
+class TrainablePerceptron(NamedTuple):
+    """A perceptron with what its training needs.
 
     Attributes
     ----------
-    perceptron : Perceptron
-        Its layout; its values are those of the table.
+    layout : Perceptron
+        The perceptron.
     table : Table
-        Its parameters.
+        Its parameters once more, with the state of Adam.
     transposed : ndarray of shape (n_units, width)
-        The weights of the hidden layers once more, a row for each unit.
+        A copy of the weights of the hidden layers, with one row for each unit.
     bottoms : int64 ndarray of shape (n_hidden,)
         The row of `transposed` where each layer begins.
     """
 
-    perceptron: Perceptron
+    layout: Perceptron
     table: Table
     transposed: np.ndarray
     bottoms: np.ndarray
@@ -104,37 +104,49 @@ class Model(NamedTuple):
     ----------
     users, items : Table
         Rows of parameters.
-    network : Network
-        The perceptron.
+    perceptron : TrainablePerceptron
+        The function f.
     """
 
     users: Table
     items: Table
-    network: Network
+    perceptron: TrainablePerceptron
 
 
-class Task(NamedTuple):
-    """What is minimised, and how.
+class JointLoss(NamedTuple):
+    """What is minimised.
 
     Attributes
     ----------
-    at : int
-        The column where p' begins, 0 if the tasks share p.
     bpr : bool
         Whether ℓ_F = −log σ(s_ui − s_uj).
     factorization, regression, regularization : float
-        λ_F, λ_R and λ, of the dtype of the parameters.
-    rate : float
-        The learning rate, of the same dtype.
-    constants : tuple of 5 floats
-        Those of Adam: see `step`.
+        λ_F, λ_R and λ.
     """
 
-    at: int
     bpr: bool
     factorization: float
     regression: float
     regularization: float
+
+
+class Task(NamedTuple):
+    """What is minimised, and how. The numbers are of the dtype of the parameters.
+
+    Attributes
+    ----------
+    loss : JointLoss
+        What is minimised.
+    at : int
+        The column where p' begins, 0 if the tasks share p.
+    rate : float
+        The learning rate.
+    constants : tuple of 5 floats
+        Those of Adam: see `step`.
+    """
+
+    loss: JointLoss
+    at: int
     rate: float
     constants: tuple
 
@@ -283,12 +295,12 @@ def deal(
 
 
 @inlined
-def _propagate_back(network, activations, errors, slopes, gradients, n):
+def _propagate_back(perceptron, activations, errors, slopes, gradients, n):
     """Add the gradients of a perceptron for `n` pairs, from those of its output.
 
     Parameters
     ----------
-    network : Network
+    perceptron : TrainablePerceptron
         The perceptron.
     activations : ndarray of shape (n_layers * CHUNK, width)
         From `forward`: h_l begins at row l * CHUNK.
@@ -301,8 +313,7 @@ def _propagate_back(network, activations, errors, slopes, gradients, n):
     n : int
         How many pairs there are.
     """
-    perceptron, _, transposed, bottoms = network
-    _, sizes, tops, values = perceptron
+    (_, sizes, tops, values), _, transposed, bottoms = perceptron
     n_hidden, lanes = len(bottoms), count_lanes(values)
 
     # ∂w = Σ_k s_k h_k,   ∂c = Σ_k s_k,   e_n = s w ∘ [h_n > 0], and e_0 = s w
@@ -367,8 +378,8 @@ def _learn_ratings(block, first, last, batch, model, work, task):
         See `train_batches`.
     """
     users, items, ratings = batch
-    P, Q, perceptron = model.users.values, model.items.values, model.network.perceptron
-    width, at, n = perceptron.width, task.at, last - first
+    P, Q, perceptron = model.users.values, model.items.values, model.perceptron
+    width, at, n = perceptron.layout.width, task.at, last - first
     activations, errors = work.activations[block], work.errors[block]
     outputs, slopes = work.outputs[block], work.slopes[block]
     user_gradients, item_gradients = work.user_gradients, work.item_gradients
@@ -382,7 +393,7 @@ def _learn_ratings(block, first, last, batch, model, work, task):
             store(p, activations, k, f)
             store(q, activations, k, width + f)
             store(p * q, activations, k, 2 * width + f)
-    forward(perceptron, activations, outputs, n)
+    forward(perceptron.layout, activations, outputs, n)
 
     # s = ∂/∂f λ_R w (f + μ − r)² / m = 2 λ_R w (f + μ − r) / m
     total = 0.0
@@ -390,16 +401,14 @@ def _learn_ratings(block, first, last, batch, model, work, task):
         weight = ratings[first + k, 1]
         error = outputs[k] - ratings[first + k, 0]
         total += weight * error * error
-        slopes[k] = scale * task.regression * weight * error
+        slopes[k] = scale * task.loss.regression * weight * error
     work.losses[block, 1] += total
-    _propagate_back(
-        model.network, activations, errors, slopes, work.gradients[block], n
-    )
+    _propagate_back(perceptron, activations, errors, slopes, work.gradients[block], n)
 
     for k in range(n):
         m = first + k
         u, i = users[m], items[m, 0]
-        penalty = scale * task.regularization * ratings[m, 1]
+        penalty = scale * task.loss.regularization * ratings[m, 1]
         # ∂p = 2 λ w p / m, where the tasks do not share it
         for f in range(0, at, VECTOR):
             store(penalty * load(P, u, f, VECTOR), user_gradients, m, f)
@@ -421,7 +430,7 @@ def _learn_ratings(block, first, last, batch, model, work, task):
 def _learn_interactions(block, first, last, batch, model, work, task):
     """Add the gradients of λ_F ℓ_F; for the parameters see `_learn_ratings`."""
     users, items, ratings = batch
-    P, Q, width = model.users.values, model.items.values, model.network.perceptron.width
+    P, Q, width = model.users.values, model.items.values, model.perceptron.layout.width
     bias = task.at + width  # the column of a and b
     user_gradients, item_gradients = work.user_gradients, work.item_gradients
     one, scale = P.dtype.type(1), P.dtype.type(1 / len(users))
@@ -444,7 +453,7 @@ def _learn_interactions(block, first, last, batch, model, work, task):
 
         # −log σ(z) is the log loss of a score z where the rating is 1, −log σ(−z) where
         # it is 0; `residual` returns its derivative and twice its value.
-        if task.bpr:
+        if task.loss.bpr:
             slope, loss = residual(True, score - other_score, one)
             other_slope = -slope
         else:
@@ -456,7 +465,7 @@ def _learn_interactions(block, first, last, batch, model, work, task):
 
         # ∂p_u = g q_i + h q_j,   ∂q_i = g p_u,   ∂q_j = h p_u,
         # ∂a_u = g + h,   ∂b_i = g,   ∂b_j = h
-        share = scale * task.factorization * weight
+        share = scale * task.loss.factorization * weight
         g, h = share * P.dtype.type(slope), share * P.dtype.type(other_slope)
         for f in range(0, width, VECTOR):
             p, q = load(P, u, f, VECTOR), load(Q, i, f, VECTOR)
@@ -533,10 +542,9 @@ def _step_rows(codes, table, gradients, places, task):
 
 
 @inlined
-def _step_network(network, gradients, n_blocks, task):
+def _step_perceptron(perceptron, gradients, n_blocks, task):
     """Step with the perceptron along the sum of the gradients of the blocks."""
-    perceptron, table, transposed, bottoms = network
-    _, sizes, tops, values = perceptron
+    (_, sizes, tops, values), table, transposed, bottoms = perceptron
     total = gradients[0]
     corrections = correct_bias(ADAM, table.state.powers, 0, task.constants)
     for row in range(len(total)):
@@ -602,4 +610,4 @@ def train_batches(
                 codes = batch.items.reshape(-1)
                 _step_rows(codes, model.items, gradients, places, task)
             else:
-                _step_network(model.network, work.gradients, n_blocks, task)
+                _step_perceptron(model.perceptron, work.gradients, n_blocks, task)

@@ -1,7 +1,6 @@
 """Two tasks on one embedding: the solver, and how it lays out its data."""
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,10 +12,11 @@ from sklearn_mf._solvers.optimizers import State, make_constants
 from sklearn_mf._solvers.two_tasks.kernels import (
     PARTS,
     Interactions,
+    JointLoss,
     Model,
-    Network,
     Table,
     Task,
+    TrainablePerceptron,
     Workspace,
     deal,
     draw_unrated,
@@ -24,9 +24,8 @@ from sklearn_mf._solvers.two_tasks.kernels import (
     train_batches,
 )
 
-# Multiplications of a block of a batch, which is worth a task of its own, and of a
-# kernel call, during which no interrupt is seen.
-BLOCK_WORK, CALL_WORK = 2**25, 2**30
+BLOCK_WORK = 2**25  # multiplications that are worth a task of their own
+CALL_WORK = 2**30  # of a kernel call, about: interrupts are noticed between calls
 DRAWN_PAIRS = 2**15  # pairs that are worth a task of their own when an epoch is drawn
 
 
@@ -35,12 +34,12 @@ class TwoTasksParameters(Parameters):
     """The parameters of both tasks.
 
     A row of a table holds the factors of the interactions, unless they are shared those
-    that the network reads, and the bias.
+    that the perceptron reads, and the bias.
 
     Attributes
     ----------
     layers : list of (ndarray, ndarray)
-        Weights and biases of each layer of the network.
+        Weights and biases of each layer of the perceptron.
     """
 
     layers: list = field(default_factory=list)
@@ -81,23 +80,6 @@ class TwoTasksParameters(Parameters):
         return named
 
 
-class JointLoss(NamedTuple):
-    """What is minimised.
-
-    Attributes
-    ----------
-    bpr : bool
-        Whether ℓ_F = −log σ(s_ui − s_uj).
-    factorization, regression, regularization : float
-        λ_F, λ_R and λ.
-    """
-
-    bpr: bool
-    factorization: float
-    regression: float
-    regularization: float
-
-
 class TwoTasks:
     """Minimises the joint loss of both tasks by Adam.
 
@@ -129,7 +111,7 @@ class TwoTasks:
         self.model = Model(
             users=make_table(problem.start.P, self.n_factors),
             items=make_table(problem.start.Q, self.n_factors),
-            network=make_network(problem.start.layers),
+            perceptron=make_trainable(problem.start.layers),
         )
 
         self.side = side = problem.ratings.by_user
@@ -147,27 +129,19 @@ class TwoTasks:
         self.user_blocks = cut_rows(side.counts(), DRAWN_PAIRS)
         self.weight_sums = side.weight_sums(), problem.ratings.by_item.weight_sums()
 
-        # A pair passes through the weights forward, and twice back: for their
-        # gradients, and for those of the units.
-        width, n_weights = (
-            self.model.users.values.shape[1],
-            self.model.network.table.values.size,
-        )
+        # A pair is multiplied with each weight of the perceptron three times: forward,
+        # and back for the gradients of the weights and for those of the units.
+        users, perceptron = self.model.users.values, self.model.perceptron
+        n_weights, width = perceptron.layout.values.size, users.shape[1]
         pair_work = 3 * n_weights + 16 * width
-        n_chunks = -(-self.batch_size // CHUNK)
-        n_blocks = self.batch_size * pair_work // BLOCK_WORK
-        n_blocks = min(max(n_blocks, 1), MAX_BLOCKS, n_chunks)
-        self.block_size = -(-n_chunks // n_blocks) * CHUNK
+        self.block_size = cut_batch(self.batch_size, pair_work)
         self.n_blocks = -(-self.batch_size // self.block_size)
         batch_work = self.batch_size * pair_work + 32 * n_weights
         self.n_batches_of_call = max(1, CALL_WORK // batch_work)
         self.work = make_workspace(self.batch_size, self.n_blocks, self.model)
         self.task = Task(
+            loss=JointLoss(joint_loss.bpr, *map(dtype, joint_loss[1:])),
             at=width - pad_width(1) - pad_width(self.n_factors),
-            bpr=joint_loss.bpr,
-            factorization=dtype(joint_loss.factorization),
-            regression=dtype(joint_loss.regression),
-            regularization=dtype(joint_loss.regularization),
             rate=dtype(learning_rate),
             constants=make_constants(dtype),
         )
@@ -175,8 +149,8 @@ class TwoTasks:
     def sweep(self):
         """Pass over all ratings; return the joint loss, before each step.
 
-        Many small batches pass in one call of the kernel, in the calling thread. The
-        blocks of a large batch are tasks for threads.
+        One call of the kernel passes over many small batches, in the calling thread.
+        The blocks of a large batch are tasks for threads.
         """
         self._draw()
         self.work.losses[:] = 0
@@ -250,8 +224,15 @@ class TwoTasks:
     def parameters(self):
         """Return what has been learnt, as if the fit ended here."""
         P, Q = (read_table(table, self.n_factors) for table in self.model[:2])
-        layers = read_layers(self.model.network.perceptron, self.shapes)
+        layers = read_layers(self.model.perceptron.layout, self.shapes)
         return replace(self.start, P=P, Q=Q, layers=layers)
+
+
+def cut_batch(batch_size, pair_work):
+    """Return the number of pairs of a block of a batch, from the work of each pair."""
+    n_chunks = -(-batch_size // CHUNK)
+    n_blocks = min(batch_size * pair_work // BLOCK_WORK, MAX_BLOCKS, n_chunks)
+    return -(-n_chunks // max(n_blocks, 1)) * CHUNK
 
 
 def make_table(rows, n_factors):
@@ -290,10 +271,10 @@ def view_columns(values, n_factors):
     return factors[:, :, :n_factors], values[:, bias]
 
 
-def make_network(layers):
-    """Lay out a perceptron to be trained."""
-    perceptron = lay_out(layers)
-    _, sizes, tops, values = perceptron
+def make_trainable(layers):
+    """Lay out a perceptron for its training."""
+    layout = lay_out(layers)
+    _, sizes, tops, values = layout
     bottoms = np.cumsum(sizes[1:]) - sizes[1:]
     transposed = make_aligned((sizes[1:].sum(), sizes.max()), values.dtype)
     for bottom, top, n_inputs, n_outputs in zip(
@@ -301,7 +282,7 @@ def make_network(layers):
     ):
         weights = values[top : top + n_inputs, :n_outputs]
         transposed[bottom : bottom + n_outputs, :n_inputs] = weights.T
-    return Network(perceptron, add_state(values, 1), transposed, bottoms)
+    return TrainablePerceptron(layout, add_state(values, 1), transposed, bottoms)
 
 
 def add_state(values, n_counted):
@@ -314,8 +295,7 @@ def add_state(values, n_counted):
 
 def make_workspace(size, n_blocks, model):
     """Return memory for batches of `size` pairs."""
-    (users, *_), (items, *_), (perceptron, *_) = model
-    sizes, values = perceptron.sizes, perceptron.values
+    (users, _), (items, _), ((_, sizes, _, values), *_) = model
     layers = n_blocks, len(sizes) * CHUNK, sizes.max()
     width, dtype = users.shape[1], values.dtype
     return Workspace(

@@ -258,7 +258,7 @@ def test_gradients(
     noted.clear()
     model.fit(X, y, sample_weight=weights)
     ((pairs, (users, items, network)),) = noted
-    moments, item_moments, network_moments = (
+    moments, item_moments, layer_moments = (
         table.state.first_moments for table in (users, items, network.table)
     )
     (batch,) = batches(pairs, 1000)
@@ -277,7 +277,7 @@ def test_gradients(
         found |= {"P'": moments[:, at:][:, :n_factors]}
         found |= {"Q'": item_moments[:, at:][:, :n_factors]}
     sizes = [3 * n_factors, *hidden_layer_sizes, 1]
-    layers = network.perceptron._replace(values=network_moments)
+    layers = network.layout._replace(values=layer_moments)
     for k, parts in enumerate(read_layers(layers, list(itertools.pairwise(sizes)))):
         found |= {f"{name}{k}": part for name, part in zip("Wc", parts, strict=True)}
     assert found.keys() == expected.keys()
@@ -288,7 +288,7 @@ def test_gradients(
         )
     # What pads the rows learns nothing.
     n_own = sum(np.count_nonzero(slopes) for slopes in expected.values())
-    arrays = moments, item_moments, network_moments
+    arrays = moments, item_moments, layer_moments
     n_moved = sum((np.abs(array) > 1e-16).sum() for array in arrays)
     assert n_moved <= n_own
 
