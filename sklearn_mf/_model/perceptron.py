@@ -18,7 +18,7 @@ from sklearn_mf._runtime.compile import inlined, jit
 from sklearn_mf._runtime.tiles import (
     add_up,
     count_lanes,
-    load,
+    load_row,
     load_tile,
     store,
     where_positive,
@@ -163,12 +163,12 @@ def forward(perceptron, activations, outputs, n):
         n_inputs, n_outputs, top = sizes[layer], sizes[layer + 1], tops[layer]
         inputs = activations[layer * CHUNK :]
         for left in range(0, n_outputs, lanes):
-            biases = load(values, top + n_inputs, left, lanes)
+            biases = load_row(values, top + n_inputs, left, lanes)
             for k in range(0, n, ROWS):
                 # h_l = max(0, h_{l−1} W_l + b_l)
                 tile = zero_tile(values, ROWS, lanes) + biases
                 for i in range(n_inputs):
-                    weights = load(values, top + i, left, lanes)
+                    weights = load_row(values, top + i, left, lanes)
                     tile = tile + load_tile(inputs, k, i, ROWS, 1) * weights
                 tile = where_positive(tile, tile)
                 store(tile, activations, (layer + 1) * CHUNK + k, left)
@@ -179,7 +179,7 @@ def forward(perceptron, activations, outputs, n):
         tile = zero_tile(values, ROWS, lanes)
         for left in range(0, sizes[n_hidden], lanes):
             units = load_tile(activations, last + k, left, ROWS, lanes)
-            tile = tile + units * load(values, top, left, lanes)
+            tile = tile + units * load_row(values, top, left, lanes)
         store(add_up(tile) + values[top + 1, 0], outputs, k, 0)
 
 

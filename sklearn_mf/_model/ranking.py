@@ -6,7 +6,13 @@ import numpy as np
 
 from sklearn_mf._runtime.compile import helper, jit
 from sklearn_mf._runtime.threads import count_threads, cut_evenly, thread_pool
-from sklearn_mf._runtime.tiles import largest, load, load_transposed, store, zero_tile
+from sklearn_mf._runtime.tiles import (
+    largest,
+    load_row,
+    load_transposed,
+    store,
+    zero_tile,
+)
 
 QUERIES = 8  # scored at a time
 LANES = 16  # candidates scored at a time: a panel
@@ -165,10 +171,10 @@ def rank_candidates(start, stop, queries, candidates, scores, best):
 def _score_tile(q, panels, biases, panel, tile, tops):
     """Score a panel of candidates for some queries; find the largest of each too."""
     # scores = Σ_f q_f c_fᵀ + biases, with c_f factor f of the candidates
-    scores = zero_tile(tile, QUERIES, LANES) + load(biases, panel, 0, LANES)
+    scores = zero_tile(tile, QUERIES, LANES) + load_row(biases, panel, 0, LANES)
     first = panel * len(q)
     for f in range(len(q)):
-        candidates = load(panels, first + f, 0, LANES)
+        candidates = load_row(panels, first + f, 0, LANES)
         scores = scores + load_transposed(q, f, 0, QUERIES) * candidates
     store(scores, tile, 0, 0)
     store(largest(scores), tops, 0, 0)

@@ -8,7 +8,7 @@ the product of matrices L and R, in a tile of C, reads
 
     tile = zero_tile(C, rows, lanes)
     for k in range(n):
-        tile = tile + load_tile(L, top, k, rows, 1) * load(R, k, left, lanes)
+        tile = tile + load_tile(L, top, k, rows, 1) * load_row(R, k, left, lanes)
     store(tile, C, top, left)
 
 Arithmetic (+, -, * and /) broadcasts rows, columns and numbers as NumPy does. A tile of
@@ -152,7 +152,7 @@ def load_tile(typing_context, A, row, column, rows, lanes):
 
 
 @_instruction(lambda A, row, column, lanes: _read(A, row, column, 1, lanes))
-def load(typing_context, A, row, column, lanes):
+def load_row(typing_context, A, row, column, lanes):
     """Return the vector of A that begins at (row, column)."""
     kind = _make_type(A.dtype, 1, lanes.literal_value)
     signature = kind(A, types.intp, types.intp, lanes)

@@ -22,7 +22,7 @@ from sklearn.utils._optional_dependencies import check_pandas_support
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mf._typing import validate_params
-from sklearn_mf.datasets._text import decode, read_table
+from sklearn_mf.datasets._text import decode, read_text_table
 
 MOVIELENS_URL = "https://files.grouplens.org/datasets/movielens/"
 TIMEOUT = 60  # seconds in which no byte arrives
@@ -353,7 +353,7 @@ def _read_archive(path, variant):
     keys = {"user": 0, "item": 1, "rating": 2, "time": 3}
     with zipfile.ZipFile(path) as archive:
         with archive.open(variant.ratings) as file:
-            X, y, timestamps = read_table(
+            X, y, timestamps = read_text_table(
                 file, variant.ratings, keys, variant.sep, is_csv, "utf-8"
             )
         text, sep = decode(

@@ -136,7 +136,7 @@ def load_ratings(
     with open(path, "rb") as file:
         zipped = file.peek(2)[:2] == b"\x1f\x8b"
         try:
-            X, y, times = read_table(
+            X, y, times = read_text_table(
                 gzip.GzipFile(fileobj=file) if zipped else file,
                 str(path),
                 keys,
@@ -174,7 +174,7 @@ class _Layout(NamedTuple):
     positions: tuple
 
 
-def read_table(file, source, keys, sep, header, encoding):
+def read_text_table(file, source, keys, sep, header, encoding):
     """Read ratings from a binary file.
 
     Parameters

@@ -1,6 +1,7 @@
 """Imports lead downwards: each layer of the package knows only those below it."""
 
 import ast
+import collections
 import graphlib
 from pathlib import Path
 
@@ -65,6 +66,15 @@ def test_imports_lead_downwards(name):
     for other in GRAPH[name]:
         same_part = other.split(".")[0] == part
         assert same_part or rank_of(other) < rank_of(name), f"{name} imports {other}"
+
+
+def test_no_two_functions_or_classes_share_a_name():
+    places = collections.defaultdict(list)
+    for name, path in FILES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                places[node.name].append(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
 def test_no_file_imports_itself_through_others():

@@ -12,7 +12,7 @@ from sklearn_mf._runtime.tiles import (
     add_up,
     count_lanes,
     largest,
-    load,
+    load_row,
     load_tile,
     load_transposed,
     pick,
@@ -29,7 +29,7 @@ DTYPES = [np.float32, np.float64]
 @pytest.mark.parametrize("lanes", [8, 16])
 def test_vectors_against_numpy(lanes, dtype):
     def compute(A, B, out):
-        left, right = load(A, 1, 3, lanes), load(B, 2, 5, lanes)
+        left, right = load_row(A, 1, 3, lanes), load_row(B, 2, 5, lanes)
         store(left, out, 0, 1)
         store(left + right, out, 1, 0)
         store(left * right, out, 2, 2)
@@ -61,7 +61,7 @@ def test_product_of_matrices(rows, lanes, dtype):
         tile = zero_tile(C, rows, lanes)
         transposed = zero_tile(C, rows, lanes)
         for k in range(len(R)):
-            right = load(R, k, 2, lanes)
+            right = load_row(R, k, 2, lanes)
             tile = tile + load_tile(L, 1, k, rows, 1) * right
             transposed = transposed + load_transposed(L, k, 1, rows) * right
         store(tile, C, 2, 3)
@@ -85,7 +85,7 @@ def test_broadcasting(rows, dtype):
     """A column, a vector and a number spread over a tile as in NumPy."""
 
     def compute(A, numbers, C):
-        tile, vector = load_tile(A, 0, 0, rows, 8), load(A, 5, 1, 8)
+        tile, vector = load_tile(A, 0, 0, rows, 8), load_row(A, 5, 1, 8)
         column = load_tile(numbers, 1, 0, rows, 1)  # of an array of one dimension
         store(tile * column, C, 0, 0)
         store(vector * tile, C, rows, 0)
@@ -124,7 +124,7 @@ def test_reductions(rows, dtype):
 
 def test_a_tile_of_one_number_is_a_number():
     def compute(A):
-        return load_tile(A, 1, 2, 1, 1) + add_up(load(A, 0, 0, 4))
+        return load_tile(A, 1, 2, 1, 1) + add_up(load_row(A, 0, 0, 4))
 
     A = np.arange(8.0).reshape(2, 4)
     assert numba.njit(compute)(A) == 6 + 6
@@ -155,7 +155,7 @@ def test_quotients_roots_and_selection(rows, lanes, dtype):
 def test_lanes_of_a_large_tile_are_a_constant(dtype, lanes):
     def compute(A, C):
         n_lanes = count_lanes(A)
-        store(load(A, 0, 1, n_lanes), C, 0, 0)
+        store(load_row(A, 0, 1, n_lanes), C, 0, 0)
         return n_lanes
 
     A, C = np.arange(40, dtype=dtype).reshape(1, -1), np.zeros((1, 40), dtype)

@@ -26,7 +26,7 @@ from sklearn_mf._runtime.compile import helper, jit
 from sklearn_mf._runtime.tiles import (
     add_rows,
     add_up,
-    load,
+    load_row,
     load_tile,
     load_transposed,
     pick,
@@ -100,7 +100,7 @@ def _tile_adder(lanes):
         # tile = Σ_k l_k r_kᵀ, with l_k and r_k the parts of row k of L and R
         tile = zero_tile(A, TILE, lanes)
         for k in range(n):
-            tile = tile + load_transposed(L, k, top, TILE) * load(R, k, left, lanes)
+            tile = tile + load_transposed(L, k, top, TILE) * load_row(R, k, left, lanes)
         store(load_tile(A, top, left, TILE, lanes) + tile, A, top, left)
 
     return add_to_tile
@@ -203,7 +203,7 @@ def solve_rows(
             b[0, i] = unobserved.product[i]
             if not eliminated:
                 for left in range(i // TILE * TILE, width, TILE):
-                    store(load(unobserved.gram, i, left, TILE), A, i, left)
+                    store(load_row(unobserved.gram, i, left, TILE), A, i, left)
         for k in range(first, last, CHUNK):
             if k > first and (k - first) % MANY == 0:
                 _move_sum(A, kept_A)
@@ -229,7 +229,7 @@ def solve_rows(
             if not plain:
                 for m in range(n):
                     for left in range(0, width, TILE):
-                        store(weight[m] * load(q, m, left, TILE), wq, m, left)
+                        store(weight[m] * load_row(q, m, left, TILE), wq, m, left)
             if not shares_gram:
                 for top in range(0, width, TILE):
                     add_products(A, top, q, wq, n)
@@ -298,7 +298,7 @@ def _gather(
     for m in range(n):
         other = side.indices[k + m]
         for left in range(0, fixed.shape[1], TILE):
-            store(load(fixed, other, left, TILE), q, m, left)
+            store(load_row(fixed, other, left, TILE), q, m, left)
         t = mean
         if biased:
             t += q[m, n_columns - 1]
@@ -325,7 +325,7 @@ def _add_transposed(q, n, factors, total):
         for m in range(0, n, 4):
             four = load_tile(factors, m, 0, 4, 1)
             tile = tile + four * load_tile(q, m, left, 4, TILE)
-        store(load(total, 0, left, TILE) + add_rows(tile), total, 0, left)
+        store(load_row(total, 0, left, TILE) + add_rows(tile), total, 0, left)
 
 
 @helper
@@ -351,10 +351,10 @@ def _eliminate(A, L, scales, n_columns):
             # L_j = −D_j⁻¹ U_j; then the rows below in this tile, A_i ← A_i + L_ji U_j
             scales[j] = 1 / A[j, j]
             for left in range(top, width, TILE):
-                u = load(A, j, left, TILE)
+                u = load_row(A, j, left, TILE)
                 store(-scales[j] * u, L, j, left)
                 for i in range(j + 1, top + TILE):
-                    store(load(A, i, left, TILE) + pick(L, j, i) * u, A, i, left)
+                    store(load_row(A, i, left, TILE) + pick(L, j, i) * u, A, i, left)
     return True
 
 
@@ -371,15 +371,17 @@ def _substitute(L, scales, b, y, solved, row):
     for j in range(width):  # forwards: Uᵀ y = b, and b·x = Σ D_j y_j²
         own = b[0, j]
         for left in range(j // TILE * TILE, width, TILE):
-            rest = load(b, 0, left, TILE) + own * load(L, j, left, TILE)
+            rest = load_row(b, 0, left, TILE) + own * load_row(L, j, left, TILE)
             store(rest, b, 0, left)
         y[j] = scales[j] * own
         product += own * y[j]
     for j in range(width - 1, -1, -1):  # backwards: x_j = y_j + Σ_k L_jk x_k, k > j
         top = j // TILE * TILE
-        total = load(L, j, top, TILE) * load(solved, row, top, TILE)
+        total = load_row(L, j, top, TILE) * load_row(solved, row, top, TILE)
         for left in range(top + TILE, width, TILE):
-            total = total + load(L, j, left, TILE) * load(solved, row, left, TILE)
+            total = total + load_row(L, j, left, TILE) * load_row(
+                solved, row, left, TILE
+            )
         solved[row, j] = y[j] + add_up(total)
     return product
 
@@ -557,7 +559,7 @@ def _multiply(q, n, p, products):
         # tile[i, j] = Σ_left p[left + j] q[m + i, left + j], left = 0, TILE, …
         tile = zero_tile(q, 4, TILE)
         for left in range(0, q.shape[1], TILE):
-            tile = tile + load(p, 0, left, TILE) * load_tile(q, m, left, 4, TILE)
+            tile = tile + load_row(p, 0, left, TILE) * load_tile(q, m, left, 4, TILE)
         store(add_up(tile), products, m, 0)
 
 

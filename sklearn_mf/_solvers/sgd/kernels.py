@@ -182,7 +182,7 @@ def make_pass_over_blocks(optimizer, biased):
 
 
 @inlined
-def _step_rows(optimizer, table, rows, gradients, slots, n, share, constants):
+def _step_batch(optimizer, table, rows, gradients, slots, n, share, constants):
     """Step with the n rows of a batch along their gradients, times `share`."""
     values, first, second, powers, rates, _ = table
     for slot in range(n):
@@ -300,7 +300,7 @@ def make_pass_in_batches(optimizer):
                             error * p + Q_penalties[f] * q_share * q
                         )
                 share = one / ratings.dtype.type(m)
-                _step_rows(
+                _step_batch(
                     optimizer,
                     P_table,
                     P_rows,
@@ -310,7 +310,7 @@ def make_pass_in_batches(optimizer):
                     share,
                     constants,
                 )
-                _step_rows(
+                _step_batch(
                     optimizer,
                     Q_table,
                     Q_rows,

@@ -30,7 +30,7 @@ from sklearn_mf._runtime.compile import inlined, jit
 from sklearn_mf._runtime.tiles import (
     add_up,
     count_lanes,
-    load,
+    load_row,
     load_tile,
     load_transposed,
     store,
@@ -319,10 +319,10 @@ def _propagate_back(perceptron, activations, errors, slopes, gradients, n):
     # ∂w = Σ_k s_k h_k,   ∂c = Σ_k s_k,   e_n = s w ∘ [h_n > 0], and e_0 = s w
     top, last = tops[n_hidden], n_hidden * CHUNK
     for left in range(0, sizes[n_hidden], lanes):
-        weights = load(values, top, left, lanes)
-        total = load(gradients, top, left, lanes)
+        weights = load_row(values, top, left, lanes)
+        total = load_row(gradients, top, left, lanes)
         for k in range(n):
-            h = load(activations, last + k, left, lanes)
+            h = load_row(activations, last + k, left, lanes)
             error = slopes[k] * weights
             if n_hidden > 0:
                 error = where_positive(h, error)
@@ -339,14 +339,14 @@ def _propagate_back(perceptron, activations, errors, slopes, gradients, n):
 
         # ∂W_l = Σ_k h_{l−1} e_lᵀ,   ∂b_l = Σ_k e_l
         for left in range(0, n_outputs, lanes):
-            total = load(gradients, top + n_inputs, left, lanes)
+            total = load_row(gradients, top + n_inputs, left, lanes)
             for k in range(n):
-                total = total + load(own, k, left, lanes)
+                total = total + load_row(own, k, left, lanes)
             store(total, gradients, top + n_inputs, left)
             for i in range(0, n_inputs, ROWS):
                 tile = load_tile(gradients, top + i, left, ROWS, lanes)
                 for k in range(n):
-                    error = load(own, k, left, lanes)
+                    error = load_row(own, k, left, lanes)
                     tile = tile + load_transposed(inputs, k, i, ROWS) * error
                 store(tile, gradients, top + i, left)
 
@@ -355,7 +355,7 @@ def _propagate_back(perceptron, activations, errors, slopes, gradients, n):
             for k in range(0, n, ROWS):
                 tile = zero_tile(errors, ROWS, lanes)
                 for unit in range(n_outputs):
-                    weights = load(transposed, bottoms[layer] + unit, left, lanes)
+                    weights = load_row(transposed, bottoms[layer] + unit, left, lanes)
                     tile = tile + load_tile(own, k, unit, ROWS, 1) * weights
                 if layer > 0:
                     tile = where_positive(load_tile(inputs, k, left, ROWS, lanes), tile)
@@ -389,7 +389,7 @@ def _learn_ratings(block, first, last, batch, model, work, task):
     for k in range(n):
         u, i = users[first + k], items[first + k, 0]
         for f in range(0, width, VECTOR):
-            p, q = load(P, u, at + f, VECTOR), load(Q, i, at + f, VECTOR)
+            p, q = load_row(P, u, at + f, VECTOR), load_row(Q, i, at + f, VECTOR)
             store(p, activations, k, f)
             store(q, activations, k, width + f)
             store(p * q, activations, k, 2 * width + f)
@@ -411,14 +411,14 @@ def _learn_ratings(block, first, last, batch, model, work, task):
         penalty = scale * task.loss.regularization * ratings[m, 1]
         # ∂p = 2 λ w p / m, where the tasks do not share it
         for f in range(0, at, VECTOR):
-            store(penalty * load(P, u, f, VECTOR), user_gradients, m, f)
-            store(penalty * load(Q, i, f, VECTOR), item_gradients, 2 * m, f)
+            store(penalty * load_row(P, u, f, VECTOR), user_gradients, m, f)
+            store(penalty * load_row(Q, i, f, VECTOR), item_gradients, 2 * m, f)
         # ∂p' = e_p + e_pq ∘ q' + 2 λ w p' / m, with e_0 = (e_p, e_q, e_pq)
         for f in range(0, width, VECTOR):
-            p, q = load(P, u, at + f, VECTOR), load(Q, i, at + f, VECTOR)
-            both = load(errors, k, 2 * width + f, VECTOR)
-            total_p = load(errors, k, f, VECTOR) + both * q + penalty * p
-            total_q = load(errors, k, width + f, VECTOR) + both * p + penalty * q
+            p, q = load_row(P, u, at + f, VECTOR), load_row(Q, i, at + f, VECTOR)
+            both = load_row(errors, k, 2 * width + f, VECTOR)
+            total_p = load_row(errors, k, f, VECTOR) + both * q + penalty * p
+            total_q = load_row(errors, k, width + f, VECTOR) + both * p + penalty * q
             store(total_p, user_gradients, m, at + f)
             store(total_q, item_gradients, 2 * m, at + f)
 
@@ -445,9 +445,9 @@ def _learn_interactions(block, first, last, batch, model, work, task):
         # s_ui = p_u · q_i + a_u + b_i
         products, other_products = zeros(P, VECTOR), zeros(P, VECTOR)
         for f in range(0, width, VECTOR):
-            p = load(P, u, f, VECTOR)
-            products = products + p * load(Q, i, f, VECTOR)
-            other_products = other_products + p * load(Q, j, f, VECTOR)
+            p = load_row(P, u, f, VECTOR)
+            products = products + p * load_row(Q, i, f, VECTOR)
+            other_products = other_products + p * load_row(Q, j, f, VECTOR)
         score = add_up(products) + P[u, bias] + Q[i, bias]
         other_score = add_up(other_products) + P[u, bias] + Q[j, bias]
 
@@ -468,11 +468,11 @@ def _learn_interactions(block, first, last, batch, model, work, task):
         share = scale * task.loss.factorization * weight
         g, h = share * P.dtype.type(slope), share * P.dtype.type(other_slope)
         for f in range(0, width, VECTOR):
-            p, q = load(P, u, f, VECTOR), load(Q, i, f, VECTOR)
-            total_p = load(user_gradients, m, f, VECTOR) + g * q
-            total_p = total_p + h * load(Q, j, f, VECTOR)
+            p, q = load_row(P, u, f, VECTOR), load_row(Q, i, f, VECTOR)
+            total_p = load_row(user_gradients, m, f, VECTOR) + g * q
+            total_p = total_p + h * load_row(Q, j, f, VECTOR)
             store(total_p, user_gradients, m, f)
-            total_q = load(item_gradients, 2 * m, f, VECTOR) + g * p
+            total_q = load_row(item_gradients, 2 * m, f, VECTOR) + g * p
             store(total_q, item_gradients, 2 * m, f)
             store(h * p, item_gradients, 2 * m + 1, f)
         for f in range(width, bias + VECTOR, VECTOR):
@@ -493,12 +493,14 @@ def _step_row(table, row, gradients, m, corrections, task):
     constants, (c1, c2) = task.constants, corrections
     for f in range(0, values.shape[1], VECTOR):
         # m = β₁ m + (1 − β₁) g,   v = β₂ v + (1 − β₂) g²
-        g = load(gradients, m, f, VECTOR)
-        first = constants[0] * load(first_moments, row, f, VECTOR) + constants[1] * g
-        second = load(second_moments, row, f, VECTOR)
+        g = load_row(gradients, m, f, VECTOR)
+        first = (
+            constants[0] * load_row(first_moments, row, f, VECTOR) + constants[1] * g
+        )
+        second = load_row(second_moments, row, f, VECTOR)
         second = constants[2] * second + constants[3] * g * g
         change = adam(task.rate, first, second, constants, c1, c2)
-        store(load(values, row, f, VECTOR) - change, values, row, f)
+        store(load_row(values, row, f, VECTOR) - change, values, row, f)
         store(first, first_moments, row, f)
         store(second, second_moments, row, f)
 
@@ -529,7 +531,9 @@ def _step_rows(codes, table, gradients, places, task):
             continue
         place = places[row]
         for f in range(0, gradients.shape[1], VECTOR):
-            total = load(gradients, place, f, VECTOR) + load(gradients, m, f, VECTOR)
+            total = load_row(gradients, place, f, VECTOR) + load_row(
+                gradients, m, f, VECTOR
+            )
             store(total, gradients, place, f)
     for m in range(len(codes)):
         row = codes[m]
@@ -550,8 +554,8 @@ def _step_perceptron(perceptron, gradients, n_blocks, task):
     for row in range(len(total)):
         for block in range(1, n_blocks):
             for f in range(0, total.shape[1], VECTOR):
-                own = load(gradients[block], row, f, VECTOR)
-                store(load(total, row, f, VECTOR) + own, total, row, f)
+                own = load_row(gradients[block], row, f, VECTOR)
+                store(load_row(total, row, f, VECTOR) + own, total, row, f)
         _step_row(table, row, total, row, corrections, task)
     for layer in range(len(bottoms)):
         top, bottom = tops[layer], bottoms[layer]
