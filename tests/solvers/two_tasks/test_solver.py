@@ -558,7 +558,7 @@ def test_the_number_of_threads_does_not_change_a_bit(
     for n_jobs in (2, 3, 4, 16):
         threads.clear()
         other = clone(model).set_params(n_jobs=n_jobs).fit(X, y, sample_weight=w)
-        assert len(threads) > 1
+        assert threads - {threading.get_ident()}  # one of the pool at least
         assert_same_bits(fitted(other), expected)
     assert len(expected["loss_curve_"]["joint"]) == 2
 
