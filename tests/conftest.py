@@ -3,6 +3,7 @@
 import signal
 
 import numba
+import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
@@ -28,6 +29,12 @@ def pytest_collection_modifyitems(items):
 def data():
     """Return 150 ratings of 15 items by 25 users."""
     return make_ratings(25, 15, 150, random_state=0)
+
+
+@pytest.fixture(scope="session")
+def weights():
+    """Return weights of these ratings."""
+    return np.random.default_rng(2).uniform(0.5, 2, size=150)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """A model that is copied, pickled or saved is the same model, and goes on as before."""
 
 import copy
+import itertools
 import pickle
 import warnings
 
@@ -90,8 +91,10 @@ def test_a_copy_is_the_same_model(model, dtype, copied, path):
         found.set_params(fit_intercept=False, warm_start=False).fit(*model.more())
 
 
-@in_turn("copied", COPIES)
-@in_turn("dtype", DTYPES)
+@in_turn(
+    ("copied", "dtype"),
+    [*zip(COPIES, itertools.cycle(DTYPES)), (saved_and_loaded, np.float64)],
+)
 @each_model()
 def test_a_copy_goes_on_as_the_model_does(model, dtype, copied, path):
     fitted = model().fit(X, model.y().astype(dtype))

@@ -15,10 +15,10 @@ from sklearn.model_selection import (
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_mf import BiasedMF, SGDFactorizer
-from sklearn_mf._solvers.sgd import solver as sgd_solver
 from sklearn_mf.datasets import make_ratings
 from tests import movielens, reference
 from tests.assertions import assert_same_bits
+from tests.solvers.als.helpers import first_users, rows_of
 
 SOLVERS = ["als", "sgd"]
 LEARNT = ("user_factors_", "item_factors_", "user_biases_", "item_biases_")
@@ -47,32 +47,8 @@ def descent(n_ratings, **params):
     return plain_sgd(**(defaults | params))
 
 
-@pytest.fixture(scope="module")
-def weights():
-    return np.random.default_rng(2).uniform(0.5, 2, size=N_RATINGS)
-
-
-# A row is (p_1, …, p_d, b): the bias stands last.
-
-
-def rows_of(model):
-    """Give the fitted parameters: a row for each user, a row for each item."""
-    return (
-        np.column_stack([model.user_factors_, model.user_biases_]).astype(float),
-        np.column_stack([model.item_factors_, model.item_biases_]).astype(float),
-    )
-
-
 def scores_of(users, items, mu):
     return reference.scores(users, items, mu, biased=True)
-
-
-def first_users(model, n_users, n_items):
-    """Give the users' rows that a fit begins with: drawn after those of the items."""
-    rng = np.random.RandomState(model.random_state)
-    rng.normal(size=(n_items, model.n_factors))
-    P = rng.normal(scale=model.init_scale, size=(n_users, model.n_factors))
-    return np.column_stack([P, np.zeros(n_users)])
 
 
 def solve_biases(R, W, mu, lam_b, weighted):
@@ -160,7 +136,7 @@ def test_rows_far_from_determined_get_the_solution_of_least_norm(
         init_scale=1.0,
     ).fit(X, y.astype(dtype))
     R, W = reference.dense(*X.T, y)
-    users = first_users(model, *R.shape).astype(dtype).astype(float)
+    users = first_users(model, X).astype(dtype).astype(float)
     items = reference.solve_side(
         R.T, W.T, users, model.global_mean_, 0, True, bias_regularization
     )
@@ -185,7 +161,7 @@ def test_rows_one_rating_short_get_the_solution_of_least_norm(n_factors, dtype):
     y = rng.uniform(1, 5, len(X)).astype(dtype)
     model = biased(n_factors=n_factors, regularization=0, max_iter=1, init_scale=1.0)
     model.fit(X, y)
-    users = first_users(model, n_users, n_items).astype(dtype).astype(float)
+    users = first_users(model, X).astype(dtype).astype(float)
     items, n_tested = rows_of(model)[1], 0
     for i in range(n_items):
         rated = X[:, 1] == i
@@ -673,27 +649,6 @@ def test_attributes_of_a_solver_do_not_outlive_it(data):
     assert vars(model).keys() == vars(biased().fit(X, y)).keys()
     assert not hasattr(model, "optimizer_state_")
     assert_same_bits(model, biased().fit(X, y))
-
-
-@pytest.fixture(scope="module")
-def more_data():
-    return make_ratings(200, 120, 6000, random_state=0)
-
-
-def test_a_grid_of_many_blocks_reaches_the_same_objective(more_data, monkeypatch):
-    X, y = more_data
-    options = {
-        "solver": "sgd",
-        "regularization": 0.1,
-        "learning_rate_schedule": "exponential",
-        "init_scale": 0.1,
-        "max_iter": 60,
-    }
-    one = biased(**options).fit(X, y)
-    monkeypatch.setattr(sgd_solver, "BLOCK_RATINGS", 2**6)
-    many = biased(**options).fit(X, y)
-    assert many.loss_curve_ != one.loss_curve_
-    assert_allclose(many.loss_curve_[-1], one.loss_curve_[-1], rtol=1e-2)
 
 
 # ------------------------------------------------------------------- ratings up to 100

@@ -28,11 +28,6 @@ from tests.solvers.sgd.helpers import (
 from tests.strategies import rating_tables
 
 
-@pytest.fixture(scope="module")
-def weights():
-    return np.random.default_rng(1).uniform(0.5, 2, size=150)
-
-
 def small_blocks(n_ratings=16):
     """Cut blocks so small that few ratings make a grid of many."""
     return mock.patch.object(sgd_solver, "BLOCK_RATINGS", n_ratings)
@@ -624,6 +619,22 @@ def test_several_blocks_learn_as_well_as_one(large):
     assert abs(one.user_factors_ - several.user_factors_).max() > 0.01
     assert_allclose(rmse(several, X_test, y_test), rmse(one, X_test, y_test), rtol=0.03)
     assert rmse(one, X_test, y_test) < 0.85 * y_test.std()
+
+
+@pytest.mark.compiled
+def test_a_grid_of_many_blocks_reaches_the_same_objective():
+    X, y = make_ratings(200, 120, 6000, random_state=0)
+    model = biased_sgd(
+        regularization=0.1,
+        learning_rate_schedule="exponential",
+        init_scale=0.1,
+        max_iter=60,
+    )
+    one = copy.deepcopy(model).fit(X, y)
+    with small_blocks(2**6):
+        many = model.fit(X, y)
+    assert many.loss_curve_ != one.loss_curve_
+    assert_allclose(many.loss_curve_[-1], one.loss_curve_[-1], rtol=1e-2)
 
 
 def test_equal_weights_of_a_half_scale_the_objective(data, weights):
