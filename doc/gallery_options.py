@@ -6,5 +6,5 @@ RESULTS = Path(__file__).parent / "_build" / "gallery"
 
 
 def pass_folder(gallery_conf, script_vars):
-    """Give the arguments of a script: where its results go."""
+    """Return the arguments of a script: where its results go."""
     return ["--output-dir", str(RESULTS)]

@@ -13,6 +13,6 @@ needs_movielens = pytest.mark.skipif(
 
 
 def load():
-    """Give X (user and film of each rating) and y, in the file's order."""
+    """Return X (user and film of each rating) and y, in the file's order."""
     table = np.loadtxt(RATINGS, delimiter=",", skiprows=1)
     return table[:, :2].astype(np.int64), table[:, 2]

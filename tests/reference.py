@@ -9,7 +9,7 @@ from scipy.special import expit
 
 
 def dense(users, items, ratings, weights=None, unobserved_weight=0.0, shape=None):
-    """Give R, the ratings, and W, their weights, as dense matrices (0 = no rating).
+    """Return R, the ratings, and W, their weights, as dense matrices (0 = no rating).
 
     Ids are 0, 1, …; a repeated pair is one rating: weights added, ratings averaged. A
     pair without a rating is a rating of 0 with the weight for unobserved pairs.
@@ -29,14 +29,14 @@ def weighted_mean(R, W):
 
 
 def scores(P, Q, mu, biased):
-    """Give the prediction of every pair, under log loss its logit."""
+    """Return the prediction of every pair, under log loss its logit."""
     if not biased:
         return mu + P @ Q.T
     return mu + P[:, -1:] + Q[:, -1] + P[:, :-1] @ Q[:, :-1].T
 
 
 def penalties(c, n_columns, lam, lam_b):
-    """Give the penalty of every entry of the rows of one side."""
+    """Return the penalty of every entry of the rows of one side."""
     columns = np.full(n_columns, float(lam))
     if lam_b is not None:
         columns[-1] = lam_b

@@ -118,8 +118,8 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
     clip : bool, default=True
         Whether predictions are clipped to the range of the ratings seen in fit.
     warm_start : bool, default=False
-        Whether fit goes on from the network of the previous fit, for the columns that
-        it knew, instead of beginning anew.
+        Whether fit continues from the network of the previous fit, for the columns that
+        it knew, instead of starting over.
     user_column, item_column : int or str, default=0 and 1
         Position, or name in a DataFrame, of the columns of X that hold the user and
         the item. Other columns are not read.
@@ -186,7 +186,7 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
     and the seed alone.
 
     Sample weights tell how much the error of a rating counts; as an input of the
-    network, every rating is read alike.
+    network, every rating counts the same.
 
     References
     ----------
@@ -421,7 +421,7 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
         ----------
         X, y, sample_weight : table or sparse matrix, array-like, array-like
             Ratings, as in `fit`; of columns that the network knows. A weight of 0
-            leaves a rating out, all others are alike here.
+            leaves a rating out; all other weights count the same here.
 
         Returns
         -------

@@ -56,7 +56,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     where r are the ratings y, λ_F is `factorization_weight`, λ_R is
     `regression_weight`, λ is `regularization` (shared factors are counted once), μ is
     the weighted mean of the ratings (0 without `fit_intercept`), and j is an item that
-    the user has not rated, drawn anew in each epoch, all as likely. ℓ_F is
+    the user has not rated, drawn in each epoch, all as likely. ℓ_F is
     −log σ(s(u,i) − s(u,j)) with ``interaction_loss="bpr"`` [1]_, and with "logistic"
     −log σ(s(u,i)) − log σ(−s(u,j)). Batches step along the gradient by Adam [2]_.
 
@@ -111,8 +111,8 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     clip : bool, default=True
         Whether predicted ratings are clipped to the range of the ratings seen in fit.
     warm_start : bool, default=False
-        Whether fit goes on from the parameters of the previous fit, for the ids that
-        it knew, instead of beginning anew.
+        Whether fit continues from the parameters of the previous fit, for the ids that
+        it knew, instead of starting over.
     user_column, item_column : int or str, default=0 and 1
         Position, or name in a DataFrame, of the columns of X that hold the user and
         the item. Other columns are not read.

@@ -99,8 +99,8 @@ class SGDFactorizer(StochasticFactorizer):
     clip : bool, default=True
         Whether predictions are clipped to the range of the ratings seen in fit.
     warm_start : bool, default=False
-        Whether fit goes on from the parameters of the previous fit, for the ids that
-        it knew, instead of beginning anew.
+        Whether fit continues from the parameters of the previous fit, for the ids that
+        it knew, instead of starting over.
     user_column, item_column : int or str, default=0 and 1
         Position, or name in a DataFrame, of the columns of X that hold the user and
         the item. Other columns are not read.

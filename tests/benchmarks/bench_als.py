@@ -175,7 +175,7 @@ LIBRARIES = {  # what fits it, with which solvers
 
 
 def load(folder, part, as_table):
-    """Give ratings as X and y, or as a table."""
+    """Return ratings as X and y, or as a table."""
     X, y = (np.load(f"{folder}/{name}_{part}.npy") for name in "Xy")
     if not as_table:
         return X, y
@@ -185,7 +185,7 @@ def load(folder, part, as_table):
 
 
 def memory(field):
-    """Give the bytes that are resident (VmRSS), or were at the peak (VmHWM)."""
+    """Return the bytes that are resident (VmRSS), or were at the peak (VmHWM)."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.split(f"{field}:")[1].split()[0])
 
@@ -231,7 +231,7 @@ def measure(folder, library, solver, d, threads, sweeps, **_):
 
 
 def multiply(order):
-    """Give GFLOP/s of the best of some products of float32 matrices."""
+    """Return GFLOP/s of the best of some products of float32 matrices."""
     A, B = np.random.default_rng(0).random((2, order, order), dtype=np.float32)
     product, seconds = np.empty_like(A), []
     for _ in range(5):
@@ -319,13 +319,13 @@ def run_rounds(tasks, options, results):
 
 
 def middle(runs, name):
-    """Give the median of a figure over processes, None if it is unknown."""
+    """Return the median of a figure over processes, None if it is unknown."""
     values = [run[name] for run in runs]
     return None if None in values else median(values)
 
 
 def text(value, digits=2, unit=""):
-    """Give a number as a cell of a table."""
+    """Return a number as a cell of a table."""
     return f"{'–' if value is None else f'{value:,.{digits}f}{unit}':>9}"
 
 

@@ -56,17 +56,17 @@ class Network(nn.Module):
         return table
 
     def score(self, u, i):
-        """Give the scores of interactions."""
+        """Return the scores of interactions."""
         biases = self.user_biases(u) + self.item_biases(i)
         return (self.users(u) * self.items(i)).sum(1) + biases.squeeze(1)
 
     def rate(self, u, i):
-        """Give the ratings."""
+        """Return the ratings."""
         p, q = self.rating_users(u), self.rating_items(i)
         return self.perceptron(torch.cat([p, q, p * q], dim=1)).squeeze(1)
 
     def rank(self):
-        """Give the scores of all pairs, an ndarray of shape (n_users, n_items)."""
+        """Return the scores of all pairs, an ndarray of shape (n_users, n_items)."""
         with torch.no_grad():
             scores = self.users.weight @ self.items.weight.T
             return (
@@ -75,7 +75,7 @@ class Network(nn.Module):
 
 
 def fit_pytorch(X, y, X_test, y_test, shared, weights, epochs):
-    """Give seconds, test MSE and MRR after each epoch."""
+    """Return seconds, test MSE and MRR after each epoch."""
     n_users, n_items = (max(X[:, k].max(), X_test[:, k].max()) + 1 for k in (0, 1))
     torch.manual_seed(0)
     model = Network(n_users, n_items, shared)
@@ -104,7 +104,7 @@ def fit_pytorch(X, y, X_test, y_test, shared, weights, epochs):
 
 
 def reciprocal_rank(scores, X, X_test):
-    """Give the mean reciprocal rank of the test items, training items left out."""
+    """Return the mean reciprocal rank of the test items, training items left out."""
     scores[tuple(X.T)] = -np.inf
     own = scores[tuple(X_test.T)]
     ranks = 1 + (scores[X_test[:, 0]] > own[:, np.newaxis]).sum(axis=1)
@@ -156,7 +156,7 @@ class Tester(Callback):
 
 
 def fit_ours(X, y, X_test, y_test, shared, weights, epochs):
-    """Give what `fit_pytorch` gives."""
+    """Return what `fit_pytorch` gives."""
     model = MultiTaskMF(
         shared_embeddings=shared,
         factorization_weight=weights[0],
@@ -175,7 +175,7 @@ def fit_ours(X, y, X_test, y_test, shared, weights, epochs):
 
 
 def describe(name, curves):
-    """Give a line of the table; the first epoch, which warms up, has no time."""
+    """Return a line of the table; the first epoch, which warms up, has no time."""
     best = [curve[np.argmin(curve[:, 1])] for curve in curves]
     epochs = [np.argmin(curve[:, 1]) + 1 for curve in curves]
     last = np.mean([curve[-1] for curve in curves], axis=0)
@@ -187,7 +187,7 @@ def describe(name, curves):
 
 
 def median_seconds(curves):
-    """Give the median of the epochs that do not warm up."""
+    """Return the median of the epochs that do not warm up."""
     return np.median([curve[1:, 0] for curve in curves])
 
 

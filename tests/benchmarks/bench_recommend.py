@@ -35,7 +35,7 @@ BATCH = 1000  # users that implicit is asked for at a time
 
 
 def make_ours(P, Q, seen, threads):
-    """Give a function that ranks for users, by sklearn_mf."""
+    """Return a function that ranks for users, by sklearn_mf."""
     from sklearn_mf import ALSFactorizer
 
     indptr, indices = seen
@@ -48,7 +48,7 @@ def make_ours(P, Q, seen, threads):
 
 
 def make_implicit(P, Q, seen, threads):
-    """Give a function that ranks for users, by implicit."""
+    """Return a function that ranks for users, by implicit."""
     from implicit.cpu.als import AlternatingLeastSquares
     from scipy.sparse import csr_matrix
 

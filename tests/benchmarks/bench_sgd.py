@@ -158,7 +158,7 @@ def work(task):
 
 
 def make_task(data, model, params, n_factors, epochs, threads):
-    """Give what a worker is to do: to fit each number of epochs with all threads."""
+    """Return what a worker is to do: to fit each number of epochs with all threads."""
     threads = (1,) if model.startswith("Surprise") else threads
     plan = [(n_epochs, n_jobs) for n_epochs in epochs for n_jobs in threads]
     return {
@@ -232,7 +232,7 @@ def print_curve(tasks, figures):
 
 
 def first_below(curve, goal):
-    """Give the seconds of the first point of a curve that meets a goal, as text."""
+    """Return the seconds of the first point of a curve that meets a goal, as text."""
     return next((f"{s:.2f}" for s, rmse in curve if rmse <= goal), "-")
 
 

@@ -46,13 +46,13 @@ def data_sets(quick):
 
 
 def measure(X, y, cv, **params):
-    """Give test RMSE and seconds of a fit."""
+    """Return test RMSE and seconds of a fit."""
     scores = cross_validate(BiasedMF(random_state=0, **params), X, y, cv=cv)
     return -scores["test_score"].mean(), np.median(scores["fit_time"])
 
 
 def describe(result):
-    """Give RMSE and seconds as text."""
+    """Return RMSE and seconds as text."""
     rmse, seconds = result
     return f"{rmse:9.4f}{seconds:8.2f} s"
 

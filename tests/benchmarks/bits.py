@@ -134,7 +134,7 @@ def fit_all():
 
 
 def describe(model, X):
-    """Give what a fitted model has learnt and says, as a flat dict of arrays."""
+    """Return what a fitted model has learnt and says, as a flat dict of arrays."""
     found = {}
 
     def add(name, value):

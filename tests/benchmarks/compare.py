@@ -25,7 +25,7 @@ REPEATS = 3  # runs of each task in a process
 
 
 def make_tasks():
-    """Give what is timed, by name; of an older base only what it has."""
+    """Return what is timed, by name; of an older base only what it has."""
     import numpy as np
 
     import sklearn_mf
@@ -100,7 +100,7 @@ def run(folder, cache):
 
 
 def compare(base, head, n_rounds):
-    """Give the seconds of each task, of base and of head, in each round."""
+    """Return the seconds of each task, of base and of head, in each round."""
     with tempfile.TemporaryDirectory() as temporary:
         sides = []
         for name, revision in (("base", base), ("head", head)):

@@ -50,7 +50,7 @@ SPLITS = list(CV.split(X))
 
 
 def make_als(**params):
-    """Give an estimator that is quick to fit, the same at each fit."""
+    """Return an estimator that is quick to fit, the same at each fit."""
     return ALSFactorizer(
         **{"n_factors": 3, "max_iter": 5, "tol": None, "random_state": 0, **params}
     )
@@ -70,7 +70,7 @@ def fold_scores(estimator, params, splits=SPLITS):
 
 
 def fold_columns(results, kind="test"):
-    """Give the scores of a search, of shape (n_candidates, n_folds)."""
+    """Return the scores of a search, of shape (n_candidates, n_folds)."""
     return np.column_stack(
         [results[f"split{fold}_{kind}_score"] for fold in range(len(SPLITS))]
     )

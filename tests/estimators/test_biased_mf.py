@@ -31,13 +31,13 @@ def biased(**params):
 
 
 def plain_sgd(**params):
-    """Give the solver whose steps have neither state nor an order of their own."""
+    """Return the solver whose steps have neither state nor an order of their own."""
     defaults = {"optimizer": "sgd", "learning_rate": 0.02, "shuffle": False}
     return biased(solver="sgd", **(defaults | params))
 
 
 def descent(n_ratings, **params):
-    """Give plain gradient descent: one batch of all ratings, with momentum."""
+    """Return plain gradient descent: one batch of all ratings, with momentum."""
     defaults = {
         "learning_rate": 2.0,
         "momentum": 0.9,
@@ -467,7 +467,7 @@ def test_bias_learning_rate(batch_size, optimizer, data):
 
 @pytest.fixture(scope="module")
 def answers():
-    """Give right and wrong answers, 300 people to 60 questions, and what made them."""
+    """Return right and wrong answers, 300 people to 60 questions, and what made them."""
     rng = np.random.default_rng(0)
     abilities, difficulties = rng.normal(0, 1.5, 300), rng.normal(0.3, 1.5, 60)
     right = rng.uniform(size=(300, 60)) < expit(abilities[:, np.newaxis] - difficulties)
@@ -682,7 +682,7 @@ def films():
 
 @pytest.fixture(scope="module")
 def error_on_films(films):
-    """Give the RMSE of an estimator over five shuffled folds, each computed once."""
+    """Return the RMSE of an estimator over five shuffled folds, each computed once."""
     known = {}
 
     def error(model):

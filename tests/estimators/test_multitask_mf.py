@@ -67,7 +67,7 @@ def test_planted_ratings_are_predicted(loss, shared, split):
 
 @pytest.fixture(scope="module")
 def groups():
-    """Give two groups of users, who meet the items of their group alone."""
+    """Return two groups of users, who meet the items of their group alone."""
     rng = np.random.default_rng(0)
     X = [
         (user, item)

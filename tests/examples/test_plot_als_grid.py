@@ -25,7 +25,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def errors(run):
-    """Give each error as a table: a row for each d, a column for each λ."""
+    """Return each error as a table: a row for each d, a column for each λ."""
     rows = read_rows(run)
     shape = len(D), len(LAMBDAS)
     return {

@@ -23,7 +23,7 @@ def results(run):
 
 @pytest.fixture(scope="module")
 def networks(results):
-    """Give the networks by hidden units, learning rate and λ."""
+    """Return the networks by hidden units, learning rate and λ."""
     names = ("hidden", "learning_rate", "regularization")
     return {tuple(row[name] for name in names): row for row in results["networks"]}
 

@@ -24,7 +24,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def curves(run):
-    """Give seconds and loss as tables: a row for each d, a column for each sweep."""
+    """Return seconds and loss as tables: a row for each d, a column for each sweep."""
     rows = read_rows(run)
     assert [(row["d"], row["sweep"]) for row in rows] == [
         (d, sweep) for d in FACTORS for sweep in SWEEPS

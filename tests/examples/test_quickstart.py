@@ -39,7 +39,7 @@ def ratings():
 
 @pytest.fixture
 def quickstart(script, tmp_path, monkeypatch, capsys):
-    """Give a function that runs the script on a small grid: (results, output)."""
+    """Return a function that runs the script on a small grid: (results, output)."""
     monkeypatch.setattr(script, "GRID", GRID)
 
     def run(*args):
@@ -61,7 +61,7 @@ def write_ratings(path, X, y, *, header="user,item,rating\n", row="{0},{1},{2}\n
 
 
 def errors_of(results):
-    """Give what must not depend on how the data was written."""
+    """Return what must not depend on how the data was written."""
     grid = [
         {name: value for name, value in point.items() if "time" not in name}
         for point in results["grid"]

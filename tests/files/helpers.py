@@ -42,12 +42,12 @@ def objects(values):
 
 
 def with_ids(table, make):
-    """Give a table whose ids are made from those of another."""
+    """Return a table whose ids are made from those of another."""
     return objects([make(id_) for id_ in table.ravel().tolist()]).reshape(table.shape)
 
 
 def state(model):
-    """Give parameters and fitted attributes."""
+    """Return parameters and fitted attributes."""
     return {name: value for name, value in vars(model).items() if name[0] != "_"}
 
 

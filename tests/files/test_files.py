@@ -492,7 +492,7 @@ def test_nothing_in_the_file_is_run(path, tmp_path):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Give a small file, its model, and a path to write to."""
+    """Return a small file, its model, and a path to write to."""
     model = biased(n_factors=1, optimizer="adam", max_iter=1)
     model.fit([["ä", 0], ["b", 1], ["b", 0]], [1.0, 2.0, 2.5])
     path = tmp_path_factory.mktemp("damaged") / "model.npz"
@@ -549,7 +549,7 @@ def test_shuffled_bytes(small, data):
 
 
 def read(model, path):
-    """Give content and arrays of the file of a model."""
+    """Return content and arrays of the file of a model."""
     save_model(model, path)
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
@@ -562,7 +562,7 @@ def write(path, content, arrays):
 
 
 def put(*keys, value):
-    """Give an edit of the content."""
+    """Return an edit of the content."""
 
     def edit(content, arrays):
         for key in keys[:-1]:
@@ -585,7 +585,7 @@ def drop(name):
 
 
 def change(name, change):
-    """Give an edit of an array."""
+    """Return an edit of an array."""
 
     def edit(content, arrays):
         arrays[name] = change(arrays[name])

@@ -1,6 +1,8 @@
 """The package as a whole: its import, its README, its layout, an interrupt."""
 
+import importlib
 import inspect
+import pickle
 import re
 import subprocess
 import sys
@@ -17,6 +19,13 @@ ESTIMATORS = [
     sklearn_mf.BiasedMF,
     sklearn_mf.MultiTaskMF,
     sklearn_mf.SGDFactorizer,
+]
+MODULES = [
+    sklearn_mf,
+    *(
+        importlib.import_module(f"sklearn_mf.{name}")
+        for name in ("datasets", "inspection", "metrics", "model_selection", "onnx")
+    ),
 ]
 LETTERS = {"AutoRec": "R"}  # in the README, of those whose first letter is taken
 
@@ -65,6 +74,15 @@ def test_public_names():
         "model_selection",
         "onnx",
     }
+
+
+def test_public_names_say_where_users_find_them():
+    for module in MODULES:
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if inspect.isclass(thing) or inspect.isfunction(thing):
+                assert thing.__module__ == module.__name__, name
+                assert pickle.loads(pickle.dumps(thing)) is thing
 
 
 def test_readme_example_runs(capsys):

@@ -28,7 +28,7 @@ X, Y = make_ratings(60, 40, 900, random_state=0)
 
 
 def make_als(**params):
-    """Give an estimator that is quick to fit, the same at each fit."""
+    """Return an estimator that is quick to fit, the same at each fit."""
     return ALSFactorizer(
         **{"n_factors": 3, "max_iter": 3, "tol": None, "random_state": 0, **params}
     )

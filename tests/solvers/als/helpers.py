@@ -6,7 +6,7 @@ from sklearn_mf import BiasedMF
 
 
 def rows_of(model):
-    """Give the fitted rows of users and items, where there are biases these last."""
+    """Return the fitted rows of users and items, where there are biases these last."""
     rows = []
     for side in ("user", "item"):
         columns = [getattr(model, f"{side}_factors_")]
@@ -17,7 +17,7 @@ def rows_of(model):
 
 
 def first_users(model, X, n_users=None):
-    """Give the users' rows that a fit begins with; without a rating they are zero.
+    """Return the users' rows that a fit begins with; without a rating they are zero.
 
     Those of the items are drawn first.
     """

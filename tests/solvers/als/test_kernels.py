@@ -74,12 +74,12 @@ class Problem(NamedTuple):
         return self.W[row] @ errors**2 + self.penalties[row] @ x**2
 
     def begin(self, rng):
-        """Give rows to go on from, padded."""
+        """Return rows to go on from, padded."""
         rows = rng.normal(scale=0.3, size=(self.n_rows, self.n_columns))
         return pad(rows.astype(self.fixed.dtype))
 
     def rows(self, solved):
-        """Give the rows without the padding, which must be zero."""
+        """Return the rows without the padding, which must be zero."""
         assert_array_equal(solved[:, self.n_columns :], 0)
         return solved[:, : self.n_columns].astype(float)
 

@@ -40,7 +40,7 @@ def make(variant, **params):
 
 
 def terms_of(model):
-    """Give μ and the penalties as the reference wants them."""
+    """Return μ and the penalties as the reference wants them."""
     lam_b = None
     if isinstance(model, BiasedMF):
         lam_b = model.bias_regularization
@@ -220,7 +220,7 @@ def test_planted_parts_are_recovered():
 
 
 def with_explicit_zeros(X, y, weights, unobserved_weight):
-    """Give a rating of 0, with the weight for it, to every pair that has none."""
+    """Return a rating of 0, with the weight for it, to every pair that has none."""
     R = np.zeros((N_USERS, N_ITEMS))
     W = np.full(R.shape, float(unobserved_weight))
     R[tuple(X.T)], W[tuple(X.T)] = y, 1 if weights is None else weights

@@ -12,7 +12,7 @@ def autorec(**params):
 
 
 def parameters(model):
-    """Give the network of a fitted model: v, a, w and b."""
+    """Return the network of a fitted model: v, a, w and b."""
     other = "item" if model.axis_ == "user" else "user"
     v, a = model.encoder_weights_, model.encoder_biases_
     w, b = getattr(model, f"{other}_factors_"), getattr(model, f"{other}_biases_")
@@ -26,7 +26,7 @@ def hidden(R, W, theta, mean, activation):
 
 
 def forward(R, W, theta, mean, activation, logistic):
-    """Give what the network predicts for every pair: its score, and the prediction."""
+    """Return what the network predicts for every pair: its score, and the prediction."""
     mu = logit(mean) if logistic else mean
     z = mu + hidden(R, W, theta, mean, activation) @ theta[2].T + theta[3]
     return expit(z) if logistic else z

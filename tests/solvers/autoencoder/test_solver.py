@@ -49,7 +49,7 @@ def small_blocks(work=64):
 
 
 def tables(X, y, w, axis):
-    """Give ratings and their weights as dense tables, ids in order."""
+    """Return ratings and their weights as dense tables, ids in order."""
     codes = [np.unique(column, return_inverse=True)[1] for column in X.T]
     R, W = (np.zeros([c.max() + 1 for c in codes]) for _ in range(2))
     R[*codes], W[*codes] = y, w
@@ -68,7 +68,7 @@ def objective(R, W, theta, mean, model):
 
 
 def gradient(R, W, theta, mean, model, step=1e-5):
-    """Give the gradient of the objective by central differences."""
+    """Return the gradient of the objective by central differences."""
     found = []
     for block in theta:
         slopes = np.empty_like(block)
@@ -83,7 +83,7 @@ def gradient(R, W, theta, mean, model, step=1e-5):
 
 
 def start(model, X, y, w):
-    """Give the network that a fit begins with."""
+    """Return the network that a fit begins with."""
     begin = clone(model).set_params(learning_rate=1e-300)
     return parameters(begin.fit(X, y, sample_weight=w))
 

@@ -84,7 +84,7 @@ def large():
 
 @pytest.fixture
 def noted(monkeypatch):
-    """Give a list of what the kernel was handed, in the order of the epochs."""
+    """Return a list of what the kernel was handed, in the order of the epochs."""
     calls = []
     train = two_tasks_solver.train_batches
 
@@ -102,7 +102,7 @@ def noted(monkeypatch):
 
 
 def parameters(model):
-    """Give the parameters of a model by the names that they have here."""
+    """Return the parameters of a model by the names that they have here."""
     theta = {
         key: getattr(model, name).copy()
         for key, name in NAMES.items()
@@ -118,7 +118,7 @@ def interaction(theta, u, i):
 
 
 def rating(theta, u, i):
-    """Give the rating of each pair less μ."""
+    """Return the rating of each pair less μ."""
     p = theta.get("P'", theta["P"])[u]
     q = theta.get("Q'", theta["Q"])[i]
     z = np.hstack([p, q, p * q])
@@ -135,7 +135,7 @@ def minus_log_sigmoid(z):
 
 
 def losses(theta, model, u, i, j, r):
-    """Give ℓ_F, ℓ_R and the sum of squares of each pair; r is less μ; j may be -1."""
+    """Return ℓ_F, ℓ_R and the sum of squares of each pair; r is less μ; j may be -1."""
     s, other = interaction(theta, u, i), interaction(theta, u, j)
     if model.interaction_loss == "bpr":
         factorization = minus_log_sigmoid(s - other)
@@ -151,7 +151,7 @@ def losses(theta, model, u, i, j, r):
 
 
 def joint(theta, model, batch):
-    """Give the joint loss of a batch of users, items, others, ratings and weights."""
+    """Return the joint loss of a batch of users, items, others, ratings and weights."""
     *pairs, w = batch
     factorization, regression, squares = losses(theta, model, *pairs)
     return (
@@ -162,7 +162,7 @@ def joint(theta, model, batch):
 
 
 def gradient(theta, model, batch, step=1e-30):
-    """Give the gradient of the joint loss.
+    """Return the gradient of the joint loss.
 
     The loss of a parameter with an imaginary part ih has the imaginary part h ∂/∂θ,
     but for h³: a difference that loses no digits.
@@ -178,7 +178,7 @@ def gradient(theta, model, batch, step=1e-30):
 
 
 def batches(pairs, size):
-    """Give each batch of an epoch, from what the kernel was handed."""
+    """Return each batch of an epoch, from what the kernel was handed."""
     for start in range(0, len(pairs.users), size):
         users, items, ratings = (part[start : start + size] for part in pairs)
         yield users, *items.T, *ratings.T
@@ -209,7 +209,7 @@ class Adam:
 
 
 def in_general_position(X, y, w, **params):
-    """Give a fitted model with random parameters, from which a fit goes on."""
+    """Return a fitted model with random parameters, from which a fit goes on."""
     model = multitask(warm_start=True, max_iter=1, **params)
     model.fit(X, y, sample_weight=w)
     rng = np.random.default_rng(2)
