@@ -95,7 +95,7 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
         Whether predictions are clipped to `rating_range_`.
     warm_start : bool, default=False
         Whether fit goes on from the factors of the previous fit, for the ids that it
-        knew, instead of beginning anew.
+        knew, instead of starting over.
     user_column, item_column : int or str, default=0 and 1
         Position, or name in a DataFrame, of the columns of X that hold the user and
         the item. Other columns are not read.

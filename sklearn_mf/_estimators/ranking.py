@@ -50,7 +50,7 @@ class RankingMixin:
         ----------
         users : array-like of shape (n_users,)
             Ids of users. One that was not seen in fit gets what the model implies for
-            it: by the biases of the items, or where there are none, all items alike.
+            it: by the biases of the items, or where there are none, the same for all.
         n_items : int, default=10
             How many items to find for each.
         exclude_seen : bool, default=True

@@ -56,7 +56,7 @@ def solve_at_once(R, Q):
 
 
 def time_sweeps(solve, R, P, sweeps):
-    """Return the mean squared error over all cells after each sweep, and its seconds."""
+    """Return the mean squared error of all cells after each sweep, and its seconds."""
     errors, seconds = [], []
     for _ in range(sweeps):
         start = time.perf_counter()

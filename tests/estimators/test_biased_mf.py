@@ -467,7 +467,7 @@ def test_bias_learning_rate(batch_size, optimizer, data):
 
 @pytest.fixture(scope="module")
 def answers():
-    """Return right and wrong answers, 300 people to 60 questions, and what made them."""
+    """Return answers of 300 people to 60 questions, and what made them."""
     rng = np.random.default_rng(0)
     abilities, difficulties = rng.normal(0, 1.5, 300), rng.normal(0.3, 1.5, 60)
     right = rng.uniform(size=(300, 60)) < expit(abilities[:, np.newaxis] - difficulties)

@@ -26,7 +26,7 @@ def hidden(R, W, theta, mean, activation):
 
 
 def forward(R, W, theta, mean, activation, logistic):
-    """Return what the network predicts for every pair: its score, and the prediction."""
+    """Return the score of every pair, and the prediction."""
     mu = logit(mean) if logistic else mean
     z = mu + hidden(R, W, theta, mean, activation) @ theta[2].T + theta[3]
     return expit(z) if logistic else z
