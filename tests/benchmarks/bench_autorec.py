@@ -61,7 +61,7 @@ def fit_ours(data, logistic, n_factors, threads, stamp):
 
 
 def make_tables(data):
-    """Return the ratings less their mean and the mask, as dense tables, and the mean."""
+    """Return dense tables of the ratings less their mean, and of the mask; the mean."""
     shape = np.maximum(data["X"].max(axis=0), data["X_test"].max(axis=0)) + 1
     R, M = np.zeros((2, *shape), np.float32)
     R[tuple(data["X"].T)], M[tuple(data["X"].T)] = data["y"], 1
