@@ -1,13 +1,13 @@
 """MultiTaskMF beside the same model in PyTorch: seconds an epoch, and test errors.
 
-    python tests/benchmarks/bench_multitask.py --ratings ml-100k/u.data [--splits 4]
+    python tests/benchmarks/bench_multitask.py --ratings ratings.csv [--splits 4]
 
 Both take turns in one process, on the same ratings in float32, with 5% held out:
 d = 32, one hidden layer of 64, batches of 256, Adam with a learning rate of 0.001.
 PyTorch's is the usual program: modules, autograd, and a loop over batches, without a
 penalty; ours has one for each pair of weights. Seconds are the median of the epochs,
-errors the mean over splits. Without --ratings on made ratings of the shape of MovieLens
-100K.
+errors the mean over splits. Without --ratings on synthetic ratings of the shape of
+MovieLens 100K.
 
 Needs PyTorch in the same environment: see requirements-peers.txt.
 """
