@@ -108,8 +108,8 @@ class Model:
         return hasattr(self(), method)
 
 
-als = partial(Model, ALSFactorizer, steps=False, steady={}, many=64)
-biased_als = partial(Model, BiasedMF, steps=False, steady={}, many=64)
+als = partial(Model, ALSFactorizer, steps=False, steady={}, many=32)
+biased_als = partial(Model, BiasedMF, steps=False, steady={}, many=32)
 sgd = partial(
     Model,
     SGDFactorizer,

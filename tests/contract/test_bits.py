@@ -64,7 +64,7 @@ def test_the_number_of_threads_does_not_change_a_bit(model, dtype, many):
             estimator.partial_fit(later, y[:2000])
         if hasattr(estimator, "fold_in_users") and not model.shares:
             estimator.fold_in_users(table[:2000], y[:2000])
-        items, scores = estimator.recommend(estimator.users_[:400], n_items=5)
+        items, scores = estimator.recommend(estimator.users_[:300], n_items=5)
         answers = estimator.predict(pairs), items.filled(-1), scores.filled(-1)
         learnt.append((estimator, answers))
     assert used[1] == 0
@@ -138,7 +138,7 @@ from sklearn_mf.datasets import make_ratings
 from tests.assertions import assert_same_bits
 from tests.contract.models import FAMILIES, MODELS
 
-X, y = make_ratings(600, 400, 25_000, random_state=0)
+X, y = make_ratings(400, 300, 12_000, random_state=0)
 CV = KFold(2, shuffle=True, random_state=0)
 
 

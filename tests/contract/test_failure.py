@@ -183,7 +183,7 @@ def test_what_a_callback_raises_changes_nothing(model, warm_start, act):
 
 @each_model()
 def test_an_interrupt_at_any_call_changes_nothing(model):
-    """Interrupt the library wherever it calls a function, in sixteen places."""
+    """Interrupt the library wherever it calls a function, in twelve places."""
     y = model.y()
     more, more_y = model.more()
     fitted = model(n_jobs=1).fit(X, y)
@@ -200,7 +200,7 @@ def test_an_interrupt_at_any_call_changes_nothing(model):
         for _ in range(2):  # the first one may compile
             n_calls = count_calls(getattr(copy.deepcopy(estimator), method), *args)
         assert n_calls > 10
-        for at in np.unique(np.linspace(0, n_calls - 1, 16, dtype=int)):
+        for at in np.unique(np.linspace(0, n_calls - 1, 12, dtype=int)):
             with left_as_it_was(estimator), pytest.raises(KeyboardInterrupt):
                 count_calls(getattr(estimator, method), *args, interrupt_at=at)
 
