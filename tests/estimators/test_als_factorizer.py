@@ -51,3 +51,23 @@ def test_ratings_too_large_for_float32_are_fitted_in_float64(data):
         als(init_scale=1e-4).fit(X, single)
     model = als().fit(X, single.astype(np.float64))
     assert np.isfinite(model.predict(X)).all()
+
+
+@pytest.mark.parametrize("unobserved_weight", [0, 0.5])
+def test_both_solvers_reach_the_same_objective_on_a_small_table(unobserved_weight):
+    X, y = make_ratings(12, 8, 40, random_state=0)
+    params = {"unobserved_weight": unobserved_weight, "tol": None, "random_state": 0}
+    exact, steps = (
+        ALSFactorizer(2, solver=solver, max_iter=25, init_scale=1.0, **params).fit(X, y)
+        for solver in ("cholesky", "cg")
+    )
+    assert_allclose(exact.loss_curve_[-1], steps.loss_curve_[-1], rtol=1e-3)
+    assert exact.loss_curve_[-1] < exact.loss_curve_[0]
+
+
+def test_factors_of_a_small_table_are_not_negative_if_they_must_not_be():
+    X, y = make_ratings(12, 8, 40, random_state=0)
+    model = ALSFactorizer(2, non_negative=True, fit_intercept=False, random_state=0)
+    model.set_params(max_iter=4, tol=None).fit(X, y)
+    assert min(model.user_factors_.min(), model.item_factors_.min()) >= 0
+    assert np.all(np.diff(model.loss_curve_) <= 0)
