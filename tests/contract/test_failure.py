@@ -236,7 +236,7 @@ for model in FAMILIES:
             try:
                 estimator.fit(X, y)
             except KeyboardInterrupt:
-                sender.join()
+                sender.join(60)
                 print(model.cls.__name__, n_jobs, threading.active_count())
 """
 

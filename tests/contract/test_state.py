@@ -64,7 +64,7 @@ def test_answers_during_fits_belong_to_one_state(model):
                 if part not in values:
                     problems.append("an answer that belongs to neither state")
 
-    readers = [threading.Thread(target=read) for _ in range(2)]
+    readers = [threading.Thread(target=read, daemon=True) for _ in range(2)]
     for reader in readers:
         reader.start()
     for _ in range(30):
@@ -72,7 +72,8 @@ def test_answers_during_fits_belong_to_one_state(model):
         model.fit(OTHER_X, OTHER_Y)
     stop.set()
     for reader in readers:
-        reader.join()
+        reader.join(60)
+        assert not reader.is_alive()
     assert problems == []
 
 

@@ -6,6 +6,7 @@ import http.server
 import io
 import re
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -283,7 +284,11 @@ def test_a_separator_with_a_line_feed_does_not_crash(write):
     path = write("1,\n2,\n3,\n" * 1000)
     code = f"from sklearn_mf.datasets import *\nload_ratings({str(path)!r}, sep=',\\n')"
     process = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert process.returncode == 1
     assert "ValueError: sep=',\\n' must be one character or more" in process.stderr
@@ -370,8 +375,18 @@ def make_archive(name):
     return file.getvalue()
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """A server that asks no name server what its own address is called."""
+
+    def server_bind(self):
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """Serves `server.files`; breaks off the first `server.n_breaks` answers."""
+
+    timeout = 30  # seconds that a request may take to arrive, or an answer to leave
 
     def do_GET(self):
         server, asked = self.server, self.headers.get("Range")
@@ -404,7 +419,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch):
     """Run a server in place of that of GroupLens, without checksums."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", 0), Handler) as server:
         server.files = {f"ml-{name}.zip": make_archive(name) for name in VARIANTS}
         server.requests, server.n_breaks, server.has_ranges = [], 0, True
         monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -413,11 +428,16 @@ def server(monkeypatch):
         )
         variants = {k: v._replace(sha256=None) for k, v in _movielens._VARIANTS.items()}
         monkeypatch.setattr(_movielens, "_VARIANTS", variants)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        monkeypatch.setattr(_movielens, "TIMEOUT", 30)
+        thread = threading.Thread(
+            target=server.serve_forever, args=(0.01,), daemon=True
+        )
         thread.start()
         yield server
-        server.shutdown()
-        thread.join()
+        # In a thread, since shutdown() waits without limit.
+        threading.Thread(target=server.shutdown, daemon=True).start()
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -567,13 +587,14 @@ def test_checksums_are_those_of_sha256():
 
 
 def test_no_network(fetch, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    # The socket stays bound, so that no other test's server is given its port.
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(_movielens, "MOVIELENS_URL", url)
-    with pytest.raises(OSError, match=r"not be downloaded: .*save it as") as error:
-        fetch("1m")
+        monkeypatch.setattr(_movielens, "MOVIELENS_URL", url)
+        with pytest.raises(OSError, match=r"not be downloaded: .*save it as") as error:
+            fetch("1m")
     assert url in str(error.value)
     assert list(fetch.folder.iterdir()) == []
 

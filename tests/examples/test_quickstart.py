@@ -201,6 +201,7 @@ def test_default_run(tmp_path):
         env={**os.environ, "PYTHONUTF8": "1"},
         capture_output=True,
         encoding="utf-8",
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -396,6 +397,7 @@ def test_without_optional_packages(ratings, tmp_path):
         env={**os.environ, "PYTHONUTF8": "1"},
         stdout=subprocess.PIPE,
         encoding="utf-8",
+        timeout=600,
         check=True,
     ).stdout
     check_table(read_results(tmp_path), output)

@@ -132,7 +132,12 @@ def test_class_docstring_documents_parameters_and_attributes(estimator):
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
 def test_top_level_holds_what_was_agreed():
     listing = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     ).stdout.split()
     agreed = {"pyproject.toml", "README.md", "sklearn_mf", "tests", "examples", "doc"}
     agreed |= {"LICENSE", "CHANGELOG.md"}

@@ -65,6 +65,7 @@ def run_script(folder, name):
         },
         capture_output=True,
         text=True,
+        timeout=120,
         check=True,
     )
     return done.stdout
