@@ -29,7 +29,7 @@ class NewerFileError(ValueError):
 
 
 def load(
-    path: str | os.PathLike[str],
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
 ) -> ALSFactorizer | SGDFactorizer | BiasedMF | AutoRec | MultiTaskMF:
     """Load a model that `save` wrote.
 
@@ -38,7 +38,7 @@ def load(
 
     Parameters
     ----------
-    path : str or path-like
+    path : str, bytes or path-like
         The file.
 
     Returns
@@ -76,7 +76,7 @@ def load(
     >>> bool((loaded.predict(X) == model.predict(X)).all())
     True
     """
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     with open(path, "rb") as file:
         try:
             with open_archive(file) as (content, decode):

@@ -152,8 +152,9 @@ def _add_model(graph, model):
     rating = add_scores(graph, model, gather, graph.constant("intercept", intercept))
     if model._logistic:
         rating = graph.add("Sigmoid", rating, output="probability")
-    if model.clip:
-        low, high = map(dtype.type, model.rating_range_)
+    clip_range = model._clip_range()
+    if clip_range is not None:
+        low, high = map(dtype.type, clip_range)
         ends = graph.constant("low", low), graph.constant("high", high)
         rating = graph.add("Clip", rating, *ends, output="clipped")
     graph.add("Identity", rating, output="rating")

@@ -450,9 +450,14 @@ class BaseFactorizer(
 
     def _predict(self, pairs):
         predictions = self._predict_from(vars(self), pairs, self.n_jobs)
-        if self.clip:
-            predictions.clip(*self.rating_range_, out=predictions)
+        ends = self._clip_range()
+        if ends is not None:
+            predictions.clip(*ends, out=predictions)
         return predictions
+
+    def _clip_range(self):
+        """Return the ends to which predictions are clipped, or None."""
+        return self.rating_range_ if self.clip else None
 
     def _predict_from(self, learnt, pairs, n_jobs):
         """Predict the ratings of pairs from fitted attributes, a dict."""

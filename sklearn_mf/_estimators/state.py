@@ -9,7 +9,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mf._files.archive import encode_content, write_archive
-from sklearn_mf._files.checks import check_fitted
+from sklearn_mf._files.checks import check_fitted, demand
 from sklearn_mf._version import __version__
 
 FILE_FORMAT = "sklearn_mf"
@@ -67,7 +67,7 @@ class StateMixin:
             **{k: v for k, v in vars(new).items() if is_fitted_name(k)},
         }
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None:
         """Save the fitted model to a file of data, which `sklearn_mf.load` reads.
 
         The file is NumPy's .npz: arrays, and JSON for all else. Nothing in it is run
@@ -75,7 +75,7 @@ class StateMixin:
 
         Parameters
         ----------
-        path : str or path-like
+        path : str, bytes or path-like
             Where to write, the name exactly as given. A file that is there is replaced
             once the new one is whole.
 
@@ -94,6 +94,10 @@ class StateMixin:
         -----
         Callbacks, the container of `set_output` and metadata requests are not saved.
         Parameters that are numbers of NumPy come back as Python's.
+
+        The file is written under a hidden name beside `path`, ``.<name>.<random>.tmp``.
+        If the process is killed meanwhile, that file stays until the next model is
+        saved to the same path, on Windows until you delete it.
         """
         model, name = self._snapshot(), type(self).__name__
         if vars(type(self)).get("_saved_as") != name:
@@ -120,7 +124,7 @@ class StateMixin:
             }
         )
         model._check_fitted()
-        write_archive(path, arrays)
+        write_archive(os.fsdecode(path), arrays)
 
     def _fitted_attributes(self):
         return {k: v for k, v in vars(self).items() if is_fitted_name(k)}
@@ -128,6 +132,9 @@ class StateMixin:
     def _check_fitted(self):
         """Raise unless the fitted attributes are as a fit leaves them."""
         check_fitted(self._fitted, self._fitted_attributes())
+        fewest = self._parameter_constraints["n_factors"][0].left
+        has_enough = self.user_factors_.shape[1] >= fewest
+        demand(has_enough, "user_factors_", f"has fewer than {fewest} factors a row")
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "user_factors_")

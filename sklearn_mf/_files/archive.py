@@ -12,16 +12,31 @@ import functools
 import json
 import math
 import os
+import re
 import secrets
 import shutil
+import stat
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 from numpy.lib import format as npy
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 MODEL_ENTRY = "model"  # the array of the file that holds the JSON
 ARRAY_KINDS = "biufUM"  # of NumPy's dtypes, those that a file can hold
+
+# The header of an array as NumPy writes it. NumPy itself reads any literal of Python,
+# which may nest too deep for the parser or make it warn.
+HEADER = re.compile(
+    r"\{'descr': '([<>|][?biufcmMOSUV]\d*(?:\[\w+\])?)', "
+    r"'fortran_order': (?:True|False), "
+    r"'shape': \(((?:\d{1,19}, )*(?:\d{1,19},?)?)\), \} *\n"
+)
 
 
 def encode_content(content):
@@ -137,19 +152,64 @@ def _write_atomically(path, write):
         raise FileNotFoundError(errno.ENOENT, "No such folder to save in", folder)
     if os.path.exists(target) and not os.path.isfile(target):
         raise ValueError(f"{os.fspath(path)!r} is not a file: pass another path.")
-    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
+    stem = f".{os.path.basename(target)[:60]}."  # a name has at most 255 bytes
+    _remove_orphans(folder, stem)
+    temporary = os.path.join(folder, f"{stem}{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
+            _lock(file.fileno())
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        if os.path.exists(target):
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
+            if os.path.exists(target):
+                shutil.copymode(target, temporary)
+            if fcntl:  # still locked, so that nobody takes it for an orphan
+                os.replace(temporary, target)
+        if not fcntl:  # Windows does not rename open files
+            os.replace(temporary, target)
     except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
+
+
+def _lock(descriptor):
+    """Lock an open file until it is closed, or its process ends; tell if that worked.
+
+    Another save, in whichever thread or process, cannot lock the same file meanwhile.
+    """
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # it is locked, or this file system knows no locks
+        return False
+    return True
+
+
+def _remove_orphans(folder, stem):
+    """Remove the unfinished files of saves to the same name that were killed."""
+    if fcntl is None:
+        return
+    name = re.compile(re.escape(stem) + r"[0-9a-f]{8}\.tmp")
+    with suppress(OSError), os.scandir(folder) as entries:
+        paths = [entry.path for entry in entries if name.fullmatch(entry.name)]
+        for path in paths:
+            with suppress(OSError):
+                _remove_orphan(path)
+
+
+def _remove_orphan(path):
+    """Remove an unfinished file unless a save still writes it."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags)
+    try:
+        found = os.fstat(descriptor)
+        # A file without a byte may be one that its save has not locked yet.
+        if stat.S_ISREG(found.st_mode) and found.st_size and _lock(descriptor):
+            os.unlink(path)
+    finally:
+        os.close(descriptor)
 
 
 def _check_entry_sizes(archive, size):
@@ -168,11 +228,16 @@ def _read_array(archive, name, kinds=ARRAY_KINDS):
     with archive.open(info) as entry:
         if npy.read_magic(entry) != (1, 0):
             raise ValueError(f"{name} is of another format")
-        shape, _, dtype = npy.read_array_header_1_0(entry)
-        end = entry.tell() + math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or dtype.kind not in kinds:
+        header = entry.read(int.from_bytes(entry.read(2), "little"))
+        end = entry.tell()
+    found = HEADER.fullmatch(header.decode("latin-1"))
+    if not found:
+        raise ValueError(f"{name} has a header that save does not write")
+    dtype = np.dtype(found[1])
+    if dtype.hasobject or dtype.kind not in kinds or not dtype.itemsize:
         raise ValueError(f"{name} holds {dtype}, which is not data that save writes")
-    if end != info.file_size:
+    shape = [int(size) for size in re.findall(r"\d+", found[2])]
+    if end + math.prod(shape) * dtype.itemsize != info.file_size:
         raise ValueError(f"{name} is not of the size that it says")
     with archive.open(info) as entry:
         array = npy.read_array(entry, allow_pickle=False)

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import stat
+import subprocess
 import sys
 import warnings
 import zipfile
@@ -243,7 +244,7 @@ def test_public_names(path):
     assert_same_model(model, sklearn_mf.load(path))
 
 
-@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize("kind", [str, Path, os.fsencode])
 @pytest.mark.parametrize("name", ["model.npz", "model", "model.mf", "ein Modell ü.npz"])
 def test_name_is_as_given(name, kind, tmp_path):
     path = kind(tmp_path / name)
@@ -323,6 +324,53 @@ def test_interrupted_save_leaves_the_old_file(step, error, path, monkeypatch):
 
 
 FITTED = biased(optimizer="adam", n_factors=2).fit(X, Y)
+
+KILLED = """
+import os, signal, sys
+from sklearn_mf import load
+model = load(sys.argv[1])
+os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
+model.save(sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs locks of POSIX")
+def test_what_a_killed_save_leaves_is_removed_by_the_next(path):
+    save_model(FITTED, path)
+    before = path.read_bytes()
+    other = path.with_name(".other.npz.01234567.tmp")
+    other.write_bytes(b"of another model")
+    subprocess.run([sys.executable, "-c", KILLED, path], timeout=120, check=False)
+    (orphan,) = set(os.listdir(path.parent)) - {path.name, other.name}
+    assert re.fullmatch(r"\.model\.npz\.[0-9a-f]{8}\.tmp", orphan)
+    assert path.read_bytes() == before
+    save_model(FITTED, path)
+    assert set(os.listdir(path.parent)) == {path.name, other.name}
+
+
+def test_saves_to_one_name_at_once(path, monkeypatch):
+    """The second does not take the file that the first is writing for an orphan."""
+    original, inner = os.fsync, []
+
+    def save_meanwhile(file):
+        original(file)
+        if not inner:
+            inner.append(True)
+            save_model(als(n_factors=1).fit(X, Y), path)
+            inner.append(load(path).n_factors)
+
+    monkeypatch.setattr(os, "fsync", save_meanwhile)
+    save_model(FITTED, path)
+    assert inner == [True, 1]
+    assert_same_model(FITTED, load(path))
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "\U0001f600"])
+def test_long_names(letter, tmp_path):
+    path = tmp_path / (letter * (250 // len(letter.encode())))
+    saved(FITTED, path)
+    assert os.listdir(tmp_path) == [path.name]
 
 
 # ---------------------------------------------------------------- what save does not do
@@ -483,7 +531,7 @@ def test_nothing_in_the_file_is_run(path, tmp_path):
         assert_refused(path, f"{name} holds object")
     structured = np.zeros(1, dtype=[("a", "O")])
     write(path, content, {**arrays, "users_": structured})
-    assert_refused(path, "users_ holds")
+    assert_refused(path, "users_ has a header")
     assert not mark.exists()
 
 
@@ -870,6 +918,46 @@ def test_sizes_that_lie(path):
     for shape in [(), (10**12,), (-2, -1), (0,), (10**30,)]:
         write_header(shape)
         assert_refused(path)
+
+
+@pytest.mark.parametrize(
+    "shape", ["-" * 9000 + "1", "(" * 9000, "(" * 150 + ")" * 150, "(1is 1,)", "1_0,"]
+)
+def test_headers_that_numpy_does_not_write(shape, path):
+    header = (
+        f"{{'descr': '|S1', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    )
+    with zipfile.ZipFile(path, "w") as file:
+        length = len(header).to_bytes(2, "little")
+        file.writestr("model.npy", npy.magic(1, 0) + length + header + b"{}")
+    assert_refused(path, "header that save does not write")
+
+
+def test_many_values_of_no_bytes(path):
+    content, _ = read(FITTED, path)
+    header = io.BytesIO()
+    npy.write_array_header_1_0(
+        header, {"descr": "<U0", "fortran_order": False, "shape": (10**12,)}
+    )
+    with zipfile.ZipFile(path, "w") as file:
+        model = io.BytesIO()
+        npy.write_array(model, np.array(json.dumps(content).encode()), version=(1, 0))
+        file.writestr("model.npy", model.getvalue())
+        file.writestr("seen_indptr_.npy", header.getvalue())
+    assert_refused(path, "seen_indptr_ holds")
+
+
+@pytest.mark.parametrize("make", [als, sgd, autorec, multitask])
+def test_no_factors(make, path):
+    content, arrays = read(make().fit(X, Y), path)
+    for name, array in arrays.items():
+        if array.ndim == 2 and array.shape[1] == QUICK["n_factors"]:
+            arrays[name] = array[:, :0]
+    arrays |= {
+        n: a[:0] for n, a in arrays.items() if n in ("coefs_/0", "encoder_biases_")
+    }
+    write(path, content, arrays)
+    assert_refused(path, "has fewer than 1 factors")
 
 
 def test_state_of_an_optimizer_that_the_class_does_not_have_is_ignored(path):
