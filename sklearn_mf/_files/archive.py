@@ -16,16 +16,17 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 import zipfile
 from contextlib import contextmanager, suppress
 
 import numpy as np
 from numpy.lib import format as npy
 
-try:
-    import fcntl
-except ImportError:  # Windows
+if sys.platform == "win32":
     fcntl = None
+else:
+    import fcntl
 
 MODEL_ENTRY = "model"  # the array of the file that holds the JSON
 ARRAY_KINDS = "biufUM"  # of NumPy's dtypes, those that a file can hold

@@ -1,19 +1,21 @@
 """Download MovieLens data sets, and keep them in a cache folder."""
 
 import csv
+import errno
 import hashlib
 import http.client
 import importlib.util
 import io
 import os
+import re
+import threading
 import time as clock
 import zipfile
-import zlib
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import numpy as np
 from sklearn.datasets import get_data_home
@@ -25,7 +27,11 @@ from sklearn_mf._typing import validate_params
 from sklearn_mf.datasets._text import decode, read_text_table
 
 MOVIELENS_URL = "https://files.grouplens.org/datasets/movielens/"
-TIMEOUT = 60  # seconds in which no byte arrives
+TIMEOUT = 60  # seconds in which no byte arrives, or no answer begins
+SLOWEST = 1000  # bytes a second, on average over TIMEOUT
+LARGEST_DOWNLOAD = 2**29  # bytes; the largest archive has half of that
+LARGEST_FILE = 2**27  # bytes of a file in an archive without a checksum
+LARGEST_ID = 10**7  # GroupLens' are below 300,000
 
 
 class _Variant(NamedTuple):
@@ -213,7 +219,8 @@ def fetch_movielens(
         Whether data and target are pandas objects. "auto": if pandas is installed.
 
     n_retries : int, default=3
-        How often an interrupted download is resumed.
+        How often an interrupted download is resumed. One counts as interrupted if
+        nothing arrives for a minute, or less than 1 kB a second on average.
 
     delay : float, default=1.0
         Seconds to wait before it is resumed.
@@ -293,7 +300,12 @@ def fetch_movielens(
         _download(MOVIELENS_URL + path.name, path, n_retries, delay)
     try:
         X, y, timestamps, titles = _read_archive(path, _VARIANTS[variant])
-    except _DAMAGE as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # many kinds, where bytes are not what they should be
+        is_content = getattr(error, "errno", None) in (None, errno.EINVAL)
+        if isinstance(error, OSError) and not is_content:
+            raise
         path.unlink(missing_ok=True)
         raise OSError(
             f"{path} was damaged and has been deleted: {error}. Call "
@@ -320,18 +332,6 @@ def fetch_movielens(
     )
 
 
-# What the standard library and the parsers raise for a damaged archive.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    csv.Error,
-    EOFError,
-    LookupError,
-    ValueError,
-    RuntimeError,
-)
-
-
 def _read_archive(path, variant):
     """Check an archive and read it.
 
@@ -352,6 +352,10 @@ def _read_archive(path, variant):
     is_csv = variant.item_sep == ","
     keys = {"user": 0, "item": 1, "rating": 2, "time": 3}
     with zipfile.ZipFile(path) as archive:
+        for name in (variant.ratings, variant.items):
+            size = archive.getinfo(name).file_size
+            if variant.sha256 is None and size > LARGEST_FILE:
+                raise zipfile.BadZipFile(f"{name} is said to unpack to {size} bytes")
         with archive.open(variant.ratings) as file:
             X, y, timestamps = read_text_table(
                 file, variant.ratings, keys, variant.sep, is_csv, "utf-8"
@@ -359,6 +363,13 @@ def _read_archive(path, variant):
         text, sep = decode(
             archive.read(variant.items), variant.item_sep, variant.encoding
         )
+    if X.dtype != np.int64 or X.min() < 0 or X.max() > LARGEST_ID:
+        raise ValueError(
+            f"{variant.ratings} holds ids that are not whole numbers from 0 to "
+            f"{LARGEST_ID}"
+        )
+    if timestamps.dtype != np.int64:
+        raise ValueError(f"{variant.ratings} holds times that are not whole numbers")
     rows = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=sep,
@@ -395,7 +406,7 @@ def _download(url, path, n_retries, delay):
             _download_rest(url, part)
             break
         except (OSError, http.client.HTTPException) as error:
-            is_final = isinstance(error, HTTPError) and 400 <= error.code < 500
+            is_final = isinstance(error, HTTPError) and 300 <= error.code < 500
             if n_left == 0 or is_final:
                 raise OSError(
                     f"{url} could not be downloaded: {error}. Check your connection "
@@ -412,12 +423,14 @@ def _download(url, path, n_retries, delay):
 
 def _download_rest(url, part):
     """Download the rest of a file, or all of it from a server that cannot resume."""
+    if part.is_symlink():  # what it points to is nothing of ours
+        part.unlink()
     offset = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "sklearn_mf", "Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
     try:
-        response = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
+        response = _open(Request(url, headers=headers))
     except HTTPError as error:
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not offset:
             raise
@@ -425,19 +438,83 @@ def _download_rest(url, part):
         part.unlink()  # it holds the whole file, or more
         _download_rest(url, part)
         return
-    part.touch()
-    with response, open(part, "r+b") as file:
-        content_range = response.headers.get("Content-Range", "")
+    with response, open(part, "r+b", opener=_open_no_link) as file:
+        length = response.headers.get("Content-Length", "")
         if response.status == http.client.PARTIAL_CONTENT:
-            if not content_range.startswith(f"bytes {offset}-"):
+            found = response.headers.get("Content-Range", "")
+            ends = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", found)
+            if (
+                not offset
+                or not ends
+                or int(ends[1]) != offset
+                or ends[3] not in ("*", str(int(ends[2]) + 1))
+            ):
                 part.unlink()
-                raise ConnectionError(f"asked for bytes {offset}-, got {content_range}")
+                asked = f"bytes {offset}-" if offset else "the whole file"
+                raise ConnectionError(f"asked for {asked}, got {found or 'a part'}")
+            length = str(int(ends[2]) + 1 - offset)
             file.seek(offset)
         else:
             file.truncate(0)
-        n_bytes = 0
-        while chunk := response.read(2**16):
-            n_bytes += file.write(chunk)
-        length = response.headers.get("Content-Length")
-        if length is not None and n_bytes < int(length):
+        if length and not re.fullmatch("[0-9]{1,18}", length):
+            raise ConnectionError(f"Content-Length is {length!r}, which is no number")
+        n_bytes = _copy(response, file)
+        if length and n_bytes < int(length):
             raise ConnectionError(f"interrupted after {n_bytes} of {length} bytes")
+
+
+def _copy(response, file):
+    """Copy an answer to a file; return its number of bytes."""
+    n_bytes, n_before, begin = 0, 0, clock.monotonic()
+    while chunk := response.read1(2**16):  # what has arrived, however little
+        n_bytes += file.write(chunk)
+        if file.tell() > LARGEST_DOWNLOAD:
+            file.truncate(0)
+            raise ConnectionError(f"more than {LARGEST_DOWNLOAD} bytes arrived")
+        if (now := clock.monotonic()) - begin > TIMEOUT:
+            rate = (n_bytes - n_before) / (now - begin)
+            if rate < SLOWEST:
+                raise TimeoutError(f"only {rate:.0f} bytes a second arrive")
+            n_before, begin = n_bytes, now
+    return n_bytes
+
+
+def _open_no_link(path, flags):
+    """Open a file, or make it if it is not there; do not follow a link."""
+    return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+class _SafeRedirects(HTTPRedirectHandler):
+    """Refuses redirects that leave an encrypted connection."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        """Return the request of a redirect."""
+        if req.type == "https" and not newurl.lower().startswith("https:"):
+            reason = f"it redirects to {newurl}, which is not encrypted"
+            raise HTTPError(req.full_url, code, reason, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _open(request):
+    """Send a request; return the answer, once it has begun.
+
+    In a thread, since a server that sends its first lines byte by byte could take for
+    ever without that any byte takes long.
+    """
+    results = []
+
+    def send():
+        try:
+            opener = build_opener(_SafeRedirects)
+            results.append(opener.open(request, timeout=TIMEOUT))
+        except Exception as error:
+            results.append(error)
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    thread.join(2 * TIMEOUT)
+    if not results:
+        raise TimeoutError("no answer")
+    if isinstance(results[0], Exception):
+        raise results[0]
+    return results[0]

@@ -5,11 +5,13 @@ numbers, is parsed by `numpy.loadtxt`; a block with anything else in it by `csv`
 takes several times as long.
 """
 
+import codecs
 import csv
 import gzip
 import io
 import math
 import os
+import string
 import zlib
 from numbers import Integral
 from operator import itemgetter
@@ -23,6 +25,7 @@ from sklearn_mf._typing import validate_params
 
 SEPARATORS = ("::", "\t", ";", ",")  # in order of preference
 BLOCK_SIZE = 2**22  # bytes
+ASCII = string.printable.encode()
 PLAIN_WIDTH = 18  # characters of a whole number that fits into 64 bits in any case
 
 
@@ -133,6 +136,7 @@ def load_ratings(
             f"sep={sep!r} must be one character or more, and no quote or line break. "
             "Pass what stands between the columns, or None to have it found."
         )
+    _check_encoding(encoding)
     with open(path, "rb") as file:
         zipped = file.peek(2)[:2] == b"\x1f\x8b"
         try:
@@ -150,6 +154,20 @@ def load_ratings(
                 "Download or copy it again."
             ) from error
     return (X, y) if time is None else (X, y, times)
+
+
+def _check_encoding(encoding):
+    """Raise a ValueError unless an encoding is known and extends ASCII."""
+    try:
+        codecs.lookup(encoding)
+        is_good = decode(ASCII, ",", encoding)[0] == ASCII.decode()
+    except (LookupError, ValueError):
+        is_good = False
+    if not is_good:
+        raise ValueError(
+            f"encoding={encoding!r} is not the name of an encoding that extends ASCII. "
+            "Pass one such as 'utf-8', 'latin-1' or 'cp1252'; save UTF-16 as UTF-8."
+        )
 
 
 class _Layout(NamedTuple):
@@ -282,8 +300,8 @@ def _find_separator(line, encoding):
     if max(counts) < 2:
         text = line.decode(encoding, "surrogateescape").strip()
         raise ValueError(
-            f"{text!r} has none of the separators {', '.join(map(repr, SEPARATORS))}. "
-            "Pass sep."
+            f"{_shorten(text)} has none of the separators "
+            f"{', '.join(map(repr, SEPARATORS))}. Pass sep."
         )
     return SEPARATORS[counts.index(max(counts))]
 
@@ -303,15 +321,15 @@ def _find_columns(first, keys, sep, header):
             is_there = first.count(key) == 1
         if not is_there:
             raise ValueError(
-                f"{name}={key!r} is not one of the columns {first}. Pass a name in the "
-                f"header line, or a position from 0; or another separator than "
-                f"sep={sep!r}."
+                f"{name}={key!r} is not one of the columns {_shorten(first)}. Pass a "
+                "name in the header line, or a position from 0; or another separator "
+                f"than sep={sep!r}."
             )
         positions.append(first.index(key) if isinstance(key, str) else int(key))
     if len(set(positions)) < len(positions):
         raise ValueError(
             f"{', '.join(f'{name}={key!r}' for name, key in keys.items())} must be "
-            f"different columns of {first}."
+            f"different columns of {_shorten(first)}."
         )
     if header != "auto":
         return tuple(positions), bool(header)
@@ -321,9 +339,9 @@ def _find_columns(first, keys, sep, header):
     for name, key in keys.items():
         if isinstance(key, str):
             raise ValueError(
-                f"{name}={key!r} is a name, but there is no header line: {first} holds "
-                "a rating already. Pass the position of the column, from 0, or "
-                "header=True."
+                f"{name}={key!r} is a name, but there is no header line: "
+                f"{_shorten(first)} holds a rating already. Pass the position of the "
+                "column, from 0, or header=True."
             )
     return tuple(positions), False
 
@@ -334,6 +352,12 @@ def _read_number(text):
         return None if "_" in text else float(text)
     except ValueError:
         return None
+
+
+def _shorten(value):
+    """Return how a text or a list of texts is written, or the beginning of it."""
+    text = repr(value if isinstance(value, str) else value[:50])
+    return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def _is_blank(row):
@@ -480,8 +504,9 @@ def _parse_rows(text, sep, layout, n_lines, pools):
             if value is None or not math.isfinite(value):
                 fail(
                     number,
-                    f"{field!r} is not a {name}, which must be a finite number. "
-                    f"Correct the line or remove it, or pass another column as {name}.",
+                    f"{_shorten(field)} is not a {name}, which must be a finite "
+                    "number. Correct the line or remove it, or pass another column as "
+                    f"{name}.",
                 )
     return [
         _as_ids(users, pools[0]),

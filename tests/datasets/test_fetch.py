@@ -1,17 +1,22 @@
 """Tests of load_ratings and fetch_movielens, over loopback alone."""
 
+import contextlib
 import gzip
 import hashlib
 import http.server
 import io
+import os
 import re
 import socket
 import socketserver
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from unittest import mock
+from urllib.error import HTTPError
+from urllib.request import Request
 
 import numpy as np
 import pandas as pd
@@ -45,8 +50,8 @@ def write(tmp_path):
 def lines(sep=",", header="userId,movieId,rating,timestamp", end="\n"):
     """Write the ratings above as text."""
     rows = [] if header is None else [header.replace(",", sep)]
-    for (user, item), y, time in zip(X, Y, TIMES, strict=True):
-        rows.append(sep.join([str(user), str(item), str(y), str(time)]))
+    for (user, item), y, seconds in zip(X, Y, TIMES, strict=True):
+        rows.append(sep.join([str(user), str(item), str(y), str(seconds)]))
     return "".join(row + end for row in rows)
 
 
@@ -339,6 +344,26 @@ def test_errors_of_parameters(write, tmp_path):
         with pytest.raises(ValueError, match="must be one character or more") as error:
             load_ratings(write(lines()), sep=sep)
         assert f"sep={sep!r}" in str(error.value)
+    for encoding in ("nope", "", "ut\0f", "hex", "utf-16", "cp037", "utf-7", "idna"):
+        with pytest.raises(ValueError, match="name of an encoding") as error:
+            load_ratings(write(lines()), encoding=encoding)
+        assert f"encoding={encoding!r}" in str(error.value)
+    for encoding in ("UTF8", "utf-8-sig", "shift_jis", "gb18030", "cp1252", "koi8-r"):
+        check(load_ratings(write(lines()), encoding=encoding))
+    for sep in ("\0", "\x1f", "\v", "\u2028", "\x85", "\0\0"):
+        check(load_ratings(write(lines(sep)), sep=sep))
+    with pytest.raises(ValueError, match="sep="):
+        load_ratings(write(lines()), sep="\ud800")
+    for name in ("user", "item", "rating", "time"):
+        for value in (10**400, "", "\0", "é" * 1000):
+            with pytest.raises(ValueError, match=f"{name}="):
+                load_ratings(write(lines()), **{name: value})
+        for value in (-1, 0.5, b"u", [0]):
+            with pytest.raises(ValueError, match=f"'{name}' parameter of load_rat"):
+                load_ratings(write(lines()), **{name: value})
+    with pytest.raises(ValueError, match="none of the separators") as error:
+        load_ratings(write("x" * 10**5))
+    assert len(str(error.value)) < 1000
     with pytest.raises(ValueError, match="'user' parameter of load_ratings"):
         load_ratings(write(lines()), user=-1)
 
@@ -396,6 +421,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
             return
         start = 0
+        if server.answer:
+            server.answer(self, body)
+            return
         if asked and server.has_ranges:
             start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
             if start >= len(body):
@@ -422,6 +450,7 @@ def server(monkeypatch):
     with Server(("127.0.0.1", 0), Handler) as server:
         server.files = {f"ml-{name}.zip": make_archive(name) for name in VARIANTS}
         server.requests, server.n_breaks, server.has_ranges = [], 0, True
+        server.answer = None  # in place of the usual one
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.setattr(
             _movielens, "MOVIELENS_URL", f"http://127.0.0.1:{server.server_port}/"
@@ -610,3 +639,132 @@ def test_404_is_not_tried_again(server, fetch):
 def test_unknown_variant(fetch):
     with pytest.raises(ValueError, match="'variant' parameter of fetch_movielens"):
         fetch("20m")
+
+
+def rewrite(archive, text):
+    """Return an archive of "latest-small" with other ratings in it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():
+            is_table = name.endswith("ratings.csv")
+            new.writestr(name, text if is_table else old.read(name))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *("a,1,4,5", "1,a,4,5", "-1,1,4,5", "1,-1,4,5", "1,1000000000000,4,5"),
+        *("007,1,4,5", f"{10**30},1,4,5", "1,1,4,5.5", "1,1,x,5", "1,1,4"),
+        "1,1,4,1e30",
+    ],
+)
+def test_ids_that_are_none_of_grouplens(server, fetch, row):
+    text = f"userId,movieId,rating,timestamp\n1,2,3,4\n{row}\n"
+    name = "ml-latest-small.zip"
+    server.files[name] = rewrite(server.files[name], text)
+    with pytest.raises(OSError, match=r"damaged and has been deleted: .*ratings\.csv"):
+        fetch()
+    assert list(fetch.folder.iterdir()) == []
+
+
+def test_archive_that_unpacks_to_too_much(server, fetch, monkeypatch):
+    monkeypatch.setattr(_movielens, "LARGEST_FILE", 20)
+    with pytest.raises(OSError, match=r"deleted: .* is said to unpack to"):
+        fetch()
+    assert list(fetch.folder.iterdir()) == []
+
+
+def answer_with(status, body=None, **headers):
+    """Return an answer with headers of its own."""
+
+    def answer(handler, whole):
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(whole if body is None else body)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (answer_with(206, Content_Range="bytes 0-9/100"), "asked for the whole file"),
+        (answer_with(206), "asked for the whole file, got a part"),
+        (answer_with(200, Content_Length="abc"), "Content-Length is 'abc'"),
+        (answer_with(200, Content_Length="-5"), "Content-Length is '-5'"),
+        (answer_with(200, b"x", Content_Length="9" * 30), "Content-Length is '999"),
+        (answer_with(302, Location="file:///etc/passwd"), "HTTP Error 302"),
+    ],
+)
+def test_odd_answers(server, fetch, answer, message):
+    server.answer = answer
+    with pytest.raises(OSError, match=f"could not be downloaded: .*{message}"):
+        fetch("1m")
+    assert not (fetch.folder / "ml-1m.zip").exists()
+    server.answer = None
+    check(fetch("1m", return_X_y=True))
+
+
+@pytest.mark.parametrize("ends", ["1-9/10", "70000-80000/90000", "x", ""])
+def test_another_part_than_asked_for(server, fetch, ends):
+    server.n_breaks = 1
+    with pytest.raises(OSError, match="70000 of"):
+        fetch("1m", n_retries=0)
+    server.answer = answer_with(206, Content_Range=f"bytes {ends}")
+    with pytest.raises(OSError, match="asked for bytes 70000-, got bytes"):
+        fetch("1m", n_retries=0)
+    assert list(fetch.folder.iterdir()) == []
+
+
+def test_no_end(server, fetch, monkeypatch):
+    monkeypatch.setattr(_movielens, "LARGEST_DOWNLOAD", 100_000)
+    with pytest.raises(OSError, match="more than 100000 bytes arrived"):
+        fetch("1m", n_retries=0)
+
+
+@pytest.mark.parametrize("in_headers", [True, False])
+def test_server_that_drips(server, fetch, monkeypatch, in_headers):
+    """No single byte takes long, but all of them would take for ever."""
+    monkeypatch.setattr(_movielens, "TIMEOUT", 0.3)
+
+    def drip(handler, whole):
+        if not in_headers:
+            handler.send_response(200)
+            handler.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(200):
+                handler.wfile.write(b"x")
+                time.sleep(0.05)
+
+    server.answer = drip
+    begin = time.monotonic()
+    with pytest.raises(OSError, match=r"no answer|only \d+ bytes a second"):
+        fetch("1m", n_retries=0)
+    assert time.monotonic() - begin < 8
+
+
+def test_encryption_is_not_given_up():
+    handler = _movielens._SafeRedirects()
+    request = Request("https://x/a.zip")
+    with pytest.raises(HTTPError, match="redirects to http://x/b, which is not"):
+        handler.redirect_request(request, None, 302, "", {}, "http://x/b")
+    new = handler.redirect_request(request, None, 302, "", {}, "https://x/b")
+    assert new.full_url == "https://x/b"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links of POSIX")
+def test_a_link_in_place_of_the_part_is_not_followed(server, fetch, tmp_path):
+    fetch.folder.mkdir()
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    part = fetch.folder / "ml-1m.zip.part"
+    part.symlink_to(mine)
+    with pytest.raises(OSError, match="symbolic links"):
+        _movielens._open_no_link(part, os.O_RDWR)
+    check(fetch("1m", return_X_y=True))
+    assert mine.read_text() == "precious"
+    assert [path.name for path in fetch.folder.iterdir()] == ["ml-1m.zip"]
+    assert not (fetch.folder / "ml-1m.zip").is_symlink()
