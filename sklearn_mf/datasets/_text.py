@@ -25,6 +25,7 @@ from sklearn_mf._typing import validate_params
 
 SEPARATORS = ("::", "\t", ";", ",")  # in order of preference
 BLOCK_SIZE = 2**22  # bytes
+LONGEST_LINE = 2**27  # bytes
 ASCII = string.printable.encode()
 PLAIN_WIDTH = 18  # characters of a whole number that fits into 64 bits in any case
 
@@ -214,7 +215,7 @@ def read_text_table(file, source, keys, sep, header, encoding):
     layout, n_lines = None, 0
     columns = [[] for _ in keys]  # an array for each block
     pools = {}, {}
-    for block in _blocks(file):
+    for block in _blocks(file, source):
         if layout is None:
             if n_lines == 0:
                 block = block.removeprefix(b"\xef\xbb\xbf")
@@ -248,7 +249,7 @@ def read_text_table(file, source, keys, sep, header, encoding):
     return X, y, times[0] if times else None
 
 
-def _blocks(file):
+def _blocks(file, source):
     """Cut a binary file into blocks of whole lines that end in a line feed."""
     parts, n_bytes, n_quotes = [], 0, 0  # of the block that is not complete yet
     while chunk := file.read(BLOCK_SIZE):
@@ -263,6 +264,11 @@ def _blocks(file):
         parts.append(chunk)
         n_bytes += len(chunk)
         n_quotes += chunk.count(b'"')
+        if n_bytes > LONGEST_LINE:  # as in what few bytes of gzip may unpack to
+            raise ValueError(
+                f"{source}: a line is longer than {LONGEST_LINE} bytes. Pass a text "
+                "file with one rating a line."
+            )
     rest = b"".join(parts)
     if rest:
         yield rest if rest.endswith(b"\n") else rest + b"\n"
