@@ -64,6 +64,14 @@ def test_of_large_scores(loss, clip, dtype, onnx):
     assert_onnx_predicts(model, X, X[:, 0], X[:, 1])
 
 
+@pytest.mark.parametrize("ends", [None, (2.5, 3.0), (3.0, np.inf)])
+def test_predict_and_onnx_clip_alike(ends, onnx, monkeypatch):
+    monkeypatch.setattr(type(FITTED), "_clip_range", lambda self: ends)
+    assert_onnx_predicts(FITTED, X, X[:, 0], X[:, 1])
+    if ends:
+        assert FITTED.predict(X).min() == ends[0]
+
+
 @pytest.mark.parametrize("target_opset", [None, 13, 15, 18, np.int64(21)])
 def test_graph_is_valid(target_opset, onnx):
     from sklearn_mf.onnx import to_onnx
