@@ -14,11 +14,11 @@ import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, gen_batches
 from sklearn.utils._param_validation import (
-    Interval,
     StrOptions,
     validate_parameter_constraints,
 )
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.labels import factorize
 from sklearn_mf._data.tables import read_columns, read_ids, read_targets
 from sklearn_mf._estimators.ranking import RankingMixin

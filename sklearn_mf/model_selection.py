@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_consistent_length, check_random_state
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import validate_parameter_constraints
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.labels import factorize, locate
 from sklearn_mf._data.tables import read_columns
 from sklearn_mf._typing import TableLike

@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.metrics import root_mean_squared_error
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_feature_names_in
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.labels import locate
 from sklearn_mf._data.matrices import as_pairs
 from sklearn_mf._data.ratings import join_patterns
@@ -39,7 +39,8 @@ class ColdStartWarning(UserWarning):
     """Most of the users to be scored are unknown to the model.
 
     `score` warns when more than half of the distinct users of X were not seen in
-    fit: usually a sign of folds cut from a file that is sorted by user.
+    fit. Either they are new, as after a split by time, or the folds were cut from a
+    file that is sorted by user.
     """
 
 
@@ -411,9 +412,11 @@ class BaseFactorizer(
         if pairs.cold_share > 0.5:
             warnings.warn(
                 f"{pairs.cold_share:.0%} of the users of X were not seen in fit and "
-                "are predicted without factors of their own. If these are folds of a "
-                "file that is sorted by user, shuffle: cv=RatingKFold(5) of "
-                "sklearn_mf.model_selection, or cv=KFold(5, shuffle=True).",
+                "are predicted without factors of their own. If X has new users, or "
+                "ratings later than those of fit, the score is that for new users. If "
+                "X is a fold of a file that is sorted by user, the score is misleading:"
+                " use cv=RatingKFold(5) of sklearn_mf.model_selection, or "
+                "cv=KFold(5, shuffle=True).",
                 ColdStartWarning,
                 stacklevel=2,
             )

@@ -6,8 +6,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from sklearn_mf._data.arguments import LARGEST, Interval
 from sklearn_mf._estimators.base import PARAMETERS, BaseFactorizer
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
 from sklearn_mf._files import checks
@@ -326,7 +327,9 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     def _check_options(self):
         sizes = self.hidden_layer_sizes
         if not all(
-            isinstance(size, Integral) and not isinstance(size, bool) and size > 0
+            isinstance(size, Integral)
+            and not isinstance(size, bool)
+            and 0 < size <= LARGEST
             for size in sizes
         ):
             raise ValueError(
@@ -341,7 +344,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
 
     def _sizes(self):
         """Return the width of the network's input, hidden layers and output."""
-        return [3 * self.n_factors, *self.hidden_layer_sizes, 1]
+        return [3 * int(self.n_factors), *map(int, self.hidden_layer_sizes), 1]
 
     def _draw(self, ratings, rng):
         return TwoTasksParameters.draw(

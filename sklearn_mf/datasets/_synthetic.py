@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 from sklearn.utils import Bunch, check_random_state, gen_batches
-from sklearn.utils._param_validation import Interval
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._runtime.compile import njit
 from sklearn_mf._typing import validate_params
 
