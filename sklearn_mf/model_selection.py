@@ -71,7 +71,8 @@ class _RatingSplitter(BaseCrossValidator):
         return self._split(X, y)
 
     def _split(self, X, y):
-        check_consistent_length(X, y)
+        if y is not None:
+            check_consistent_length(X, y)
         for train, test in self._masks(X):
             yield np.flatnonzero(train), np.flatnonzero(test)
 

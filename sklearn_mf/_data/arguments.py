@@ -29,11 +29,11 @@ class Interval(_param_validation.Interval):
 
     def is_satisfied_by(self, val):
         """Tell whether a value is in the interval."""
-        if not super().is_satisfied_by(val):
+        if not isinstance(val, _PLAIN) or isinstance(val, np.timedelta64):
             return False
         if self.type is Integral:
-            return not isinstance(val, bool)
+            return not isinstance(val, bool) and super().is_satisfied_by(val)
         try:
-            return isinstance(val, _PLAIN) and math.isfinite(float(val))
+            return math.isfinite(float(val)) and super().is_satisfied_by(val)
         except OverflowError:
             return False

@@ -58,7 +58,7 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
     if y is None:
         _ask_for_ratings(estimator, table)
     if not known or getattr(estimator, "n_features_in_", None):
-        validate_data(estimator, X, y, reset=not known, skip_check_array=True)
+        _check_names(estimator, X, table, reset=not known)
     keys = {
         "user_column": estimator.user_column,
         "item_column": estimator.item_column,
@@ -69,10 +69,7 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
     y = read_targets(y, dtype)
     check_consistent_length(table, y)
     if sample_weight is not None:
-        check_numbers("sample_weight", sample_weight)
-        sample_weight = _check_sample_weight(
-            sample_weight, y, dtype=y.dtype, ensure_non_negative=True
-        )
+        sample_weight = read_weights(sample_weight, y, ensure_non_negative=True)
         if not sample_weight.all():
             kept = np.flatnonzero(sample_weight)
             columns = [(name, column[kept]) for name, column in columns]
@@ -167,7 +164,7 @@ def read_pairs(estimator, X, users, items):
     refuse_matrix(X)
     table = check_table(X, estimator, min_columns=1)
     if getattr(estimator, "n_features_in_", None):  # a fit on a matrix saw no columns
-        validate_data(estimator, X, reset=False, skip_check_array=True)
+        _check_names(estimator, X, table, reset=False)
     codes, cold_shares = [], []
     columns = take_columns(
         table,
@@ -180,6 +177,14 @@ def read_pairs(estimator, X, users, items):
         codes.append(known[distinct_codes])
         cold_shares.append(float(np.mean(known < 0)))
     return Pairs(*codes, cold_share=cold_shares[0])
+
+
+def _check_names(estimator, X, table, *, reset):
+    """Check, or with `reset` remember, how many columns X has and of which names."""
+    if len(set(table.names)) < len(table.names):
+        # scikit-learn refuses names that occur twice, but such a column may not be read.
+        X = np.broadcast_to(False, table.shape)
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
 
 
 def read_ids(name, ids, labels, *, skip_masked=False):
@@ -246,20 +251,26 @@ def refuse_masked(name, array, remedy=None):
         )
 
 
-def check_numbers(name, values):
-    """Raise an error where values are no numbers, or masked.
+def _as_numbers(name, values, kinds):
+    """Return values as an array of one of some kinds, or raise an error.
 
-    NaN, infinity and complex numbers are left to scikit-learn.
+    NaN and infinity are left to scikit-learn.
     """
     refuse_masked(name, values)
     try:
-        array = np.asarray(values)
-        if array.dtype.kind not in "biufc":
-            array.astype(np.float64)
-    except (TypeError, ValueError, OverflowError):
+        if nw.dependencies.is_into_series(values):
+            array = _to_array(nw.from_native(values, series_only=True))
+        else:
+            array = np.asarray(values)
+        if array.dtype.kind in "OSUT":
+            array = array.astype(np.float64)
+    except Exception:  # of many kinds, from NumPy, pandas or polars
+        array = None
+    if array is None or array.dtype.kind not in kinds:
         raise ValueError(
             f"{name} must hold numbers, one for each row of X, got {_show(values)}."
-        ) from None
+        )
+    return array
 
 
 def _to_array(series):
@@ -279,9 +290,21 @@ _NATIVE = (
 
 def read_targets(y, dtype=None):
     """Validate y: one dimension, finite, float32 if it was, else float64."""
-    check_numbers("y", y)
-    y = column_or_1d(y, warn=True)
+    y = column_or_1d(_as_numbers("y", y, "biufc"), warn=True)
     return check_array(y, ensure_2d=False, dtype=dtype or FLOATS, input_name="y")
+
+
+def read_weights(sample_weight, y, **options):
+    """Validate the weights of ratings `y`; `options` are scikit-learn's."""
+    weights = _as_numbers("sample_weight", sample_weight, "biuf")
+    if weights.size == 0 or weights.ndim > 2:
+        raise ValueError(
+            "sample_weight must hold numbers, one for each row of X, got an array of "
+            f"shape {weights.shape}."
+        )
+    if weights.ndim == 0:
+        weights = weights.item()  # the same for all
+    return _check_sample_weight(weights, y, dtype=y.dtype, **options)
 
 
 def read_columns(X, **keys):

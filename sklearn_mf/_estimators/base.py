@@ -11,14 +11,19 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.metrics import root_mean_squared_error
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import _check_feature_names_in
 
 from sklearn_mf._data.arguments import Interval
-from sklearn_mf._data.labels import locate
+from sklearn_mf._data.labels import as_objects, locate
 from sklearn_mf._data.matrices import as_pairs
 from sklearn_mf._data.ratings import join_patterns
-from sklearn_mf._data.tables import read_pairs, read_ratings
+from sklearn_mf._data.tables import (
+    read_pairs,
+    read_ratings,
+    read_targets,
+    read_weights,
+)
 from sklearn_mf._estimators.ranking import RankingMixin
 from sklearn_mf._estimators.state import StateMixin
 from sklearn_mf._files import checks
@@ -420,6 +425,10 @@ class BaseFactorizer(
                 ColdStartWarning,
                 stacklevel=2,
             )
+        y = read_targets(y)
+        check_consistent_length(pairs.users, y)
+        if sample_weight is not None:
+            sample_weight = read_weights(sample_weight, y)
         return -root_mean_squared_error(
             y, model._predict(pairs), sample_weight=sample_weight
         )
@@ -441,6 +450,13 @@ class BaseFactorizer(
         """
         model = self._snapshot()
         if input_features is not None:
+            try:
+                input_features = as_objects(list(input_features))
+            except TypeError:
+                raise ValueError(
+                    "input_features must be the names of the columns of X, got "
+                    f"{input_features!r}."
+                ) from None
             _check_feature_names_in(model, input_features)
         n_factors = model.user_factors_.shape[1]
         return np.array(

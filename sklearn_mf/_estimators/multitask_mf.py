@@ -326,7 +326,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
 
     def _check_options(self):
         sizes = self.hidden_layer_sizes
-        if not all(
+        if np.ndim(np.asarray(sizes, dtype=object)) != 1 or not all(
             isinstance(size, Integral)
             and not isinstance(size, bool)
             and 0 < size <= LARGEST

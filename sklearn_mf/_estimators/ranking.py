@@ -1,5 +1,6 @@
 """From factors to rankings: recommendations, and similar ids."""
 
+import itertools
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -106,7 +107,7 @@ class RankingMixin:
             model.item_biases_ if model._biased else None,
             n_items,
             candidates=candidates,
-            max_memory=max_memory,
+            max_memory=float(max_memory),
             n_jobs=model.n_jobs,
         )
         intercept, logistic = model._ranking_link()
@@ -195,7 +196,8 @@ class RankingMixin:
         factors = getattr(model, f"{side}_factors_")
         rows = read_ids(f"{side}s", ids, labels)
         if (rows < 0).any():
-            unseen = np.asarray(ids, dtype=object)[rows < 0][:3].tolist()
+            plain = ids.tolist() if hasattr(ids, "tolist") else ids
+            unseen = itertools.islice(itertools.compress(plain, rows < 0), 3)
             raise ValueError(
                 f"{side}s: {(rows < 0).sum()} of the ids were not seen in fit, such as "
                 f"{', '.join(map(repr, unseen))}: leave them out."
@@ -215,7 +217,7 @@ class RankingMixin:
             None,
             n_best,
             candidates=candidates,
-            max_memory=max_memory,
+            max_memory=float(max_memory),
             n_jobs=model.n_jobs,
         )
         return _mask(best, scores, labels)
