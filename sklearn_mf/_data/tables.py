@@ -182,7 +182,7 @@ def read_pairs(estimator, X, users, items):
 def _check_names(estimator, X, table, *, reset):
     """Check, or with `reset` remember, how many columns X has and of which names."""
     if len(set(table.names)) < len(table.names):
-        # scikit-learn refuses names that occur twice, but such a column may not be read.
+        # scikit-learn refuses names that occur twice, also of columns that nobody reads.
         X = np.broadcast_to(False, table.shape)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
 

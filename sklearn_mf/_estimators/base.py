@@ -3,7 +3,7 @@
 import functools
 import warnings
 from numbers import Integral, Real
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -450,8 +450,9 @@ class BaseFactorizer(
         """
         model = self._snapshot()
         if input_features is not None:
+            names: Any = input_features
             try:
-                input_features = as_objects(list(input_features))
+                input_features = as_objects(list(names))
             except TypeError:
                 raise ValueError(
                     "input_features must be the names of the columns of X, got "

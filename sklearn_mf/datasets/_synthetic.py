@@ -159,6 +159,7 @@ def make_ratings(
     >>> coef.user_factors.shape, coef.item_factors.shape
     ((1000, 5), (500, 5))
     """
+    n_users, n_items, n_ratings = map(int, (n_users, n_items, n_ratings))
     _check_sizes("rated", n_users=n_users, n_items=n_items, n_ratings=n_ratings)
     low, high = _check_rating_range(rating_range)
     rng = check_random_state(random_state)
@@ -312,6 +313,8 @@ def make_answers(
     >>> coef.abilities.shape, coef.difficulties.shape
     ((542,), (1774,))
     """
+    sizes = n_students, n_questions, n_answers
+    n_students, n_questions, n_answers = map(int, sizes)
     _check_sizes(
         "answered", n_students=n_students, n_questions=n_questions, n_answers=n_answers
     )
