@@ -162,9 +162,10 @@ def as_matrix(
     if shape is None and sum(limits) > MOST_ROWS:
         raise ValueError(
             f"X: its largest ids make a matrix of shape {tuple(limits)}, whose rows "
-            f"and columns alone need {8 * sum(limits) / 2**30:.0f} GiB of memory. Encode "
-            "the ids first, for example with sklearn.preprocessing.OrdinalEncoder, or "
-            "pass the shape to get it nevertheless."
+            f"and columns alone need {8 * sum(limits) / 2**30:.0f} GiB of memory. "
+            "Encode the ids first, for example with "
+            "sklearn.preprocessing.OrdinalEncoder, or pass the shape to get it "
+            "nevertheless."
         )
     users, items = positions
     try:

@@ -46,14 +46,7 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
     Ratings
     """
     if sparse.issparse(X):
-        if known:
-            raise ValueError(
-                "X is a sparse matrix, whose rows and columns do not say which ids of "
-                "the fitted model they are. Convert it to pairs: X, y = "
-                "sklearn_mf.as_pairs(X), and put the ids in their place, for example "
-                "X[:, 0] = user_ids[X[:, 0]]."
-            )
-        return _read_matrix(X, y, sample_weight, dtype)
+        return _read_matrix(X, y, sample_weight, known, dtype)
     table = check_table(X, estimator, min_columns=1 if known else 2)
     if y is None:
         _ask_for_ratings(estimator, table)
@@ -127,7 +120,7 @@ def _make_ratings(sides, y, weights, known):
     return Ratings(*all_labels, *sort_both_ways(*all_codes, y, weights, shape))
 
 
-def _read_matrix(R, y, sample_weight, dtype):
+def _read_matrix(R, y, sample_weight, known, dtype):
     """Read the input of fit when it is a sparse matrix alone."""
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
@@ -141,7 +134,7 @@ def _read_matrix(R, y, sample_weight, dtype):
         ("rows", np.arange(R.shape[0]), R.row),
         ("columns", np.arange(R.shape[1]), R.col),
     ]
-    return _make_ratings(sides, read_targets(R.data, dtype), None, None)
+    return _make_ratings(sides, read_targets(R.data, dtype), None, known)
 
 
 def read_pairs(estimator, X, users, items):
@@ -182,7 +175,7 @@ def read_pairs(estimator, X, users, items):
 def _check_names(estimator, X, table, *, reset):
     """Check, or with `reset` remember, how many columns X has and of which names."""
     if len(set(table.names)) < len(table.names):
-        # scikit-learn refuses names that occur twice, also of columns that nobody reads.
+        # scikit-learn refuses names that occur twice, also of what nobody reads.
         X = np.broadcast_to(False, table.shape)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
 

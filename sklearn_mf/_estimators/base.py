@@ -283,6 +283,13 @@ class BaseFactorizer(
 
     def _read_more(self, new, X, y, sample_weight):
         """Read ratings whose new ids join those of a fitted model."""
+        if sparse.issparse(X):
+            raise ValueError(
+                "X is a sparse matrix, whose rows and columns do not say which ids of "
+                "the fitted model they are. Convert it to pairs: X, y = "
+                "sklearn_mf.as_pairs(X), and put the ids in their place, for example "
+                "X[:, 0] = user_ids[X[:, 0]]."
+            )
         return read_ratings(
             new,
             X,
