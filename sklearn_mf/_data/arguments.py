@@ -37,3 +37,6 @@ class Interval(_param_validation.Interval):
             return math.isfinite(float(val)) and super().is_satisfied_by(val)
         except OverflowError:
             return False
+
+
+COUNT = Interval(Integral, 1, None, closed="left")

@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import validate_parameter_constraints
 
-from sklearn_mf._data.arguments import LARGEST, Interval
+from sklearn_mf._data.arguments import COUNT, LARGEST, Interval
 from sklearn_mf._data.labels import cast_exactly, factorize
 from sklearn_mf._data.ratings import sort_both_ways
 from sklearn_mf._data.tables import (
@@ -187,12 +187,7 @@ def _check_shape(shape):
     if not (
         isinstance(shape, tuple | list)
         and len(shape) == 2
-        and all(
-            isinstance(size, Integral)
-            and not isinstance(size, bool)
-            and 0 < size <= LARGEST
-            for size in shape
-        )
+        and all(map(COUNT.is_satisfied_by, shape))
     ):
         raise ValueError(
             f"shape must be None or the numbers of users and of items, two ints from 1 "

@@ -224,7 +224,7 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
 
     @property
     def _unobserved_weight(self):
-        return self.unobserved_weight
+        return float(self.unobserved_weight)
 
     def _check_options(self):
         if self.non_negative and self.solver == "cg":
@@ -239,6 +239,6 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
     def _objective(self):
         return QuadraticObjective(
             Penalty(self.regularization, weighted=self.weighted_regularization),
-            self.unobserved_weight,
+            self._unobserved_weight,
             self.non_negative,
         )

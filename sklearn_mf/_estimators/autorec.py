@@ -347,7 +347,7 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
             output=self._output,
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
+            batch_size=int(self.batch_size),
         )
 
     def _start(self, problem, previous):

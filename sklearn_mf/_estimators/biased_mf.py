@@ -339,7 +339,7 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
 
     @property
     def _unobserved_weight(self):
-        return self.unobserved_weight
+        return float(self.unobserved_weight)
 
     def _check_options(self):
         for name, usual, solvers in (
@@ -365,7 +365,7 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
 
     def _objective(self):
         return QuadraticObjective(
-            self._penalty, self.unobserved_weight, self.non_negative
+            self._penalty, self._unobserved_weight, self.non_negative
         )
 
     def _remedy(self):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils._param_validation import StrOptions
 
-from sklearn_mf._data.arguments import LARGEST, Interval
+from sklearn_mf._data.arguments import COUNT, Interval
 from sklearn_mf._estimators.base import PARAMETERS, BaseFactorizer
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
 from sklearn_mf._files import checks
@@ -327,10 +327,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     def _check_options(self):
         sizes = self.hidden_layer_sizes
         if np.ndim(np.asarray(sizes, dtype=object)) != 1 or not all(
-            isinstance(size, Integral)
-            and not isinstance(size, bool)
-            and 0 < size <= LARGEST
-            for size in sizes
+            map(COUNT.is_satisfied_by, sizes)
         ):
             raise ValueError(
                 f"hidden_layer_sizes={sizes!r} must be widths of layers, ints above 0: "
@@ -374,7 +371,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         return TwoTasks(
             problem,
             joint_loss,
-            batch_size=self.batch_size,
+            batch_size=int(self.batch_size),
             learning_rate=self.learning_rate,
         )
 

@@ -149,7 +149,7 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
                 "exponential": lambda epoch: self.decay**epoch,
                 "invscaling": lambda epoch: (epoch + 1) ** -self.power_t,
             }[self.learning_rate_schedule],
-            batch_size=self.batch_size,
+            batch_size=int(self.batch_size),
             shuffle=self.shuffle,
         )
 

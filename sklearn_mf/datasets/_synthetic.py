@@ -388,7 +388,7 @@ def _check_rating_range(rating_range):
         return -np.inf, np.inf
     try:
         low, high = map(float, rating_range)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         low = high = np.nan
     if not -np.inf < low < high < np.inf:
         raise ValueError(

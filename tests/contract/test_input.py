@@ -226,7 +226,7 @@ def test_masked_entries_are_errors(model):
     ):
         with left_as_it_was(fitted), pytest.raises(ValueError, match=f"{name}.*mask"):
             getattr(fitted, method)(*args)
-    # What is not masked counts, and so do columns that are read.
+    # What is not masked counts, and columns that are not read may be masked.
     other = np.ma.column_stack([X, np.ma.masked_all(len(X))])
     assert_same_bits(
         model().fit(other, np.ma.array(model.y())),

@@ -119,6 +119,9 @@ def test_numbers_of_every_kind(model):
         if Integral in kinds and type(value) is int and value < 128:
             same = model(**{name: np.int8(value)}).fit(X, model.y())
             assert_same_bits(same, model().fit(X, model.y()))
+    for name in fitted.get_params().keys() & {"batch_size", "cg_steps"}:
+        same = model(**{name: np.int8(2)}).fit(X, model.y())
+        assert_same_bits(same, model(**{name: 2}).fit(X, model.y()))
     many = model(n_factors=np.int8(127), max_iter=1).fit(X, model.y())
     expected = model(n_factors=127, max_iter=1).fit(X, model.y())
     assert_same_bits(many, expected)
