@@ -14,11 +14,11 @@ import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, gen_batches
 from sklearn.utils._param_validation import (
-    Interval,
     StrOptions,
     validate_parameter_constraints,
 )
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.labels import factorize
 from sklearn_mf._data.tables import read_columns, read_ids, read_targets
 from sklearn_mf._estimators.ranking import RankingMixin
@@ -225,9 +225,10 @@ class _RankingScorer:
         relevant = self._read_relevant(model, X, y)
         if self.metric == "reciprocal_rank_of_all":
             return float(_mean_of_all(model, relevant).mean())
-        gains = _find_gains(model, relevant, self.k)
+        k = int(self.k)
+        gains = _find_gains(model, relevant, k)
         n_relevant = np.bincount(relevant.users)
-        values = _AT_K[self.metric](gains, n_relevant, _ideal(relevant, self.k))
+        values = _AT_K[self.metric](gains, n_relevant, _ideal(relevant, k))
         return float(values.mean())
 
     def _read_relevant(self, estimator, X, y):

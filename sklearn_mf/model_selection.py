@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_consistent_length, check_random_state
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import validate_parameter_constraints
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.labels import factorize, locate
 from sklearn_mf._data.tables import read_columns
 from sklearn_mf._typing import TableLike
@@ -70,7 +71,8 @@ class _RatingSplitter(BaseCrossValidator):
         return self._split(X, y)
 
     def _split(self, X, y):
-        check_consistent_length(X, y)
+        if y is not None:
+            check_consistent_length(X, y)
         for train, test in self._masks(X):
             yield np.flatnonzero(train), np.flatnonzero(test)
 

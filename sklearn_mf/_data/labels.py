@@ -4,10 +4,13 @@ Ids are *labels* of any sortable kind. A *code* is the position of a label among
 sorted labels of its side; -1 is the code of an unseen label.
 """
 
-from numbers import Real
+import math
+from numbers import Number, Real
 
 import numpy as np
 from sklearn.utils import assert_all_finite
+
+SHORT_TEXT = 64  # characters; texts of more stay objects if most are shorter
 
 
 def factorize(name, column):
@@ -32,7 +35,7 @@ def factorize(name, column):
     if kind == "b":
         column, kind = column.view(np.uint8), "u"
     if kind == "f":
-        assert_all_finite(column, input_name=f"X ({name})")
+        assert_all_finite(column, input_name=_input(name).removeprefix("Input "))
         whole, exact = cast_exactly(column, np.int64)
         if exact.all():
             labels, codes = _factorize_integers(whole)
@@ -48,6 +51,11 @@ def factorize(name, column):
             f"dtype {column.dtype}. Convert it, for example with astype(str)."
         )
     return _factorize_objects(name, column.tolist())
+
+
+def _input(name):
+    """Return what error messages call the input whose column, or list, has a name."""
+    return f"Input X ({name})" if "=" in name else f"Input {name}"
 
 
 def _factorize_integers(column):
@@ -68,15 +76,23 @@ def _factorize_integers(column):
 
 def _factorize_objects(name, values):
     """Encode a list of Python objects: strings, or what NumPy keeps as objects."""
-    kinds = {_kind_of_type(kind): kind for kind in set(map(type, values))}
+    types = set(map(type, values))
+    if any(map(_is_of_numpy, types)):
+        # NumPy would join its own integers and floats to floats, and merge some.
+        values = [v.item() if _is_of_numpy(type(v)) else v for v in values]
+        types = set(map(type, values))
+    kinds = {_kind_of_type(kind): kind for kind in types}
     if "missing" in kinds or (
-        "number" in kinds and any(value != value for value in values)
+        any(issubclass(kind, _MAY_BE_NAN) for kind in types)
+        and any(isinstance(v, _MAY_BE_NAN) and _is_nan(v) for v in values)
     ):
         raise ValueError(
-            f"Input X ({name}) contains NaN or None: every rating needs an id. Drop "
-            "the rows without one."
+            f"{_input(name)} contains NaN or None, which are no ids: drop the rows "
+            "without an id."
         )
     if len(kinds) == 1 and "number" in kinds:
+        if math.inf in values or -math.inf in values:
+            raise ValueError(f"{_input(name)} contains infinity, which is no id.")
         array = np.array(values)
         if array.dtype.kind in "biuf" and array.tolist() == values:
             return factorize(name, array)
@@ -84,7 +100,8 @@ def _factorize_objects(name, values):
         if len(kinds) > 1:
             raise TypeError
         uniques = sorted(set(values))
-    except TypeError:
+        _ = uniques[0] < uniques[0]  # one alone must be of a kind that can be sorted
+    except Exception:  # comparisons of objects may raise anything
         got = " and ".join(sorted(kind.__name__ for kind in kinds.values()))
         raise TypeError(
             f"{name}: the id argument must be a string or a number, all of them of one "
@@ -97,23 +114,46 @@ def _factorize_objects(name, values):
     )
 
 
+_MAY_BE_NAN = Number, np.datetime64, np.timedelta64
+
+
+def _is_of_numpy(kind):
+    """Tell whether a type is NumPy's for what Python has a type of its own for."""
+    return issubclass(kind, np.generic) and not issubclass(
+        kind, np.datetime64 | np.timedelta64 | np.void | np.longdouble
+    )
+
+
+def _is_nan(value):
+    try:
+        return bool(value != value)
+    except ArithmeticError:  # a signalling NaN of Decimal
+        return True
+
+
 def _as_labels(uniques):
     """Make an array of sorted objects, of a native dtype where that loses nothing."""
     if isinstance(uniques[0], str):
-        labels = np.array(uniques)
-        if labels.tolist() == uniques:
-            return labels
-    labels = np.empty(len(uniques), dtype=object)
-    labels[:] = uniques
-    return labels
+        # NumPy gives every text the room of the longest one.
+        lengths = list(map(len, uniques))
+        if max(lengths) <= max(SHORT_TEXT, 4 * sum(lengths) / len(lengths)):
+            labels = np.array(uniques)
+            if labels.tolist() == uniques:
+                return labels
+    return as_objects(uniques)
+
+
+def as_objects(values):
+    """Make an array of objects, of one dimension whatever they are."""
+    return np.fromiter(values, dtype=object, count=len(values))
 
 
 def _kind_of_type(kind):
-    if issubclass(kind, Real):
+    if issubclass(kind, Real) and not issubclass(kind, np.timedelta64):
         return "number"
     if issubclass(kind, str):
         return "text"
-    if kind.__name__ in ("NoneType", "NAType", "NaTType"):
+    if kind.__name__ in ("NoneType", "NAType", "NaTType", "MaskedConstant"):
         return "missing"
     return kind.__name__
 

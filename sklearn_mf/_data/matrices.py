@@ -1,15 +1,20 @@
 """Sparse rating matrices to tables of pairs, and back."""
 
+from numbers import Integral
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils import check_consistent_length
+from sklearn.utils._param_validation import validate_parameter_constraints
 
+from sklearn_mf._data.arguments import COUNT, LARGEST, Interval
 from sklearn_mf._data.labels import cast_exactly, factorize
 from sklearn_mf._data.ratings import sort_both_ways
 from sklearn_mf._data.tables import (
     check_table,
     read_targets,
+    refuse_matrix,
     stored_entries,
     take_columns,
 )
@@ -71,6 +76,8 @@ def as_pairs(
     return X, read_targets(entries.data)
 
 
+MOST_ROWS = 2**27  # and columns of a matrix that nobody asked for by its shape
+
 _NO_POSITIONS = (
     "{name}: ids must be non-negative integers to be rows and columns of a matrix, got "
     "{label!r}. Encode them first, for example with "
@@ -108,8 +115,9 @@ def as_matrix(
     Raises
     ------
     ValueError
-        If an id is not a non-negative integer below its limit in `shape`, or for input
-        that fit would not accept either.
+        If an id is not a non-negative integer below its limit in `shape`, if ids are
+        so large that the matrix would need gigabytes for its empty rows and columns
+        while `shape` is None, or for input that fit would not accept either.
 
     See Also
     --------
@@ -122,8 +130,16 @@ def as_matrix(
     array([[5., 0.],
            [3., 1.]])
     """
+    keys = {"user_column": user_column, "item_column": item_column}
+    validate_parameter_constraints(
+        {name: [Interval(Integral, 0, None, closed="left"), str] for name in keys},
+        keys,
+        caller_name="as_matrix",
+    )
+    _check_shape(shape)
+    refuse_matrix(X)
     table = check_table(X)
-    columns = take_columns(table, user_column=user_column, item_column=item_column)
+    columns = take_columns(table, **keys)
     y = read_targets(y)
     check_consistent_length(table, y)
     positions, limits = [], []
@@ -135,7 +151,7 @@ def as_matrix(
         if not exact.all() or rows[0] < 0:
             wrong = labels[~exact | (rows < 0)]
             raise ValueError(_NO_POSITIONS.format(name=name, label=wrong.tolist()[0]))
-        limit = int(rows[-1]) + 1 if shape is None else shape[axis]
+        limit = int(rows[-1]) + 1 if shape is None else int(shape[axis])
         if rows[-1] >= limit:
             raise ValueError(
                 f"{name}: id {rows[-1]} lies outside of shape={shape}: pass a larger "
@@ -143,8 +159,37 @@ def as_matrix(
             )
         positions.append(rows[codes])
         limits.append(limit)
+    if shape is None and sum(limits) > MOST_ROWS:
+        raise ValueError(
+            f"X: its largest ids make a matrix of shape {tuple(limits)}, whose rows "
+            f"and columns alone need {8 * sum(limits) / 2**30:.0f} GiB of memory. "
+            "Encode the ids first, for example with "
+            "sklearn.preprocessing.OrdinalEncoder, or pass the shape to get it "
+            "nevertheless."
+        )
     users, items = positions
-    by_user, _ = sort_both_ways(users, items, y, None, tuple(limits))
+    try:
+        by_user, _ = sort_both_ways(users, items, y, None, tuple(limits))
+    except MemoryError:
+        raise MemoryError(
+            f"shape={tuple(limits)}: the rows and columns alone need "
+            f"{8 * sum(limits) / 2**30:.0f} GiB of memory. Encode the ids first, for "
+            "example with sklearn.preprocessing.OrdinalEncoder."
+        ) from None
     return sparse.csr_array(
         (by_user.ratings, by_user.indices, by_user.indptr), shape=limits
     )
+
+
+def _check_shape(shape):
+    if shape is None:
+        return
+    if not (
+        isinstance(shape, tuple | list)
+        and len(shape) == 2
+        and all(map(COUNT.is_satisfied_by, shape))
+    ):
+        raise ValueError(
+            f"shape must be None or the numbers of users and of items, two ints from 1 "
+            f"to {LARGEST}, got {shape!r}."
+        )

@@ -4,6 +4,9 @@ X, y ──columns──▶ labels and codes ──merge, sort──▶ Ratings 
 """
 
 import itertools
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import narwhals.stable.v2 as nw  # comes with scikit-learn, as joblib does
@@ -16,7 +19,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_mf._data.labels import factorize, locate, merge
+from sklearn_mf._data.labels import as_objects, factorize, locate, merge
 from sklearn_mf._data.ratings import Pairs, Ratings, sort_both_ways
 
 FLOATS = (np.float64, np.float32)
@@ -43,27 +46,61 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
     Ratings
     """
     if sparse.issparse(X):
-        return _read_matrix(estimator, X, y, sample_weight, known, dtype)
+        return _read_matrix(X, y, sample_weight, known, dtype)
     table = check_table(X, estimator, min_columns=1 if known else 2)
+    if y is None:
+        _ask_for_ratings(estimator, table)
     if not known or getattr(estimator, "n_features_in_", None):
-        validate_data(estimator, X, y, reset=not known, skip_check_array=True)
-    columns = take_columns(
-        table,
-        user_column=estimator.user_column,
-        item_column=estimator.item_column,
-    )
+        _check_names(estimator, X, table, reset=not known)
+    keys = {
+        "user_column": estimator.user_column,
+        "item_column": estimator.item_column,
+    }
+    columns = take_columns(table, **keys)
+    if not known:
+        _warn_of_other_columns(table, keys)
     y = read_targets(y, dtype)
     check_consistent_length(table, y)
     if sample_weight is not None:
-        sample_weight = _check_sample_weight(
-            sample_weight, y, dtype=y.dtype, ensure_non_negative=True
-        )
+        sample_weight = read_weights(sample_weight, y, ensure_non_negative=True)
         if not sample_weight.all():
             kept = np.flatnonzero(sample_weight)
             columns = [(name, column[kept]) for name, column in columns]
             y, sample_weight = y[kept], sample_weight[kept]
     sides = [(name, *factorize(name, column)) for name, column in columns]
     return _make_ratings(sides, y, sample_weight, known)
+
+
+def _ask_for_ratings(estimator, table):
+    """Raise an error where fit is given a table alone."""
+    raise ValueError(
+        f"This {type(estimator).__name__} estimator requires y to be passed, but the "
+        f"target y is None. A row of X, whose shape is {table.shape}, is one rating: "
+        "its user and its item, while y holds the ratings. If X is a matrix of users "
+        "by items, keep the pairs that were rated: X, y = sklearn_mf.as_pairs(R) of a "
+        "scipy.sparse matrix R, or X = np.argwhere(mask), y = R[mask] of an array."
+    )
+
+
+def _warn_of_other_columns(table, keys):
+    """Warn where the names of a DataFrame say that other columns are meant."""
+    lowered = [name.lower() if isinstance(name, str) else "" for name in table.names]
+    for parameter, key in keys.items():
+        side = parameter.removesuffix("_column")
+        if isinstance(key, str) or not lowered or side in lowered[key]:
+            continue
+        for other in (side, f"{side}id", f"{side}_id"):
+            if other in lowered:
+                place = lowered.index(other)
+                warnings.warn(
+                    f"{parameter}={key} reads the {side}s from the column "
+                    f"{table.names[key]!r} of X, which also has a column "
+                    f"{table.names[place]!r}: if that one is meant, set "
+                    f"{parameter}={table.names[place]!r}.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+                break
 
 
 def _make_ratings(sides, y, weights, known):
@@ -83,7 +120,7 @@ def _make_ratings(sides, y, weights, known):
     return Ratings(*all_labels, *sort_both_ways(*all_codes, y, weights, shape))
 
 
-def _read_matrix(estimator, R, y, sample_weight, known, dtype):
+def _read_matrix(R, y, sample_weight, known, dtype):
     """Read the input of fit when it is a sparse matrix alone."""
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
@@ -117,10 +154,10 @@ def read_pairs(estimator, X, users, items):
     -------
     Pairs
     """
-    _refuse_matrix(X)
+    refuse_matrix(X)
     table = check_table(X, estimator, min_columns=1)
     if getattr(estimator, "n_features_in_", None):  # a fit on a matrix saw no columns
-        validate_data(estimator, X, reset=False, skip_check_array=True)
+        _check_names(estimator, X, table, reset=False)
     codes, cold_shares = [], []
     columns = take_columns(
         table,
@@ -135,7 +172,15 @@ def read_pairs(estimator, X, users, items):
     return Pairs(*codes, cold_share=cold_shares[0])
 
 
-def read_ids(name, ids, labels):
+def _check_names(estimator, X, table, *, reset):
+    """Check, or with `reset` remember, how many columns X has and of which names."""
+    if len(set(table.names)) < len(table.names):
+        # scikit-learn refuses names that occur twice, also of what nobody reads.
+        X = np.broadcast_to(False, table.shape)
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+
+
+def read_ids(name, ids, labels, *, skip_masked=False):
     """Read a list of ids.
 
     Parameters
@@ -146,23 +191,33 @@ def read_ids(name, ids, labels):
         The ids, of one kind.
     labels : ndarray
         The labels known to the model.
+    skip_masked : bool, default=False
+        Whether masked ids are left out. Otherwise they are an error.
 
     Returns
     -------
     int32 ndarray of shape (n_ids,)
         Their codes; -1 for an unseen id.
     """
-    if isinstance(ids, list | tuple):
-        # Objects keep 7 apart from "7".
-        column = np.empty(len(ids), dtype=object)
-        column[:] = ids
-    elif nw.dependencies.is_into_series(ids):
-        column = nw.from_native(ids, series_only=True).to_numpy()
-    else:
+    if not skip_masked:
+        refuse_masked(name, ids, remedy=f"pass {name}.compressed()")
+    elif np.ma.isMaskedArray(ids) and ids.ndim == 1:
+        ids = ids.compressed()
+    if nw.dependencies.is_into_series(ids):
+        column = _to_array(nw.from_native(ids, series_only=True))
+    elif isinstance(ids, Sequence) and not isinstance(ids, _TEXT):
+        column = as_objects(ids)  # which keep 7 apart from "7"
+    elif hasattr(ids, "__array__"):
         column = np.asarray(ids)
+    else:
+        raise ValueError(
+            f"{name} must be a list of ids, got {_show(ids)}: for one id pass "
+            f"[{_show(ids)}], of another collection list({name})."
+        )
     if column.ndim != 1:
         raise ValueError(
-            f"{name} must be a list of ids, got {ids!r}: for one id pass [{ids!r}]."
+            f"{name} must be a list of ids, of one dimension, got {_show(ids)}: for "
+            f"one id pass [id], for all ids of an array its ravel()."
         )
     if len(column) == 0:
         return np.empty(0, dtype=np.int32)
@@ -170,10 +225,79 @@ def read_ids(name, ids, labels):
     return locate(name, distinct, labels)[codes]
 
 
+def _show(value):
+    """Return what error messages show of a value."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+_TEXT = str, bytes, bytearray
+
+
+def refuse_masked(name, array, remedy=None):
+    """Raise an error where entries of a masked array are masked."""
+    if np.ma.is_masked(array):
+        remedy = remedy or "leave those rows out, see numpy.ma.getmaskarray"
+        raise ValueError(
+            f"{name}: entries of a masked array are masked, "
+            f"{np.ma.count_masked(array)} of {np.size(array)}: {remedy}."
+        )
+
+
+def _as_numbers(name, values, kinds):
+    """Return values as an array of one of some kinds, or raise an error.
+
+    NaN and infinity are left to scikit-learn.
+    """
+    refuse_masked(name, values)
+    try:
+        if nw.dependencies.is_into_series(values):
+            array = _to_array(nw.from_native(values, series_only=True))
+        else:
+            array = np.asarray(values)
+        if array.dtype.kind in "OSUT":
+            array = array.astype(np.float64)
+    except Exception:  # of many kinds, from NumPy, pandas or polars
+        array = None
+    if array is None or array.dtype.kind not in kinds:
+        raise ValueError(
+            f"{name} must hold numbers, one for each row of X, got {_show(values)}."
+        )
+    return array
+
+
+def _to_array(series):
+    """Return a column of a DataFrame as an array that holds the same values."""
+    kind = series.dtype
+    if kind.is_temporal() or kind.is_float() or kind in _NATIVE:
+        return series.to_numpy()
+    # Objects, since arrays would cut texts and narrow large integers.
+    return as_objects(series.to_list())
+
+
+_NATIVE = (
+    *(nw.Int8, nw.Int16, nw.Int32, nw.Int64),
+    *(nw.UInt8, nw.UInt16, nw.UInt32, nw.UInt64, nw.Boolean),
+)
+
+
 def read_targets(y, dtype=None):
     """Validate y: one dimension, finite, float32 if it was, else float64."""
-    y = column_or_1d(y, warn=True)
+    y = column_or_1d(_as_numbers("y", y, "biufc"), warn=True)
     return check_array(y, ensure_2d=False, dtype=dtype or FLOATS, input_name="y")
+
+
+def read_weights(sample_weight, y, **options):
+    """Validate the weights of ratings `y`; `options` are scikit-learn's."""
+    weights = _as_numbers("sample_weight", sample_weight, "biuf")
+    if weights.size == 0 or weights.ndim > 2:
+        raise ValueError(
+            "sample_weight must hold numbers, one for each row of X, got an array of "
+            f"shape {weights.shape}."
+        )
+    if weights.ndim == 0:
+        weights = weights.item()  # the same for all
+    return _check_sample_weight(weights, y, dtype=y.dtype, **options)
 
 
 def read_columns(X, **keys):
@@ -191,11 +315,11 @@ def read_columns(X, **keys):
     list of (str, ndarray of shape (n_ratings,))
         See `take_columns`.
     """
-    _refuse_matrix(X)
+    refuse_matrix(X)
     return take_columns(check_table(X, min_columns=1), **keys)
 
 
-def _refuse_matrix(X):
+def refuse_matrix(X):
     if sparse.issparse(X):
         raise ValueError(
             "X is a sparse matrix, but a row of X is one (user, item) pair here: "
@@ -203,14 +327,39 @@ def _refuse_matrix(X):
         )
 
 
+@dataclass(frozen=True)
+class PairTable:
+    """A table of pairs, whose values are not checked.
+
+    Attributes
+    ----------
+    values : narwhals.DataFrame or ndarray of two dimensions
+        The values.
+    names : list
+        Names of its columns; empty for an array.
+    """
+
+    values: nw.DataFrame | np.ndarray
+    names: list
+
+    @property
+    def shape(self):
+        """Return the numbers of rows and columns."""
+        return self.values.shape
+
+    def column(self, place):
+        """Return the values of a column."""
+        column = self.values[:, place]
+        return _to_array(column) if isinstance(column, nw.Series) else column
+
+
 def check_table(X, estimator=None, *, min_columns=2):
     """Check the shape of a table of pairs.
 
     Returns
     -------
-    narwhals.DataFrame or ndarray of two dimensions
-        The table. Its values are not checked: columns that are not read may hold
-        anything.
+    PairTable
+        Columns that are not read may hold anything.
     """
     check = partial(
         check_array,
@@ -221,13 +370,43 @@ def check_table(X, estimator=None, *, min_columns=2):
         input_name="X",
     )
     if nw.dependencies.is_into_dataframe(X):
+        if nw.dependencies.is_pandas_dataframe(X):
+            # Names may be of any kind here, and occur twice.
+            names, X = list(X.columns), X.set_axis(range(X.shape[1]), axis=1)
         frame = nw.from_native(X, eager_only=True)
+        if not nw.dependencies.is_pandas_dataframe(X):
+            names = frame.columns
         check(np.broadcast_to(False, frame.shape))
-        return frame
+        return PairTable(frame, names)
+    if isinstance(nw.from_native(X, pass_through=True), nw.LazyFrame):
+        raise ValueError(
+            f"X is a {type(X).__name__}, whose rows are not there yet: pass X.collect()"
+            ", or X.compute() of a Dask DataFrame."
+        )
+    if np.ma.isMaskedArray(X):
+        check(np.broadcast_to(False, X.shape))
+        return PairTable(X, [])
     if isinstance(X, list | tuple):
-        # Objects keep 7 apart from "7" where rows hold both kinds.
-        X = np.array(X, dtype=object)
-    return check(X)
+        X = _join_rows(X)
+    return PairTable(check(X), [])
+
+
+def _join_rows(rows):
+    """Make an array of a list of rows."""
+    if not rows or not all(map(_is_row, rows)):
+        return as_objects(rows)  # of one dimension, which is refused
+    lengths = set(map(len, rows))
+    if len(lengths) > 1:
+        raise ValueError(
+            f"X: its rows must all have the same number of columns, got rows of "
+            f"{min(lengths)} and of {max(lengths)}."
+        )
+    # Objects keep 7 apart from "7" where rows hold both kinds.
+    return as_objects(list(itertools.chain.from_iterable(rows))).reshape(len(rows), -1)
+
+
+def _is_row(row):
+    return hasattr(row, "__len__") and not isinstance(row, (*_TEXT, dict, set))
 
 
 def take_columns(table, **keys):
@@ -235,7 +414,7 @@ def take_columns(table, **keys):
 
     Parameters
     ----------
-    table : narwhals.DataFrame or ndarray
+    table : PairTable
         From `check_table`.
     **keys : int or str
         Position or name of each column, under the name of its parameter, as in
@@ -246,36 +425,62 @@ def take_columns(table, **keys):
     list of (str, ndarray of shape (n_rows,))
         What error messages call the column, and the column.
     """
-    for (one, key), (other, other_key) in itertools.combinations(keys.items(), 2):
-        if key == other_key:
+    places = {name: _find_column(table, name, key) for name, key in keys.items()}
+    for (one, place), (other, other_place) in itertools.combinations(places.items(), 2):
+        if place == other_place:
+            both = f"{one} and {other} are both {keys[one]!r}"
+            if keys[one] != keys[other]:
+                both = (
+                    f"{one}={keys[one]!r} and {other}={keys[other]!r} are the same "
+                    "column of X"
+                )
             raise ValueError(
-                f"{one} and {other} are both {key!r}, but "
-                f"{one.removesuffix('_column')}s and {other.removesuffix('_column')}s "
-                "must be different columns of X."
+                f"{both}, but {one.removesuffix('_column')}s and "
+                f"{other.removesuffix('_column')}s must be different columns of X: set "
+                "both."
             )
-    names = getattr(table, "columns", [])
     columns = []
-    for parameter, key in keys.items():
-        name = f"{parameter}={key!r}"
-        if isinstance(key, str) and not names:
-            raise ValueError(
-                f"{name}, but X has no column names: pass a DataFrame, or the position "
-                f"of the column as {parameter}."
-            )
-        if isinstance(key, str) and key not in names:
-            raise ValueError(f"{name} is not among the columns of X: {names}.")
-        if not isinstance(key, str) and key >= table.shape[1]:
+    for parameter, place in places.items():
+        name = f"{parameter}={keys[parameter]!r}"
+        column = table.column(place)
+        refuse_masked(f"X ({name})", column)
+        columns.append((name, np.asarray(column)))
+    return columns
+
+
+def _find_column(table, parameter, key):
+    """Return the position of a column."""
+    name = f"{parameter}={key!r}"
+    if not isinstance(key, str):
+        if key >= table.shape[1]:
             raise ValueError(
                 f"{name} is out of range: X has {table.shape[1]} columns, counted "
                 "from 0."
             )
-        column = table[key] if isinstance(key, str) else table[:, key]
-        columns.append((name, column.to_numpy() if names else column))
-    return columns
+        return int(key)
+    if not table.names:
+        raise ValueError(
+            f"{name}, but X has no column names: pass a DataFrame, or the position "
+            f"of the column as {parameter}."
+        )
+    n_found = table.names.count(key)
+    if n_found == 0:
+        raise ValueError(f"{name} is not among the columns of X: {table.names}.")
+    if n_found > 1:
+        raise ValueError(
+            f"{name} is the name of {n_found} columns of X: pass the position of the "
+            f"one to be read as {parameter}, or rename the others."
+        )
+    return table.names.index(key)
 
 
 def stored_entries(R):
     """Return the stored entries of a sparse matrix in coordinate form."""
+    if R.ndim != 2:
+        raise ValueError(
+            f"A sparse matrix of ratings has two dimensions, users and items, got one "
+            f"of shape {R.shape}."
+        )
     R = check_array(R, accept_sparse="coo", dtype=None, input_name="X")
     if R.nnz == 0:
         raise ValueError(

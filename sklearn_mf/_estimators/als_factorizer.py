@@ -4,8 +4,9 @@ from numbers import Integral, Real
 from typing import Literal
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._estimators.fold_in import FoldInMixin
 from sklearn_mf._objective.penalty import Penalty
@@ -223,7 +224,7 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
 
     @property
     def _unobserved_weight(self):
-        return self.unobserved_weight
+        return float(self.unobserved_weight)
 
     def _check_options(self):
         if self.non_negative and self.solver == "cg":
@@ -232,12 +233,12 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
             )
 
     def _make_solver(self, problem, previous):
-        cg_steps = self.cg_steps if self.solver == "cg" else None
+        cg_steps = int(self.cg_steps) if self.solver == "cg" else None
         return AlternatingLeastSquares(problem, self._objective(), cg_steps)
 
     def _objective(self):
         return QuadraticObjective(
             Penalty(self.regularization, weighted=self.weighted_regularization),
-            self.unobserved_weight,
+            self._unobserved_weight,
             self.non_negative,
         )

@@ -7,8 +7,9 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.labels import locate
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
@@ -346,7 +347,7 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
             output=self._output,
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
+            batch_size=int(self.batch_size),
         )
 
     def _start(self, problem, previous):
@@ -419,9 +420,10 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
 
         Parameters
         ----------
-        X, y, sample_weight : table or sparse matrix, array-like, array-like
+        X, y, sample_weight : table, array-like, array-like
             Ratings, as in `fit`; of columns that the network knows. A weight of 0
-            leaves a rating out; all other weights count the same here.
+            leaves a rating out; all other weights count the same here. Only the first
+            call takes a sparse matrix alone.
 
         Returns
         -------

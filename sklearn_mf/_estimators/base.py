@@ -3,7 +3,7 @@
 import functools
 import warnings
 from numbers import Integral, Real
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +11,19 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.metrics import root_mean_squared_error
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import _check_feature_names_in
 
-from sklearn_mf._data.labels import locate
+from sklearn_mf._data.arguments import Interval
+from sklearn_mf._data.labels import as_objects, locate
 from sklearn_mf._data.matrices import as_pairs
 from sklearn_mf._data.ratings import join_patterns
-from sklearn_mf._data.tables import read_pairs, read_ratings
+from sklearn_mf._data.tables import (
+    read_pairs,
+    read_ratings,
+    read_targets,
+    read_weights,
+)
 from sklearn_mf._estimators.ranking import RankingMixin
 from sklearn_mf._estimators.state import StateMixin
 from sklearn_mf._files import checks
@@ -39,7 +44,8 @@ class ColdStartWarning(UserWarning):
     """Most of the users to be scored are unknown to the model.
 
     `score` warns when more than half of the distinct users of X were not seen in
-    fit: usually a sign of folds cut from a file that is sorted by user.
+    fit. Either they are new, as after a split by time, or the folds were cut from a
+    file that is sorted by user.
     """
 
 
@@ -277,6 +283,13 @@ class BaseFactorizer(
 
     def _read_more(self, new, X, y, sample_weight):
         """Read ratings whose new ids join those of a fitted model."""
+        if sparse.issparse(X):
+            raise ValueError(
+                "X is a sparse matrix, whose rows and columns do not say which ids of "
+                "the fitted model they are. Convert it to pairs: X, y = "
+                "sklearn_mf.as_pairs(X), and put the ids in their place, for example "
+                "X[:, 0] = user_ids[X[:, 0]]."
+            )
         return read_ratings(
             new,
             X,
@@ -411,12 +424,18 @@ class BaseFactorizer(
         if pairs.cold_share > 0.5:
             warnings.warn(
                 f"{pairs.cold_share:.0%} of the users of X were not seen in fit and "
-                "are predicted without factors of their own. If these are folds of a "
-                "file that is sorted by user, shuffle: cv=RatingKFold(5) of "
-                "sklearn_mf.model_selection, or cv=KFold(5, shuffle=True).",
+                "are predicted without factors of their own. If X has new users, or "
+                "ratings later than those of fit, the score is that for new users. If "
+                "X is a fold of a file that is sorted by user, the score is misleading:"
+                " use cv=RatingKFold(5) of sklearn_mf.model_selection, or "
+                "cv=KFold(5, shuffle=True).",
                 ColdStartWarning,
                 stacklevel=2,
             )
+        y = read_targets(y)
+        check_consistent_length(pairs.users, y)
+        if sample_weight is not None:
+            sample_weight = read_weights(sample_weight, y)
         return -root_mean_squared_error(
             y, model._predict(pairs), sample_weight=sample_weight
         )
@@ -438,6 +457,14 @@ class BaseFactorizer(
         """
         model = self._snapshot()
         if input_features is not None:
+            names: Any = input_features
+            try:
+                input_features = as_objects(list(names))
+            except TypeError:
+                raise ValueError(
+                    "input_features must be the names of the columns of X, got "
+                    f"{input_features!r}."
+                ) from None
             _check_feature_names_in(model, input_features)
         n_factors = model.user_factors_.shape[1]
         return np.array(

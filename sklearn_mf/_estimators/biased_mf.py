@@ -4,8 +4,9 @@ from numbers import Integral, Real
 from typing import Literal
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._estimators.als_factorizer import ALTERNATING_CONSTRAINTS
 from sklearn_mf._estimators.base import OVERFLOW_REMEDY
 from sklearn_mf._estimators.fold_in import FoldInMixin
@@ -338,7 +339,7 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
 
     @property
     def _unobserved_weight(self):
-        return self.unobserved_weight
+        return float(self.unobserved_weight)
 
     def _check_options(self):
         for name, usual, solvers in (
@@ -356,7 +357,7 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
     def _make_solver(self, problem, previous):
         if self.solver == "sgd":
             return super()._make_solver(problem, previous)
-        cg_steps = self.cg_steps if self.solver == "als-cg" else None
+        cg_steps = int(self.cg_steps) if self.solver == "als-cg" else None
         return AlternatingLeastSquares(problem, self._objective(), cg_steps)
 
     def _name_states(self, solver):
@@ -364,7 +365,7 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
 
     def _objective(self):
         return QuadraticObjective(
-            self._penalty, self.unobserved_weight, self.non_negative
+            self._penalty, self._unobserved_weight, self.non_negative
         )
 
     def _remedy(self):

@@ -3,8 +3,7 @@
 import warnings
 from numbers import Integral, Real
 
-from sklearn.utils._param_validation import Interval
-
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.ratings import hold_out
 from sklearn_mf._files import checks
 from sklearn_mf._objective.loss import mean_error

@@ -11,7 +11,7 @@ from sklearn_mf._model.parameters import carry_over
 from sklearn_mf._runtime.threads import count_threads, thread_pool
 from sklearn_mf._solvers.als.solver import solve_side
 from sklearn_mf._solvers.iterations import check_finite
-from sklearn_mf._typing import SparseMatrix, TableLike
+from sklearn_mf._typing import TableLike
 
 
 class FoldInMixin:
@@ -22,7 +22,7 @@ class FoldInMixin:
 
     def fold_in_users(
         self,
-        X: TableLike | SparseMatrix,
+        X: TableLike,
         y: npt.ArrayLike | None = None,
         sample_weight: npt.ArrayLike | None = None,
     ) -> Self:
@@ -39,7 +39,7 @@ class FoldInMixin:
 
         Parameters
         ----------
-        X, y, sample_weight : table or sparse matrix, array-like, array-like
+        X, y, sample_weight : table, array-like, array-like
             Ratings, as in `fit`; of items that the model knows.
 
         Returns
@@ -58,7 +58,7 @@ class FoldInMixin:
 
     def fold_in_items(
         self,
-        X: TableLike | SparseMatrix,
+        X: TableLike,
         y: npt.ArrayLike | None = None,
         sample_weight: npt.ArrayLike | None = None,
     ) -> Self:
@@ -68,7 +68,7 @@ class FoldInMixin:
 
         Parameters
         ----------
-        X, y, sample_weight : table or sparse matrix, array-like, array-like
+        X, y, sample_weight : table, array-like, array-like
             Ratings, as in `fit`; of users that the model knows.
 
         Returns

@@ -6,8 +6,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from sklearn_mf._data.arguments import COUNT, Interval
 from sklearn_mf._estimators.base import PARAMETERS, BaseFactorizer
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
 from sklearn_mf._files import checks
@@ -325,9 +326,8 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
 
     def _check_options(self):
         sizes = self.hidden_layer_sizes
-        if not all(
-            isinstance(size, Integral) and not isinstance(size, bool) and size > 0
-            for size in sizes
+        if np.ndim(np.asarray(sizes, dtype=object)) != 1 or not all(
+            map(COUNT.is_satisfied_by, sizes)
         ):
             raise ValueError(
                 f"hidden_layer_sizes={sizes!r} must be widths of layers, ints above 0: "
@@ -341,7 +341,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
 
     def _sizes(self):
         """Return the width of the network's input, hidden layers and output."""
-        return [3 * self.n_factors, *self.hidden_layer_sizes, 1]
+        return [3 * int(self.n_factors), *map(int, self.hidden_layer_sizes), 1]
 
     def _draw(self, ratings, rng):
         return TwoTasksParameters.draw(
@@ -371,7 +371,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         return TwoTasks(
             problem,
             joint_loss,
-            batch_size=self.batch_size,
+            batch_size=int(self.batch_size),
             learning_rate=self.learning_rate,
         )
 

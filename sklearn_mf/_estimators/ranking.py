@@ -1,5 +1,6 @@
 """From factors to rankings: recommendations, and similar ids."""
 
+import itertools
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -7,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils._param_validation import (
-    Interval,
     StrOptions,
     validate_parameter_constraints,
 )
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.tables import read_ids
 from sklearn_mf._model.ranking import Queries, rank
 from sklearn_mf._objective.loss import to_ratings
@@ -57,9 +58,9 @@ class RankingMixin:
             Whether the items that the user rated in fit are left out.
         candidates : array-like of shape (n_candidates,) or None, default=None
             Ids of the items to choose from. None: all that were seen in fit. Ids that
-            the model does not know are never found.
+            the model does not know are never found, and masked ones are left out.
         exclude : array-like of shape (n_excluded,) or None, default=None
-            Ids of items that are left out for every user.
+            Ids of items that are left out for every user. Masked ones are not.
         max_memory : float, default=64
             Mebibytes for working copies, beside the result. Less than the factors of
             the candidates need costs little time.
@@ -76,7 +77,9 @@ class RankingMixin:
         Raises
         ------
         ValueError
-            If ids are of another kind than in fit, or a parameter is out of range.
+            If ids are of another kind than in fit, a parameter is out of range, or
+            `n_items` so much larger than the number of candidates that the masked
+            part of the result would take more than a gibibyte.
 
         Examples
         --------
@@ -96,13 +99,15 @@ class RankingMixin:
         )
         rows = read_ids("users", users, model.users_)
         seen = exclude_seen, model.seen_indptr_, model.seen_indices_
+        candidates = model._candidates(candidates, exclude)
+        _check_size("n_items", n_items, len(rows), len(candidates))
         best, scores = rank(
             Queries(rows, model.user_factors_, *seen),
             model.item_factors_,
             model.item_biases_ if model._biased else None,
             n_items,
-            candidates=model._candidates(candidates, exclude),
-            max_memory=max_memory,
+            candidates=candidates,
+            max_memory=float(max_memory),
             n_jobs=model.n_jobs,
         )
         intercept, logistic = model._ranking_link()
@@ -191,7 +196,8 @@ class RankingMixin:
         factors = getattr(model, f"{side}_factors_")
         rows = read_ids(f"{side}s", ids, labels)
         if (rows < 0).any():
-            unseen = np.asarray(ids, dtype=object)[rows < 0][:3].tolist()
+            plain = ids.tolist() if hasattr(ids, "tolist") else ids
+            unseen = itertools.islice(itertools.compress(plain, rows < 0), 3)
             raise ValueError(
                 f"{side}s: {(rows < 0).sum()} of the ids were not seen in fit, such as "
                 f"{', '.join(map(repr, unseen))}: leave them out."
@@ -203,13 +209,15 @@ class RankingMixin:
             )
         itself = np.arange(len(labels) + 1)  # is left out
         seen = True, itself, itself[:-1].astype(np.int32)
+        candidates = _choose("candidates", candidates, labels)
+        _check_size(f"n_{side}s", n_best, len(rows), len(candidates))
         best, scores = rank(
             Queries(rows, factors, *seen),
             factors,
             None,
             n_best,
-            candidates=_choose("candidates", candidates, labels),
-            max_memory=max_memory,
+            candidates=candidates,
+            max_memory=float(max_memory),
             n_jobs=model.n_jobs,
         )
         return _mask(best, scores, labels)
@@ -226,8 +234,17 @@ def _choose(name, ids, labels):
     """Return the codes of ids that are known, each once and ascending; None: all."""
     if ids is None:
         return np.arange(len(labels), dtype=np.int32)
-    codes = np.unique(read_ids(name, ids, labels))
+    codes = np.unique(read_ids(name, ids, labels, skip_masked=True))
     return codes[codes >= 0]
+
+
+def _check_size(name, n_best, n_queries, n_candidates):
+    """Refuse a result that would be large, and for the most part masked."""
+    if n_queries * (int(n_best) - n_candidates) * 16 > 2**30:  # bytes
+        raise ValueError(
+            f"{name}={n_best} is more than there are candidates, {n_candidates}, and "
+            "all others would be masked: lower it."
+        )
 
 
 def _mask(best, scores, labels):

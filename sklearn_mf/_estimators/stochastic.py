@@ -6,8 +6,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.tables import read_ratings
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
@@ -148,7 +149,7 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
                 "exponential": lambda epoch: self.decay**epoch,
                 "invscaling": lambda epoch: (epoch + 1) ** -self.power_t,
             }[self.learning_rate_schedule],
-            batch_size=self.batch_size,
+            batch_size=int(self.batch_size),
             shuffle=self.shuffle,
         )
 
@@ -188,8 +189,9 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
 
         Parameters
         ----------
-        X, y, sample_weight : table or sparse matrix, array-like, array-like
-            Ratings; see `fit`. μ becomes the mean of all ratings seen so far. Without
+        X, y, sample_weight : table, array-like, array-like
+            Ratings; see `fit`. Only the first call takes a sparse matrix alone. μ
+            becomes the mean of all ratings seen so far. Without
             `weighted_regularization`, each call carries the whole penalty of the rows
             that it touches.
 

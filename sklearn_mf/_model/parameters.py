@@ -1,5 +1,6 @@
 """What a factorisation has learnt."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,13 +95,21 @@ class Parameters:
 
 def draw_rows(side, n_factors, *, biased, scale, rng, n_parts=1):
     """Draw the table of one side; see `Parameters.draw`."""
-    n_columns = n_parts * n_factors + biased
-    rows = np.zeros((len(side.indptr) - 1, n_columns), side.ratings.dtype)
+    n_factors = int(n_factors)  # of NumPy's kinds of int, some would overflow
+    shape = len(side.indptr) - 1, n_parts * n_factors + biased
     rated = np.flatnonzero(side.counts())
-    for first in range(0, n_parts * n_factors, n_factors or 1):
-        rows[rated, first : first + n_factors] = rng.normal(
-            scale=scale, size=(len(rated), n_factors)
-        )
+    try:
+        rows = np.zeros(shape, side.ratings.dtype)
+        for first in range(0, n_parts * n_factors, n_factors or 1):
+            rows[rated, first : first + n_factors] = rng.normal(
+                scale=scale, size=(len(rated), n_factors)
+            )
+    except MemoryError:
+        gibibytes = math.prod(shape) * side.ratings.dtype.itemsize / 2**30
+        raise MemoryError(
+            f"n_factors={n_factors}: the factors of {shape[0]} ids need "
+            f"{gibibytes:.0f} GiB: lower n_factors."
+        ) from None
     return rows
 
 

@@ -89,11 +89,12 @@ def rank(queries, factors, biases, n_best, *, candidates, max_memory, n_jobs):
     """
     n_queries, n_factors = len(queries.rows), factors.shape[1]
     dtype = factors.dtype
-    scores = np.full((n_queries, n_best), -np.inf, dtype)
-    best = np.full((n_queries, n_best), -1, np.int32)
+    n_found, n_best = min(n_best, len(candidates)), int(n_best)
+    scores = np.full((n_queries, n_found), -np.inf, dtype)
+    best = np.full((n_queries, n_found), -1, np.int32)
     blocks = cut_evenly(n_queries, BLOCK_QUERIES)
     bytes_each = max(1, n_factors) * dtype.itemsize
-    at_once = int(max_memory * 2**20 / bytes_each) // LANES * LANES or LANES
+    at_once = int(min(max_memory * 2**20 / bytes_each, 2**31)) // LANES * LANES or LANES
     with thread_pool(count_threads(n_jobs)) as run:
         for first in range(0, len(candidates), at_once):
             codes = candidates[first : first + at_once]
@@ -107,7 +108,11 @@ def rank(queries, factors, biases, n_best, *, candidates, max_memory, n_jobs):
             part = Candidates(panels.reshape(-1, LANES), offsets, codes)
             run(rank_candidates, blocks, queries, part, scores, best)
         run(sort_heaps, blocks, scores, best)
-    return best, scores
+    missing = (0, 0), (0, n_best - n_found)
+    return (
+        np.pad(best, missing, constant_values=-1),
+        np.pad(scores, missing, constant_values=-np.inf),
+    )
 
 
 @jit

@@ -21,8 +21,9 @@ import numpy as np
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
 from sklearn.utils._optional_dependencies import check_pandas_support
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._typing import validate_params
 from sklearn_mf.datasets._text import decode, read_text_table
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 from sklearn.utils import Bunch, check_random_state, gen_batches
-from sklearn.utils._param_validation import Interval
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._runtime.compile import njit
 from sklearn_mf._typing import validate_params
 
@@ -159,6 +159,7 @@ def make_ratings(
     >>> coef.user_factors.shape, coef.item_factors.shape
     ((1000, 5), (500, 5))
     """
+    n_users, n_items, n_ratings = map(int, (n_users, n_items, n_ratings))
     _check_sizes("rated", n_users=n_users, n_items=n_items, n_ratings=n_ratings)
     low, high = _check_rating_range(rating_range)
     rng = check_random_state(random_state)
@@ -312,6 +313,8 @@ def make_answers(
     >>> coef.abilities.shape, coef.difficulties.shape
     ((542,), (1774,))
     """
+    sizes = n_students, n_questions, n_answers
+    n_students, n_questions, n_answers = map(int, sizes)
     _check_sizes(
         "answered", n_students=n_students, n_questions=n_questions, n_answers=n_answers
     )
@@ -385,7 +388,7 @@ def _check_rating_range(rating_range):
         return -np.inf, np.inf
     try:
         low, high = map(float, rating_range)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         low = high = np.nan
     if not -np.inf < low < high < np.inf:
         raise ValueError(

@@ -19,8 +19,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._typing import validate_params
 
 SEPARATORS = ("::", "\t", ";", ",")  # in order of preference

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils._param_validation import Interval
 from sklearn.utils._plotting import _validate_style_kwargs
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.tables import read_ids
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._typing import Ids, Values, validate_params

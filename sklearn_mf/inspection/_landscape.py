@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils._param_validation import Interval
 from sklearn.utils._plotting import _validate_style_kwargs
 
+from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.tables import read_ratings
 from sklearn_mf._estimators.als_factorizer import ALSFactorizer
 from sklearn_mf._estimators.biased_mf import BiasedMF

@@ -196,6 +196,56 @@ def test_input_that_has_no_meaning_is_an_error(model, args, match):
                 getattr(model(), method)(*args)
 
 
+@each_model(among=FAMILIES)
+def test_a_fitted_model_learns_from_no_matrix(model):
+    R = as_matrix(X, model.y())
+    fitted = model().fit(X, model.y())
+    for method in ("partial_fit", "fold_in_users", "fold_in_items"):
+        if model.has(method):
+            match = r"X is a sparse matrix.*as_pairs\(X\).*user_ids"
+            with left_as_it_was(fitted), pytest.raises(ValueError, match=match):
+                getattr(fitted, method)(R)
+    if model.has("partial_fit"):
+        assert_array_equal(model().partial_fit(R).users_, np.arange(30))
+
+
+@each_model(among=FAMILIES)
+def test_masked_entries_are_errors(model):
+    fitted, mask = model().fit(X, model.y()), np.arange(len(X)) == 3
+    masked_X = np.ma.array(X, mask=np.column_stack([mask, mask]))
+    y, ones = np.ma.array(model.y(), mask=mask), np.ma.array(np.ones(len(X)), mask=mask)
+    for method, args, name in (
+        ("fit", (masked_X, model.y()), "X"),
+        ("fit", (X, y), "y"),
+        ("fit", (X, model.y(), ones), "sample_weight"),
+        ("score", (X, y), "y"),
+        ("score", (X, model.y(), ones), "sample_weight"),
+        ("predict", (masked_X,), "X"),
+        ("recommend", (masked_X[:, 0],), "users"),
+        ("similar_items", (masked_X[:, 1],), "items"),
+    ):
+        with left_as_it_was(fitted), pytest.raises(ValueError, match=f"{name}.*mask"):
+            getattr(fitted, method)(*args)
+    # What is not masked counts, and columns that are not read may be masked.
+    other = np.ma.column_stack([X, np.ma.masked_all(len(X))])
+    assert_same_bits(
+        model().fit(other, np.ma.array(model.y())),
+        fitted,
+        but=["users_", "items_", *HEADER],
+    )
+
+
+@each_model(among=FAMILIES)
+def test_masked_recommendations_are_no_candidates(model):
+    fitted = model().fit(X, model.y())
+    found, _ = fitted.recommend([1], 3, candidates=[2, 5], exclude_seen=False)
+    assert found.mask.tolist() == [[False, False, True]]
+    again, _ = fitted.recommend([1], 3, candidates=found[0], exclude_seen=False)
+    assert_array_equal(again.compressed(), found.compressed())
+    others, _ = fitted.recommend([1], 20, exclude=found[0], exclude_seen=False)
+    assert {*others.compressed()} == {*fitted.items_} - {2, 5}
+
+
 # --------------------------------------------------------------------------- cold start
 
 
@@ -203,7 +253,7 @@ def test_input_that_has_no_meaning_is_an_error(model, args, match):
 def test_score_warns_when_most_users_are_unseen(model):
     fitted = model().fit(X, model.y())
     table = np.array([[0, 0]] * 50 + [[998, 0], [999, 0]])  # two of three users
-    with pytest.warns(ColdStartWarning, match=r"67% of the users.*KFold\(5, shuffle"):
+    with pytest.warns(ColdStartWarning, match=r"67% .*new users.*KFold\(5, shuffle"):
         fitted.score(table, np.ones(52))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,13 +1,15 @@
 """Parameters of the constructor: their bounds, and that each of them does something."""
 
 import inspect
+from fractions import Fraction
+from numbers import Integral
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils._param_validation import InvalidParameterError
+from sklearn.utils._param_validation import Interval, InvalidParameterError
 from sklearn.utils.estimator_checks import check_param_validation
 
 from sklearn_mf import ALSFactorizer, AutoRec, BiasedMF, MultiTaskMF, SGDFactorizer
@@ -101,6 +103,28 @@ VALID = {
     "random_state": [np.random.RandomState(0), None],
     "verbose": [0],
 }
+
+
+@each_model(among=FAMILIES)
+def test_numbers_of_every_kind(model):
+    """No bool is an int; an int of NumPy is one, and a huge number says so."""
+    constraints, fitted = model.cls._parameter_constraints, model()
+    for name, value in fitted.get_params().items():
+        kinds = {c.type for c in constraints[name] if isinstance(c, Interval)}
+        wrong = [2**31, 2**70, True, np.timedelta64(1)] if Integral in kinds else []
+        wrong += [10**400, Fraction(1, 2), np.inf, np.nan] if kinds else []
+        for odd in wrong:
+            with pytest.raises(InvalidParameterError, match=f"'{name}' parameter"):
+                model(**{name: odd}).fit(X, model.y())
+        if Integral in kinds and type(value) is int and value < 128:
+            same = model(**{name: np.int8(value)}).fit(X, model.y())
+            assert_same_bits(same, model().fit(X, model.y()))
+    for name in fitted.get_params().keys() & {"batch_size", "cg_steps"}:
+        same = model(**{name: np.int8(2)}).fit(X, model.y())
+        assert_same_bits(same, model(**{name: 2}).fit(X, model.y()))
+    many = model(n_factors=np.int8(127), max_iter=1).fit(X, model.y())
+    expected = model(n_factors=127, max_iter=1).fit(X, model.y())
+    assert_same_bits(many, expected)
 
 
 @pytest.mark.parametrize("model", CLASSES, ids=str)

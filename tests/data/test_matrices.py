@@ -128,6 +128,28 @@ def test_as_matrix_wants_positions(X, shape, match):
         as_matrix(X, [1.0], shape=shape)
 
 
+@pytest.mark.parametrize(
+    "shape", [5, (2,), "ab", (2, 3, 4), (2.5, 3), (3, True), (0, 3), (2**62, 3), {3, 2}]
+)
+def test_shapes_that_are_none(shape):
+    with pytest.raises(ValueError, match=r"shape must be None or the numbers of users"):
+        as_matrix([[0, 0]], [1.0], shape=shape)
+
+
+def test_ids_too_large_for_a_matrix():
+    match = r"shape \(1000000001, 1\).* 7 GiB.*OrdinalEncoder"
+    with pytest.raises(ValueError, match=match):
+        as_matrix([[10**9, 0]], [1.0])
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 2)])
+def test_a_matrix_has_two_dimensions(shape):
+    R = sparse.coo_array(np.ones(shape))
+    for call in (as_pairs, als().fit):
+        with pytest.raises(ValueError, match=r"two dimensions.*got one of shape"):
+            call(R)
+
+
 def test_as_pairs_wants_a_sparse_matrix():
     with pytest.raises(
         ValueError, match=r"R must be a scipy.sparse matrix, got ndarray"

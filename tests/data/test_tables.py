@@ -1,6 +1,8 @@
 """How tables are read: ids of all kinds, columns, what is refused."""
 
 import uuid
+import warnings
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -9,7 +11,8 @@ import polars as pl
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_mf import ALSFactorizer
+from sklearn_mf import ALSFactorizer, as_matrix, load
+from sklearn_mf.model_selection import LeaveLastOut, cold_share
 from tests.assertions import assert_same_bits
 
 IDS = "users_", "items_", "n_features_in_", "feature_names_in_"
@@ -226,6 +229,116 @@ def test_strings_that_numpy_would_cut():
     assert one < other
 
 
+def test_polars_strings_keep_their_ends():
+    frame = pl.DataFrame({"user": ["a", "a\0", "b"], "item": [0, 0, 1]})
+    model = als(n_factors=1).fit(frame, [1.0, 5.0, 3.0])
+    assert model.users_.tolist() == ["a", "a\0", "b"]
+    items, _ = model.recommend(pl.Series(["a\0"]), 1)
+    assert items.tolist() == [[1]]
+
+
+def test_scalars_of_numpy_in_lists_are_numbers_of_python():
+    big = 2**53
+    rows = [[np.int64(big), 1], [np.int64(big + 1), 2], [np.float64(0.5), 3]]
+    model = als().fit(rows, [1.0, 2.0, 3.0])
+    assert model.users_.tolist() == [0.5, big, big + 1]
+    assert als().fit([[np.str_("a"), 1], ["b", 2]], [1.0, 2.0]).users_[0] == "a"
+
+
+def test_columns_of_polars_that_numpy_does_not_have():
+    frame = pl.DataFrame(
+        {"user": pl.Series([1, 2**100], dtype=pl.Int128), "item": [0, 1]}
+    )
+    assert als().fit(frame, [1.0, 2.0]).users_.tolist() == [1, 2**100]
+    structs = frame.with_columns(user=pl.struct("item"))
+    with pytest.raises(TypeError, match=r"user_column=0: .*got dict"):
+        als().fit(structs, [1.0, 2.0])
+    with pytest.raises(ValueError, match=r"LazyFrame.*X\.collect\(\)"):
+        als().fit(frame.lazy(), [1.0, 2.0])
+
+
+def test_tuples_as_ids_in_lists():
+    rows = [[("a", 1), 0], [("a", 2), 1]]
+    assert als().fit(rows, [1.0, 2.0]).users_.tolist() == [("a", 1), ("a", 2)]
+
+
+def test_a_long_id_among_short_ones_takes_its_own_room(tmp_path):
+    ids = [*(f"u{k}" for k in range(5000)), "x" * 100_000]
+    rows = [[user, k % 7] for k, user in enumerate(ids)]
+    model = als(max_iter=1).fit(rows, np.arange(len(ids)) % 5.0)
+    assert model.users_.tolist() == sorted(ids)
+    assert model.users_.dtype == object  # not 2 GB of padding
+    model.save(tmp_path / "model")
+    assert (tmp_path / "model").stat().st_size < 2**21
+    loaded = load(tmp_path / "model")
+    assert_same_bits(loaded, model)
+    assert_array_equal(loaded.predict(rows[-9:]), model.predict(rows[-9:]))
+    short = als(max_iter=1).fit(rows[:-1], np.ones(5000))
+    assert short.users_.dtype == np.dtype("<U5")
+    assert short.predict([*rows[:2000], rows[-1]])[-1] == short.global_mean_
+
+
+# ------------------------------------------------------------------------ odd columns
+
+
+@pytest.mark.parametrize("library", [pd, pl])
+def test_a_column_read_twice(library):
+    X = library.DataFrame({"item": [1, 2], "user": [1, 2], "time": [2, 1]})
+    match = r"user_column='user' and item_column=1 are the same column of X"
+    for call in (
+        lambda: als(user_column="user").fit(X, [1.0, 2.0]),
+        lambda: as_matrix(X, [1.0, 2.0], user_column="user"),
+        lambda: cold_share(X, X, user_column="user"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            call()
+    with pytest.raises(ValueError, match=r"user_column='time' and time_column=2"):
+        next(LeaveLastOut(user_column="time").split(X))
+
+
+@pytest.mark.parametrize("library", [pd, pl])
+def test_names_that_say_other_columns(library):
+    X = library.DataFrame({"time": [5, 6], "userId": [1, 2], "item_id": [3, 4]})
+    with pytest.warns(UserWarning, match="reads the .* from the column") as caught:
+        als().fit(X, [1.0, 2.0])
+    assert "user_column='userId'" in str(caught[0].message)
+    assert "item_column='item_id'" in str(caught[1].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        als(user_column=1, item_column=2).fit(X, [1.0, 2.0])
+        als(user_column="time", item_column="item_id").fit(X, [1.0, 2.0])
+        als().fit(X[["userId", "item_id", "time"]], [1.0, 2.0])
+        als().fit(X.rename(columns={"userId": "a", "item_id": "b"})
+                  if library is pd else X.rename({"userId": "a", "item_id": "b"}),
+                  [1.0, 2.0])  # fmt: skip
+
+
+def test_names_of_columns_that_are_not_read_may_be_anything():
+    X = pd.DataFrame([[1, 2, 3, 4], [2, 3, 4, 5]], columns=["u", "i", "t", "t"])
+    assert len(als().fit(X, [1.0, 2.0]).predict(X)) == 2
+    with pytest.raises(ValueError, match=r"user_column='t' is the name of 2 columns"):
+        als(user_column="t").fit(X, [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "X",
+    [np.ones((3, 5)), pd.DataFrame({"a": [1.0, 2.0], "b": [1.0, np.nan]})],
+)
+def test_a_table_alone_is_no_matrix(X):
+    with pytest.raises(ValueError, match=r"y to be passed.*is one rating.*as_pairs"):
+        als().fit(X)
+
+
+@pytest.mark.parametrize(
+    "y", [[object()] * 2, [10**400] * 2, [[1], [1, 2]], ["a", "b"], [b"a", b"b"]]
+)
+def test_ratings_and_weights_must_be_numbers(y):
+    with pytest.raises(ValueError, match=r"y must hold numbers"):
+        als().fit([[0, 1], [1, 0]], y)
+    with pytest.raises(ValueError, match=r"sample_weight must hold numbers"):
+        als().fit([[0, 1], [1, 0]], [1.0, 2.0], y)
+
+
 BAD_IDS = {
     "mixed kinds": (["a", 1], TypeError, r"user_column=0: .*got int and str"),
     "None": (["a", None], ValueError, r"user_column=0\) contains NaN or None"),
@@ -234,6 +347,12 @@ BAD_IDS = {
     "pandas.NA": (["a", pd.NA], ValueError, r"contains NaN or None"),
     "dicts": ([{}, {}], TypeError, r"a string or a number.*got dict"),
     "complex": ([1j, 2j], TypeError, r"a string or a number.*got complex"),
+    "one complex": ([1j, 1j], TypeError, r"a string or a number.*got complex"),
+    "NaT": ([pd.NaT, pd.NaT], ValueError, r"contains NaN or None"),
+    "NaT among numbers": ([1, np.datetime64("NaT")], ValueError, r"NaN or None"),
+    "NaN of Decimal": ([Decimal("nan"), Decimal(1)], ValueError, r"NaN or None"),
+    "signalling": ([Decimal("snan"), Decimal(1)], ValueError, r"NaN or None"),
+    "infinity": ([10**30, float("inf")], ValueError, r"contains infinity"),
 }
 
 
@@ -277,14 +396,18 @@ def test_dates_are_no_ids():
         ([[1], [2]], [1.0, 2.0], r"1 feature\(s\)"),
         (pd.DataFrame({"user": [1, 2]}), [1.0, 2.0], r"1 feature\(s\)"),
         ([1, 2], [1.0, 2.0], "Expected 2D array"),
-        ([[1, 2], [3]], [1.0, 2.0], "inhomogeneous|Expected 2D array"),
+        (
+            [[1, 2], [3]],
+            [1.0, 2.0],
+            "same number of columns, got .* 1 and of 2",
+        ),
         ([[1, 2], [3, 4]], [1.0], "inconsistent numbers of samples"),
         ([[1, 2], [3, 4]], [1.0, np.nan], "y contains NaN"),
         ([[1, 2], [3, 4]], [1.0, np.inf], "y contains infinity"),
         ([[1, 2], [3, 4]], [1.0, 1j], "Complex data not supported"),
         (np.array([[1j, 2], [3, 4]]), [1.0, 2.0], "Complex data not supported"),
         ([[1, 2], [3, 4]], None, "requires y to be passed"),
-        ([[1, 2], [3, 4]], ["good", "bad"], "could not convert string to float"),
+        ([[1, 2], [3, 4]], ["good", "bad"], "y must hold numbers, one for each row"),
     ],
 )
 def test_scikit_learns_errors(X, y, match):

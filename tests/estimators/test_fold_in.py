@@ -18,6 +18,7 @@ from sklearn_mf import (
     load,
 )
 from sklearn_mf.datasets import make_ratings
+from tests.assertions import left_as_it_was
 
 VARIANTS = [
     {"regularization": 0.3, "weighted_regularization": weighted, **others}
@@ -200,14 +201,17 @@ def test_one_call_or_many(data):
         assert_array_equal(at_once.seen_indices_, in_turn.seen_indices_)
 
 
-def test_matrices_fold_in(data):
+def test_a_matrix_does_not_say_which_ids_it_has(data):
     X, y, _ = data
     R = as_matrix(X, y, shape=(70, 40))
     for model in models({}):
         model.fit(R)
-        before = parameters(model, "user").copy()
-        model.fold_in_users(R[:3])
-        assert_array_equal(parameters(model, "user"), before)
+        for method in (model.fold_in_users, model.fold_in_items):
+            with (
+                left_as_it_was(model),
+                pytest.raises(ValueError, match=r"X is a sparse matrix.*as_pairs"),
+            ):
+                method(R[:3])
 
 
 def test_partial_fit_goes_on_after_a_fold_in(data):

@@ -8,8 +8,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from sklearn_mf import BiasedMF
-from tests.assertions import assert_same_bits
+from sklearn_mf import BiasedMF, as_pairs
+from tests.assertions import assert_same_bits, left_as_it_was
 from tests.solvers.sgd.helpers import OPTIMIZERS, WHOLE, biased_sgd, fitted, rmse, sgd
 
 
@@ -247,15 +247,18 @@ def test_partial_fit_on_matrices(weighted_regularization, dtype, data):
     pairs = sgd(**options).partial_fit(X, y)
     assert_array_equal(model.user_factors_, pairs.user_factors_)
     assert not hasattr(model, "n_features_in_")
+    more = sparse.coo_array((y[:1], ([27], [2])), shape=(28, 15))
     for one in (model, pairs):
+        with (
+            left_as_it_was(one),
+            pytest.raises(ValueError, match=r"X is a sparse matrix.*as_pairs"),
+        ):
+            one.partial_fit(more)
         before = one.user_factors_[7]
-        one.partial_fit(sparse.coo_array((y[:1], ([27], [2])), shape=(28, 15)))
-        assert_array_equal(one.users_, np.arange(28))
-        assert_array_equal(one.items_, np.arange(15))
-        assert_array_equal(one.user_factors_[25:27], 0)  # never rated
-        assert (one.user_factors_[27] != 0).all()
+        one.partial_fit(*as_pairs(more))
+        assert_array_equal(one.users_, [*range(25), 27])
+        assert (one.user_factors_[25] != 0).all()
         assert_array_equal(one.user_factors_[7], before)
-    assert pairs.n_features_in_ == 2
 
 
 def test_partial_fit_with_weights(data):

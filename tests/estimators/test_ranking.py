@@ -165,6 +165,28 @@ def test_errors_name_argument_and_remedy(data):
         model.recommend([1.0, float("nan")])
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [7, "ab", None, {1, 2}, {1: 2}, [[1]], [[1], [2, 3]], np.ones((2, 2)), object()],
+)
+def test_lists_of_ids_that_are_none(ids, data):
+    model = ALSFactorizer(2, random_state=0).fit(*data)
+    for name in ("users", "candidates", "exclude"):
+        if ids is None and name != "users":
+            continue
+        with pytest.raises((ValueError, TypeError), match=name):
+            model.recommend(**{"users": [1], name: ids})
+    assert model.recommend(pd.Index([1, 2]), 1)[0].shape == (2, 1)
+
+
+def test_a_result_that_is_nearly_all_masked(data):
+    model = ALSFactorizer(2, random_state=0).fit(*data)
+    with pytest.raises(ValueError, match=r"n_items=2147483647 is more than .* lower"):
+        model.recommend([1], 2**31 - 1)
+    assert model.recommend([1], np.int8(100), max_memory=1e308)[0].shape == (1, 100)
+    assert model.recommend([1], 3, max_memory=np.int8(2))[0].shape == (1, 3)
+
+
 def test_nobody_asks():
     model = ALSFactorizer(2, random_state=0).fit([[0, 0], [1, 1]], [1.0, 2.0])
     items, scores = model.recommend([], 4)

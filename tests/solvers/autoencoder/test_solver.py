@@ -280,7 +280,7 @@ def test_rows_of_a_matrix_without_ratings(axis):
     assert not hasattr(model, "n_features_in_")
     pairs = as_pairs(R)
     before = model.predict(pairs[0])
-    assert_array_equal(model.partial_fit(R).predict(pairs[0]), before)
+    assert_array_equal(model.partial_fit(*pairs).predict(pairs[0]), before)
 
 
 # -------------------------------------------------------------------------------- bits
