@@ -365,10 +365,10 @@ def test_errors_of_parameters(write, tmp_path):
     with pytest.raises(ValueError, match="sep="):
         load_ratings(write(lines()), sep="\ud800")
     for name in ("user", "item", "rating", "time"):
-        for value in (10**400, "", "\0", "é" * 1000):
+        for value in ("", "\0", "é" * 1000):
             with pytest.raises(ValueError, match=f"{name}="):
                 load_ratings(write(lines()), **{name: value})
-        for value in (-1, 0.5, b"u", [0]):
+        for value in (-1, 10**400, 0.5, b"u", [0]):
             with pytest.raises(ValueError, match=f"'{name}' parameter of load_rat"):
                 load_ratings(write(lines()), **{name: value})
     with pytest.raises(ValueError, match="none of the separators") as error:
