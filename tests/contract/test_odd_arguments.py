@@ -126,7 +126,7 @@ COLUMNS = [
     lambda n: pd.Index(range(n)),
     lambda n: pd.interval_range(0, n),
     lambda n: pl.Series(range(n)),
-    lambda n: pl.Series([2**100] * n, dtype=pl.Int128),
+    lambda n: pl.Series([2**100] * n, dtype=getattr(pl, "Int128", None)),
     lambda n: pl.Series(["a", "a\0"] * n)[:n],
     lambda n: pl.Series([None] * n),
     lambda n: pl.Series([{"a": 1}] * n),

@@ -144,7 +144,10 @@ def test_ids_too_large_for_a_matrix():
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 2)])
 def test_a_matrix_has_two_dimensions(shape):
-    R = sparse.coo_array(np.ones(shape))
+    try:
+        R = sparse.coo_array(np.ones(shape))
+    except ValueError:
+        pytest.skip("this SciPy has no sparse arrays of three dimensions")
     for call in (as_pairs, als().fit):
         with pytest.raises(ValueError, match=r"two dimensions.*got one of shape"):
             call(R)
