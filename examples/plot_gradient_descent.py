@@ -211,7 +211,7 @@ for name, difference in checks.items():
 # factors and 100 iterations; cross-validation chooses λ and the learning rate γ.
 
 FOLDS = KFold(10, shuffle=True, random_state=0)
-COMMON = {"max_iter": 100, "tol": None, "random_state": 0}
+COMMON = {"max_iter": 100, "tol": None, "init_scale": 0.05, "random_state": 0}
 COMMON["n_jobs"] = 1  # so few ratings are not worth a second thread
 PENALTIES = {"regularization": [0.03, 0.1, 0.3]}
 SYMBOLS = {"learning_rate": "γ", "regularization": "λ", "bias_regularization": "λ_b"}

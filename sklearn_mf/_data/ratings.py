@@ -80,6 +80,44 @@ class Ratings:
         n_unobserved = len(self.users) * len(self.items) - len(ratings)
         return float(mean * (weight / (weight + unobserved_weight * n_unobserved)))
 
+    def total_weight(self, unobserved_weight=0.0):
+        """Return the sum of the weights of all pairs; see `mean`."""
+        n_unobserved = len(self.users) * len(self.items) - len(self.by_user.ratings)
+        return self.by_user.weight_sums().sum() + unobserved_weight * n_unobserved
+
+    def mean_weight(self):
+        """Return the mean of the weights of the ratings."""
+        return self.total_weight() / len(self.by_user.ratings)
+
+    def deviation(self, mean, unobserved_weight=0.0):
+        """Return the weighted sum of squared deviations from a mean; see `mean`."""
+        side = self.by_user
+        with np.errstate(over="ignore"):  # solvers report it
+            squares = (side.ratings.astype(np.float64) - mean) ** 2
+        if side.weights is not None:
+            squares *= side.weights
+        total = squares.sum()
+        if unobserved_weight:
+            n_unobserved = len(self.users) * len(self.items) - len(squares)
+            total += unobserved_weight * n_unobserved * mean * mean
+        return float(total)
+
+    def log_loss(self, probability):
+        """Return twice the weighted sum of the log losses of one probability."""
+        weight = self.total_weight()
+        right, p = self.mean(), np.clip(probability, 1e-6, 1 - 1e-6)
+        return float(-2 * weight * (right * np.log(p) + (1 - right) * np.log1p(-p)))
+
+    def scale(self, mean, unobserved_weight=0.0):
+        """Return the standard deviation from a mean.
+
+        It is 1 if all ratings equal the mean, or if their squares overflow.
+        """
+        deviation = self.deviation(mean, unobserved_weight)
+        scale = float((deviation / self.total_weight(unobserved_weight)) ** 0.5)
+        rounding = 10 * np.finfo(np.float64).eps * abs(mean)
+        return scale if rounding < scale < np.inf else 1.0
+
     def range(self):
         """Return the smallest and the largest rating, two floats."""
         return float(self.by_user.ratings.min()), float(self.by_user.ratings.max())
@@ -248,10 +286,18 @@ def sort_both_ways(users, items, ratings, weights, shape):
         order = np.lexsort((weights, ratings))
         users, items = users[order], items[order]
         ratings, weights = ratings[order], weights[order]
-        R, W = by_user(ratings * weights), by_user(weights)
+        R, W = by_user(ratings), by_user(weights.astype(np.float64))
+        rows = np.repeat(np.arange(shape[0]), np.diff(R.indptr))
+        new = np.append(True, (np.diff(rows) != 0) | (np.diff(R.indices) != 0))
+        first = np.flatnonzero(new)
+        low, high = R.data[first], R.data[np.append(first[1:], len(new)) - 1]
+        products = R.data * W.data
         R.sum_duplicates()
         W.sum_duplicates()
-        R.data /= W.data
+        # Rounding must not take a mean out of the range of what it is the mean of.
+        means = np.add.reduceat(products, first) / W.data
+        R.data = np.clip(means, low, high).astype(ratings.dtype)
+        W.data = W.data.astype(weights.dtype)
     return _side(R, W), _side(R.tocsc(), None if W is None else W.tocsc())
 
 

@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn_mf._data.arguments import Interval
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._estimators.fold_in import FoldInMixin
+from sklearn_mf._estimators.scale import ScaleMixin
 from sklearn_mf._objective.penalty import Penalty
 from sklearn_mf._objective.quadratic import QuadraticObjective
 from sklearn_mf._solvers.als.solver import AlternatingLeastSquares
@@ -20,7 +21,16 @@ ALTERNATING_CONSTRAINTS = {
 }
 
 
-class ALSFactorizer(FoldInMixin, BaseFactorizer):
+def als_start(n_factors):
+    """Return the standard deviation of factors whose products have about that of r.
+
+    Small factors are near the saddle point of the objective at zero, which alternating
+    least squares leaves slowly if the penalty is large.
+    """
+    return n_factors**-0.25 if n_factors else 1.0
+
+
+class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
     """Matrix factorisation by alternating least squares.
 
     The prediction for user u and item i is::
@@ -61,11 +71,13 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
         wants more iterations and is worth it for 100 factors or more.
     cg_steps : int, default=3
         Steps of conjugate gradient for each row in an iteration of "cg".
-    regularization : float, default=0.12
-        The penalty λ ≥ 0. Typical values for ratings in stars are 0.02 to 0.2 with
-        `weighted_regularization`, and 1 to 20 without. It is in units of y: ratings
-        ten times as large want ten times the λ. With 0, a row that its ratings do not
-        determine gets the solution of least norm, if it is solved exactly.
+    regularization : float or "scale", default="scale"
+        The penalty λ ≥ 0, in the unit of y: ratings ten times as large want ten times
+        the λ. "scale" is 0.12 times `rating_scale_`, and without
+        `weighted_regularization` this times the mean weight of an id. Typical numbers
+        for ratings in stars are 0.02 to 0.2 with `weighted_regularization`, and 1 to 20
+        without. With 0, a row that its ratings do not determine gets the solution of
+        least norm, if it is solved exactly.
     weighted_regularization : bool, default=True
         Whether the penalty of an id grows with its ratings: c is the sum of its
         weights, `unobserved_weight` for a pair without a rating, as in ALS-WR [1]_ and
@@ -85,15 +97,20 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
         pulled towards zero.
     max_iter : int, default=200
         The most iterations, each of which solves for all items, then for all users.
-    tol : float or None, default=1e-3
-        The fit ends when an iteration lowers the objective by no more than this share
-        of its value. None or 0: always `max_iter` iterations.
-    init_scale : float, default=0.05
+    tol : float or None, default=0.005
+        The fit ends when what is still to be gained, as the last gains let one expect,
+        is no more than this share of what has been gained over the model that predicts
+        the mean, and since the first iteration, or if that is less, of the objective,
+        twice in a row.
+        None or 0: always `max_iter` iterations.
+    init_scale : float or "scale", default="scale"
         Standard deviation of the entries of the random factors that the fit begins
         with; with `non_negative` of their absolute values. An exact solve forgets those
-        of the items.
+        of the items. "scale": that of factors whose products have the standard
+        deviation of the ratings, √`rating_scale_` / `n_factors`^¼.
     clip : bool, default=True
-        Whether predictions are clipped to `rating_range_`.
+        Whether predictions are clipped to `rating_range_`. With
+        `unobserved_weight` they are preferences, which have no upper end.
     warm_start : bool, default=False
         Whether fit goes on from the factors of the previous fit, for the ids that it
         knew, instead of starting over.
@@ -126,6 +143,11 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
     rating_range_ : (float, float)
         The smallest and the largest rating seen in fit; with `unobserved_weight` the
         rating 0 of the other pairs is among them.
+    rating_scale_ : float
+        The weighted standard deviation about μ of the pairs that the objective covers;
+        1.0 where all are equal. The unit of what is "scale".
+    regularization_ : float
+        The number used for λ.
     n_iter_ : int
         Number of iterations run.
     loss_curve_ : list of float
@@ -166,17 +188,18 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
     >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
     >>> als = ALSFactorizer(n_factors=5, random_state=0).fit(X_train, y_train)
     >>> als.predict(X_test[:3]).round(1)
-    array([2.6, 3.8, 3.3])
+    array([2.7, 3.8, 3.3])
     >>> round(-als.score(X_test, y_test), 2)  # root mean squared error, in stars
     0.8
     """
 
     loss_curve_: list[float]
 
+    _fitted: dict = {**BaseFactorizer._fitted, **ScaleMixin._fitted}
+
     _parameter_constraints: dict = {
         **BaseFactorizer._parameter_constraints,
-        "regularization": [Interval(Real, 0, None, closed="left")],
-        "weighted_regularization": ["boolean"],
+        **ScaleMixin._parameter_constraints,
         "solver": [StrOptions({"cholesky", "cg"})],
         **ALTERNATING_CONSTRAINTS,
     }
@@ -187,14 +210,14 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
         *,
         solver: Literal["cholesky", "cg"] = "cholesky",
         cg_steps: int = 3,
-        regularization: float = 0.12,
+        regularization: float | Literal["scale"] = "scale",
         weighted_regularization: bool = True,
         unobserved_weight: float = 0.0,
         non_negative: bool = False,
         fit_intercept: bool = True,
         max_iter: int = 200,
-        tol: float | None = 1e-3,
-        init_scale: float = 0.05,
+        tol: float | None = 0.005,
+        init_scale: float | Literal["scale"] = "scale",
         clip: bool = True,
         warm_start: bool = False,
         user_column: int | str = 0,
@@ -236,9 +259,12 @@ class ALSFactorizer(FoldInMixin, BaseFactorizer):
         cg_steps = int(self.cg_steps) if self.solver == "cg" else None
         return AlternatingLeastSquares(problem, self._objective(), cg_steps)
 
+    def _start(self):
+        return als_start(self.n_factors)
+
     def _objective(self):
         return QuadraticObjective(
-            Penalty(self.regularization, weighted=self.weighted_regularization),
+            Penalty(self.regularization_, weighted=self.weighted_regularization),
             self._unobserved_weight,
             self.non_negative,
         )

@@ -30,6 +30,9 @@ from sklearn_mf._solvers.autoencoder.solver import (
 )
 from sklearn_mf._typing import SparseMatrix, TableLike, fit_context
 
+MAX_BATCH = 64
+MIN_BATCHES = 16  # an epoch of fewer steps would learn little: see `batch_size`
+
 
 def check_encoder_weights(name, value, known):
     """Check the weights v, a row for each column of the network."""
@@ -51,11 +54,13 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
     r̄ = f(0)). The weights v and w, of length `n_factors`, and the biases a and b
     minimise::
 
-        Σ_{(u,i) observed} w_ui ℓ(r_ui, r̂_ui) + λ Σ_c n_c (‖v_c‖² + ‖w_c‖²)
+        Σ_{(u,i) observed} w_ui ℓ(r_ui, r̂_ui) / s² + λ Σ_c n_c (s² ‖v_c‖² + ‖w_c‖² / s²)
 
-    where ℓ is the squared error, or with ``loss="log_loss"`` twice the log loss, w_ui
-    are the sample weights (one each by default), λ is `regularization`, and n_c is the
-    sum of the weights of the column's ratings (1 without `weighted_regularization`).
+    where s is `rating_scale_`, so that the unit of y does not matter (1 where f is
+    "sigmoid"), ℓ is the squared error, or with ``loss="log_loss"`` twice the log loss,
+    w_ui are the sample weights (one each by default), λ is `regularization`, and n_c is
+    the sum of the weights of the column's ratings (1 without
+    `weighted_regularization`).
 
     Fitted, it is a factorisation with biases: with h₀ = g(a), the hidden units of a row
     without ratings, the factors of a row are h_r − h₀ and its bias is 0, those of a
@@ -94,18 +99,23 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
         Length γ > 0 of a step along half the gradient of the batch's ratings, with
         their share of the penalty, divided by the number of rows in the batch.
         Typical: 0.001 to 0.01 for "adam", 0.03 to 0.3 for "sgd".
-    batch_size : int, default=64
-        The most rows of a batch. In each epoch the rows that have ratings are dealt at
+    batch_size : int or "auto", default="auto"
+        The most rows of a batch. "auto": 64, or a sixteenth of the rows that have
+        ratings if that is less. In each epoch the rows that have ratings are dealt at
         random to as few batches as that allows, of equal size but for one row.
     max_iter : int, default=200
         The most epochs: passes over all ratings.
-    tol : float or None, default=1e-3
-        Progress is a fall of the objective, or of the validation error with
-        `early_stopping`, by more than this share of its value, or by more than in any
-        epoch before. None: the fit runs all of `max_iter`, or with `early_stopping`
+    tol : float or None, default=0.005
+        An epoch makes progress unless what is still to be gained, as the last gains let
+        one expect, is no more than this share of what has been gained over the model
+        that predicts the mean, and since the first iteration, or if that is less, of
+        the objective. With
+        `early_stopping` it makes progress if it lowers the validation error by more
+        than this share. None: the fit runs all of `max_iter`, or with `early_stopping`
         until the error rises.
     n_iter_no_change : int, default=3
-        The fit ends after so many epochs in a row without progress.
+        The fit ends after so many epochs in a row without progress; after five times as
+        many as long as nothing has been learnt.
     early_stopping : bool, default=False
         Whether to hold ratings out, score them after each epoch, and restore the best
         epoch. The network learns from the other ratings, and is scored when it is fed
@@ -158,6 +168,9 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
         are ``items_[seen_indices_[seen_indptr_[u]:seen_indptr_[u + 1]]]``.
     seen_ratings_ : ndarray of shape (n_ratings,)
         Their ratings, which `partial_fit` feeds again.
+    rating_scale_ : float
+        The weighted standard deviation of the ratings about μ, the unit in which the
+        network works; 1.0 where all are equal, or predictions are probabilities.
     rating_range_ : (float, float)
         The smallest and the largest rating seen.
     n_iter_ : int
@@ -241,7 +254,10 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
         "weighted_regularization": ["boolean"],
         "optimizer": [StrOptions({"adam", "sgd"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
     }
 
     def __init__(
@@ -257,9 +273,9 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
         fit_intercept: bool = True,
         optimizer: Literal["adam", "sgd"] = "adam",
         learning_rate: float = 0.002,
-        batch_size: int = 64,
+        batch_size: int | Literal["auto"] = "auto",
         max_iter: int = 200,
-        tol: float | None = 1e-3,
+        tol: float | None = 0.005,
         n_iter_no_change: int = 3,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -336,6 +352,16 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
             return ratings.mean()
         return 0.5 if self._logistic else 0.0
 
+    def _init_scale(self):
+        return self.init_scale * self.rating_scale_
+
+    def _baseline(self, ratings, mean):
+        if self._log_loss:
+            return ratings.log_loss(mean)
+        if self._logistic:
+            return ratings.deviation(mean)
+        return ratings.total_weight()  # since the ratings are divided by their scale
+
     def _make_solver(self, problem, previous):
         start = self._start(problem, previous)
         return Autoencoder(
@@ -347,12 +373,21 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
             output=self._output,
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,
-            batch_size=int(self.batch_size),
+            batch_size=self._count_rows(problem.ratings),
         )
+
+    def _count_rows(self, ratings):
+        """Return the number of rows of a batch."""
+        if self.batch_size != "auto":
+            return int(self.batch_size)
+        by_row, _ = orient((ratings.by_user, ratings.by_item), self.axis)
+        n_rated = np.count_nonzero(by_row.counts())
+        return int(np.clip(n_rated // MIN_BATCHES, 1, MAX_BATCH))
 
     def _start(self, problem, previous):
         """Draw the encoder, and take the decoder from the factors drawn already."""
         seen, factors = problem.seen, (problem.start.P, problem.start.Q)
+        scale = self.rating_scale_
         name, labels, side, decoder = (
             orient(pair, self.axis)[1]
             for pair in (
@@ -374,12 +409,12 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
                     "warm_start=False."
                 )
             old_labels = getattr(previous, f"{name}s_")
-            old_rows = previous.encoder_weights_
+            old_rows = previous.encoder_weights_ * encoder.dtype.type(scale)
             carry_over(f"{name}s", encoder, labels, old_rows, old_labels)
             a[:] = previous.encoder_biases_
         sigmoid = self.activation == "sigmoid"
         # The biases of the factorisation hold w · h₀ too, b does not.
-        decoder = decoder.copy()
+        decoder = decoder / decoder.dtype.type(scale)
         decoder[:, -1] -= decoder[:, :-1] @ (expit(a) if sigmoid else a)
         return AutoencoderParameters(
             C=np.hstack([encoder, decoder]),
@@ -387,6 +422,7 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
             sigmoid=sigmoid,
             axis=self.axis,
             mean=problem.start.mean,
+            scale=scale,
             ratings=problem.ratings,
             seen=problem.seen,
             run=problem.run,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import root_mean_squared_error
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import _check_feature_names_in
@@ -31,12 +32,16 @@ from sklearn_mf._model.parameters import SIDES, Parameters
 from sklearn_mf._model.scoring import predict_codes
 from sklearn_mf._objective.loss import to_intercept
 from sklearn_mf._runtime.threads import count_threads, thread_pool
-from sklearn_mf._solvers.iterations import Iterations, minimise
+from sklearn_mf._solvers.iterations import Iterations, check_learnt, minimise
 from sklearn_mf._solvers.problem import Problem
 from sklearn_mf._typing import SparseMatrix, TableLike, fit_context
 
 PARAMETERS = ("user_factors_", "item_factors_", "user_biases_", "item_biases_")
 HEADER = ("n_features_in_", "feature_names_in_")  # what fit remembers of X's columns
+NOTHING_HELD_OUT = (
+    "early_stopping=True finds no rating to hold out: each is the only one of its user "
+    "or its item. The fit ends by the objective."
+)
 OVERFLOW_REMEDY = "Scale y down, or pass it as float64 if it is float32."
 
 
@@ -64,6 +69,7 @@ class BaseFactorizer(
     """
 
     rating_range_: tuple[float, float]
+    rating_scale_: float
     global_mean_: float
     n_iter_: int
     n_features_in_: int
@@ -71,6 +77,7 @@ class BaseFactorizer(
 
     _logistic = False  # whether it predicts probabilities, under log loss
     _unobserved_weight = 0  # the weight of pairs without a rating
+    early_stopping = False
 
     # The fitted attributes: see `check_fitted`.
     _fitted: dict = {
@@ -80,6 +87,7 @@ class BaseFactorizer(
         "item_factors_": ("items", "factors"),
         "global_mean_": checks.check_number,
         "rating_range_": checks.check_range,
+        "rating_scale_": checks.check_positive,
         "seen_indptr_": checks.check_seen_indptr,
         "seen_indices_": checks.check_seen_indices,
         "n_iter_": checks.check_count,
@@ -156,19 +164,23 @@ class BaseFactorizer(
             ratings = read_ratings(new, X, y, sample_weight)
             self._check_range(ratings)
             rng = check_random_state(self.random_state)
-            start = self._draw(ratings, rng)
+            training, held_out = self._hold_out(ratings, rng)
+            mean = self._mean(training)
+            new.rating_scale_ = self._scale(training, mean)
+            new._set_numbers(training)
+            start = new._draw(ratings, rng)
             if previous is not None:
                 self._check_n_factors(previous)
                 start.take_over(previous._parameters(), self._column_names())
-            training, held_out = self._hold_out(ratings, rng)
-            start.mean = self._mean(training)
+            start.mean = mean
 
             context = self._init_callback_context(max_subtasks=self.max_iter)
             data, view = self._for_callbacks(new, X, y, sample_weight)
             context.call_on_fit_task_begin(estimator=self, **data)
             with thread_pool(count_threads(self.n_jobs)) as run:
                 problem = Problem(training, ratings, start, rng, run)
-                solver = self._make_solver(problem, previous)
+                solver = new._make_solver(problem, previous)
+                view |= new._fitted_attributes()
                 iterations: Iterations = Iterations(
                     self,
                     context,
@@ -176,20 +188,34 @@ class BaseFactorizer(
                     lambda: (
                         view
                         | self._progress(iterations)
-                        | self._attributes(problem, solver, solver.parameters())
+                        | new._attributes(problem, solver, solver.parameters())
                     ),
-                    remedy=self._remedy(),
+                    baseline=new._baseline(training, mean),
+                    remedy=new._remedy(),
                     patience=self._patience,
                 )
                 validate = self._validation(held_out, run.n_threads)
                 parameters = minimise(solver, iterations, validate)
-                vars(new).update(
-                    self._progress(iterations)
-                    | self._attributes(problem, solver, parameters)
+                attributes = new._attributes(problem, solver, parameters)
+                check_learnt(
+                    attributes,
+                    f"{type(self).__name__}: the last steps overflow. {new._remedy()}",
                 )
+                vars(new).update(self._progress(iterations) | attributes)
         context.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=view, **data
         )
+        if self.early_stopping and held_out is None:
+            warnings.warn(NOTHING_HELD_OUT, UserWarning, stacklevel=3)
+        if self.tol and not iterations.converged:
+            warnings.warn(
+                f"{type(self).__name__} did not converge in max_iter={self.max_iter} "
+                f"iterations: more than tol={self.tol} of the progress is still to "
+                "come. Raise max_iter or tol; tol=None runs all iterations without "
+                "this warning.",
+                ConvergenceWarning,
+                stacklevel=3,  # the line that calls fit, which is decorated
+            )
         return self
 
     @property
@@ -200,7 +226,7 @@ class BaseFactorizer(
     @property
     def _patience(self):
         """Iterations in a row without progress that end a fit."""
-        return 1
+        return 2
 
     def _check_options(self):
         """Raise where parameters do not go together."""
@@ -219,9 +245,28 @@ class BaseFactorizer(
 
     def _draw(self, ratings, rng):
         """Draw the parameters that a solver begins with."""
+        scale = self._init_scale()
         return Parameters.draw(
-            ratings, self.n_factors, biased=self._biased, scale=self.init_scale, rng=rng
+            ratings, self.n_factors, biased=self._biased, scale=scale, rng=rng
         )
+
+    def _init_scale(self):
+        """Return the standard deviation of the factors that a solver begins with."""
+        return self.init_scale
+
+    def _scale(self, ratings, mean):
+        """Return the unit of the ratings."""
+        if self._logistic:
+            return 1.0
+        return ratings.scale(mean, self._unobserved_weight)
+
+    def _set_numbers(self, ratings):
+        """Set the fitted attributes for parameters that depend on the ratings."""
+
+    def _baseline(self, ratings, mean):
+        """Return the objective of the model that predicts the mean."""
+        weight = ratings.total_weight(self._unobserved_weight)
+        return weight * self.rating_scale_ * self.rating_scale_
 
     def _parameters(self):
         """Return what has been learnt, as a solver begins with it."""
@@ -484,7 +529,11 @@ class BaseFactorizer(
 
     def _clip_range(self):
         """Return the ends to which predictions are clipped, or None."""
-        return self.rating_range_ if self.clip else None
+        if not self.clip:
+            return None
+        low, high = self.rating_range_
+        # Beside unobserved pairs this is a preference, which has no upper end.
+        return low, np.inf if self._unobserved_weight else high
 
     def _predict_from(self, learnt, pairs, n_jobs):
         """Predict the ratings of pairs from fitted attributes, a dict."""

@@ -7,10 +7,12 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
 from sklearn_mf._data.arguments import Interval
-from sklearn_mf._estimators.als_factorizer import ALTERNATING_CONSTRAINTS
+from sklearn_mf._estimators.als_factorizer import ALTERNATING_CONSTRAINTS, als_start
 from sklearn_mf._estimators.base import OVERFLOW_REMEDY
 from sklearn_mf._estimators.fold_in import FoldInMixin
+from sklearn_mf._estimators.scale import REGULARIZATION
 from sklearn_mf._estimators.stochastic import StochasticFactorizer
+from sklearn_mf._files import checks
 from sklearn_mf._objective.penalty import Penalty
 from sklearn_mf._objective.quadratic import QuadraticObjective
 from sklearn_mf._solvers.als.solver import AlternatingLeastSquares
@@ -41,7 +43,7 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
 
     Parameters
     ----------
-    n_factors : int, default=20
+    n_factors : int, default=40
         Length d of the factors. 0 is the baseline of the biases alone.
     solver : {"sgd", "als", "als-cg"}, default="sgd"
         How the objective is minimised. "sgd" is stochastic gradient descent, n_ratings
@@ -53,13 +55,16 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         first, for pairs without a rating that count, or to have no step to tune.
     cg_steps : int, default=3
         Steps of conjugate gradient for each row in an iteration of "als-cg".
-    regularization : float, default=0.12
-        The penalty λ ≥ 0 of the factors. Typical values for ratings in stars are 0.05
-        to 0.2 with `weighted_regularization`, and 2 to 20 without. It is in units of y:
-        ratings ten times as large want ten times the λ.
+    regularization : float or "scale", default="scale"
+        The penalty λ ≥ 0 of the factors, in the unit of y: ratings ten times as large
+        want ten times the λ. "scale" is 0.12 times `rating_scale_`, and without
+        `weighted_regularization` this times the mean weight of an id. Typical numbers
+        for ratings in stars are 0.05 to 0.2 with `weighted_regularization`, and 2 to 20
+        without.
     bias_regularization : float or None, default=None
-        The penalty λ_b ≥ 0 of the biases, which has no unit. None: the same number as
-        `regularization`.
+        The penalty λ_b ≥ 0 of the biases, which does not depend on the unit of y. None:
+        the same number as `regularization`, or if that is "scale" as for ratings whose
+        `rating_scale_` is 1.
     weighted_regularization : bool, default=True
         Whether the penalty of an id grows with its ratings: c is the sum of its
         weights, `unobserved_weight` for a pair without a rating. False: c = 1.
@@ -83,12 +88,15 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         an optimizer exists for each row; a batch changes the rows that it touches and
         their state, and the others neither move nor age. Where a batch touches every
         row, as on dense data in one batch, this is the textbook's update.
-    learning_rate : float, default=0.05
-        Length γ > 0 of a step along half the gradient, as in [1]_. Typical: 0.02 to
-        0.2 for "adagrad", 0.001 to 0.01 for "adam", 0.002 to 0.02 for "sgd". A value
-        that diverges ends the fit with a FloatingPointError.
+    learning_rate : float or "scale", default="scale"
+        Length γ > 0 of a step along half the gradient, as in [1]_. "scale" suits the
+        unit s = `rating_scale_` of y: 0.1 √s for "adagrad", 0.003 √s for "adam", and
+        for "sgd" 0.01 (1 − `momentum`) / (s · the mean weight). Typical numbers for
+        ratings in stars are 0.02 to 0.2, 0.001 to 0.01 and 0.002 to 0.02. A value that
+        diverges ends the fit with a FloatingPointError.
     bias_learning_rate : float or None, default=None
-        Length of a step of the biases. None: the same as `learning_rate`.
+        Length of a step of the biases. None: the same number as `learning_rate`, or if
+        that is "scale" its number times √s, and for "sgd" times s.
     learning_rate_schedule : {"constant", "exponential", "invscaling"}, \
             default="constant"
         The learning rate in epoch t = 0, 1, …: γ, or γ · `decay`ᵗ, or
@@ -103,8 +111,9 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         Whether the momentum is Nesterov's: the gradient looks ahead by one step.
     beta_1, beta_2 : float, default=0.9 and 0.999
         Decay of the averages of "adam", in [0, 1).
-    epsilon : float, default=1e-8
-        Added to the divisor of "adagrad" and "adam".
+    epsilon : float or "scale", default="scale"
+        Added to the divisor of "adagrad" and "adam". "scale": next to nothing beside
+        any gradient.
     batch_size : int, default=1
         Number of ratings whose gradient is averaged for one step. 1 is pure
         stochastic gradient descent; larger batches want a larger learning rate.
@@ -113,24 +122,30 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
     max_iter : int, default=200
         The most iterations: of "sgd" each over all ratings, else each over all users
         and all items.
-    tol : float or None, default=1e-3
-        Progress is a fall of the objective, or of the validation error with
-        `early_stopping`, by more than this share of its value, or by more than in any
-        epoch before. None: the fit runs all of `max_iter`, or with `early_stopping`
+    tol : float or None, default=0.005
+        An epoch makes progress unless what is still to be gained, as the last gains let
+        one expect, is no more than this share of what has been gained over the model
+        that predicts the mean, and since the first iteration, or if that is less, of
+        the objective. With
+        `early_stopping` it makes progress if it lowers the validation error by more
+        than this share. None: the fit runs all of `max_iter`, or with `early_stopping`
         until the error rises.
     n_iter_no_change : int, default=3
-        The fit ends after so many epochs in a row without progress.
+        The fit ends after so many epochs in a row without progress; after five times as
+        many as long as nothing has been learnt.
     early_stopping : bool, default=False
         With "sgd", whether to hold ratings out, score them after each epoch, and
         restore the best epoch.
     validation_fraction : float, default=0.1
         Share of the ratings to hold out, in (0, 1). No user or item loses its last
         rating.
-    init_scale : float, default=0.05
+    init_scale : float or "scale", default="scale"
         Standard deviation of the entries of the random factors that the fit begins
-        with. Biases begin at 0.
+        with. "scale": 0.05 √`rating_scale_`, and for "als" and "als-cg"
+        √`rating_scale_` / `n_factors`^¼. Biases begin at 0.
     clip : bool, default=True
-        Whether predictions are clipped to `rating_range_`.
+        Whether predictions are clipped to `rating_range_`. With
+        `unobserved_weight` they are preferences, which have no upper end.
     warm_start : bool, default=False
         Whether fit continues from the parameters of the previous fit, for the ids that
         it knew, instead of starting over.
@@ -167,6 +182,15 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
     rating_range_ : (float, float)
         The smallest and the largest rating seen; with `unobserved_weight` the rating 0
         of the other pairs is among them.
+    rating_scale_ : float
+        The weighted standard deviation of the ratings about μ; 1.0 where all
+        are equal. The unit of what is "scale".
+    regularization_ : float
+        The number used for λ.
+    bias_regularization_ : float
+        The number used for λ_b.
+    learning_rate_ : float
+        The number used for γ. Only set by "sgd".
     weight_sum_ : float
         Sum of the weights of the ratings learnt from.
     n_iter_ : int
@@ -227,9 +251,12 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
     0.77
     """
 
+    bias_regularization_: float
+
     _fitted: dict = {
         **StochasticFactorizer._fitted,
         **StochasticFactorizer._fitted_biases,
+        "bias_regularization_": checks.check_non_negative,
     }
 
     _parameter_constraints: dict = {
@@ -243,11 +270,11 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
 
     def __init__(
         self,
-        n_factors: int = 20,
+        n_factors: int = 40,
         *,
         solver: Literal["sgd", "als", "als-cg"] = "sgd",
         cg_steps: int = 3,
-        regularization: float = 0.12,
+        regularization: float | Literal["scale"] = "scale",
         bias_regularization: float | None = None,
         weighted_regularization: bool = True,
         unobserved_weight: float = 0.0,
@@ -255,7 +282,7 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         fit_intercept: bool = True,
         loss: Literal["squared_error", "log_loss"] = "squared_error",
         optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
-        learning_rate: float = 0.05,
+        learning_rate: float | Literal["scale"] = "scale",
         bias_learning_rate: float | None = None,
         learning_rate_schedule: Literal[
             "constant", "exponential", "invscaling"
@@ -266,15 +293,15 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         nesterov: bool = False,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
-        epsilon: float = 1e-8,
+        epsilon: float | Literal["scale"] = "scale",
         batch_size: int = 1,
         shuffle: bool = True,
         max_iter: int = 200,
-        tol: float | None = 1e-3,
+        tol: float | None = 0.005,
         n_iter_no_change: int = 3,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
-        init_scale: float = 0.05,
+        init_scale: float | Literal["scale"] = "scale",
         clip: bool = True,
         warm_start: bool = False,
         user_column: int | str = 0,
@@ -322,20 +349,32 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
 
     @property
     def _penalty(self):
-        biases = self.bias_regularization
         return Penalty(
-            self.regularization,
-            self.regularization if biases is None else biases,
+            self.regularization_,
+            self.bias_regularization_,
             biased=True,
             weighted=self.weighted_regularization,
         )
 
-    @property
+    def _set_numbers(self, ratings):
+        super()._set_numbers(ratings)
+        if self.solver != "sgd":
+            del self.learning_rate_
+        penalty = self.bias_regularization
+        if penalty is None:
+            penalty = self.regularization
+        if penalty == "scale":  # in the unit of the weights alone
+            penalty = self._count_scale(ratings) * REGULARIZATION
+        self.bias_regularization_ = float(penalty)
+
     def _rates(self):
-        bias_learning_rate = self.bias_learning_rate
-        if bias_learning_rate is None:
-            bias_learning_rate = self.learning_rate
-        return self.learning_rate, bias_learning_rate
+        factors, biases = super()._rates()
+        if self.bias_learning_rate is not None:
+            biases = float(self.bias_learning_rate)
+        return factors, biases
+
+    def _start(self):
+        return super()._start() if self.solver == "sgd" else als_start(self.n_factors)
 
     @property
     def _unobserved_weight(self):
@@ -358,7 +397,8 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         if self.solver == "sgd":
             return super()._make_solver(problem, previous)
         cg_steps = int(self.cg_steps) if self.solver == "als-cg" else None
-        return AlternatingLeastSquares(problem, self._objective(), cg_steps)
+        scale = self.rating_scale_
+        return AlternatingLeastSquares(problem, self._objective(), cg_steps, scale)
 
     def _name_states(self, solver):
         return super()._name_states(solver) if self.solver == "sgd" else {}
@@ -375,4 +415,4 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
 
     @property
     def _patience(self):
-        return self.n_iter_no_change if self.solver == "sgd" else 1
+        return self.n_iter_no_change if self.solver == "sgd" else 2

@@ -1,6 +1,5 @@
 """Early stopping: ratings that are held out, scored, and end the fit."""
 
-import warnings
 from numbers import Integral, Real
 
 from sklearn_mf._data.arguments import Interval
@@ -34,15 +33,7 @@ class EarlyStoppingMixin:
     def _hold_out(self, ratings, rng):
         if not self.early_stopping:
             return ratings, None
-        ratings, held_out = hold_out(ratings, self.validation_fraction, rng)
-        if held_out is None:
-            warnings.warn(
-                "early_stopping=True finds no rating to hold out: each is the only "
-                "one of its user or its item. The fit ends by the objective.",
-                UserWarning,
-                stacklevel=2,
-            )
-        return ratings, held_out
+        return hold_out(ratings, self.validation_fraction, rng)
 
     def _validation(self, held_out, n_jobs):
         if held_out is None:

@@ -112,7 +112,7 @@ class FoldInMixin:
             carry_over(f"{side}s_", rows, labels[side], old_rows, known)
             with thread_pool(count_threads(self.n_jobs)) as run:
                 rows[folded], loss = solve_side(
-                    pairs, fixed, rows[folded], old.mean, self._objective(), run
+                    pairs, fixed, rows[folded], old.mean, new._objective(), run
                 )
             check_finite(
                 loss,

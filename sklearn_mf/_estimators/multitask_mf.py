@@ -1,5 +1,6 @@
 """Two tasks on one embedding: which items users meet, and how they rate them."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Literal
@@ -17,6 +18,9 @@ from sklearn_mf._model.scoring import predict_codes, score_in_blocks
 from sklearn_mf._solvers.two_tasks.kernels import JointLoss
 from sklearn_mf._solvers.two_tasks.solver import TwoTasks, TwoTasksParameters
 from sklearn_mf._typing import TableLike
+
+MAX_BATCH = 256
+MIN_BATCHES = 64  # an epoch of fewer steps would learn little: see `batch_size`
 
 
 def check_layers(name, coefs, known):
@@ -52,12 +56,13 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     ``shared_embeddings=False`` factors of its own. They minimise the mean over the
     ratings, with weights w (one each by default), of::
 
-        λ_F ℓ_F(u,i,j) + λ_R (r_ui − r̂_ui)² + λ (‖p_u‖² + ‖q_i‖² + ‖p'_u‖² + ‖q'_i‖²)
+        λ_F ℓ_F(u,i,j) + λ_R (r_ui − r̂_ui)² / s²
+          + λ (‖p_u‖² + ‖q_i‖² + ‖p'_u‖² + ‖q'_i‖²)
 
-    where r are the ratings y, λ_F is `factorization_weight`, λ_R is
-    `regression_weight`, λ is `regularization` (shared factors are counted once), μ is
-    the weighted mean of the ratings (0 without `fit_intercept`), and j is an item that
-    the user has not rated, drawn in each epoch, all as likely. ℓ_F is
+    where r are the ratings y, s is `rating_scale_`, λ_F is `factorization_weight`,
+    λ_R is `regression_weight`, λ is `regularization` (shared factors are counted once),
+    μ is the weighted mean of the ratings (0 without `fit_intercept`), and j is an item
+    that the user has not rated, drawn in each epoch, all as likely. ℓ_F is
     −log σ(s(u,i) − s(u,j)) with ``interaction_loss="bpr"`` [1]_, and with "logistic"
     −log σ(s(u,i)) − log σ(−s(u,j)). Batches step along the gradient by Adam [2]_.
 
@@ -80,7 +85,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         The weight λ_F ≥ 0 of the interactions.
     regression_weight : float, default=0.01
         The weight λ_R ≥ 0 of the ratings. Small weights let the interactions, of which
-        there is more to learn, shape shared factors; λ_R counts in units of 1/y².
+        there is more to learn, shape shared factors.
     regularization : float, default=0.01
         The penalty λ ≥ 0. Typical: about `regression_weight`. Larger values predict
         ratings better, up to a point, and rank worse.
@@ -88,17 +93,22 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         Whether μ comes from the mean of the ratings. False: μ = 0.
     learning_rate : float, default=0.001
         Length γ > 0 of a step of Adam. Typical: 0.0003 to 0.01.
-    batch_size : int, default=256
-        Number of ratings whose gradient is averaged for one step.
+    batch_size : int or "auto", default="auto"
+        Number of ratings whose gradient is averaged for one step. "auto": 256, or a
+        64th of the ratings if that is less.
     max_iter : int, default=200
         The most epochs: passes over all ratings.
-    tol : float or None, default=1e-3
-        Progress is a fall of the joint loss, or of the validation error with
-        `early_stopping`, by more than this share of its value, or by more than in any
-        epoch before. None: the fit runs all of `max_iter`, or with `early_stopping`
+    tol : float or None, default=0.005
+        An epoch makes progress unless what is still to be gained, as the last gains let
+        one expect, is no more than this share of what has been gained over the model
+        that predicts the mean, and since the first iteration, or if that is less, of
+        the objective. With
+        `early_stopping` it makes progress if it lowers the validation error by more
+        than this share. None: the fit runs all of `max_iter`, or with `early_stopping`
         until the error rises.
     n_iter_no_change : int, default=3
-        The fit ends after so many epochs in a row without progress.
+        The fit ends after so many epochs in a row without progress; after five times as
+        many as long as nothing has been learnt.
     early_stopping : bool, default=False
         Whether to hold ratings out, score their predictions after each epoch, and
         restore the best epoch. f fits the ratings ever closer: turn this on, or choose
@@ -153,6 +163,9 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     seen_indptr_, seen_indices_ : int64 and int32 ndarrays
         Which items each user rated, as compressed sparse rows: those of ``users_[u]``
         are ``items_[seen_indices_[seen_indptr_[u]:seen_indptr_[u + 1]]]``.
+    rating_scale_ : float
+        The weighted standard deviation of the ratings about μ, the unit in which the
+        network works; 1.0 where all are equal.
     rating_range_ : (float, float)
         The smallest and the largest rating seen.
     n_iter_ : int
@@ -240,7 +253,10 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         "regression_weight": [Interval(Real, 0, None, closed="left")],
         "regularization": [Interval(Real, 0, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
     }
 
     def __init__(
@@ -255,9 +271,9 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         regularization: float = 0.01,
         fit_intercept: bool = True,
         learning_rate: float = 0.001,
-        batch_size: int = 256,
+        batch_size: int | Literal["auto"] = "auto",
         max_iter: int = 200,
-        tol: float | None = 1e-3,
+        tol: float | None = 0.005,
         n_iter_no_change: int = 3,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -371,9 +387,22 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         return TwoTasks(
             problem,
             joint_loss,
-            batch_size=int(self.batch_size),
+            scale=self.rating_scale_,
+            batch_size=self._count_pairs(problem.ratings),
             learning_rate=self.learning_rate,
         )
+
+    def _baseline(self, ratings, mean):
+        n_pairs = 1 if self.interaction_loss == "bpr" else 2
+        chance = n_pairs * math.log(2)
+        return self.factorization_weight * chance + self.regression_weight
+
+    def _count_pairs(self, ratings):
+        """Return the number of ratings of a batch."""
+        if self.batch_size != "auto":
+            return int(self.batch_size)
+        n_ratings = len(ratings.by_user.ratings)
+        return int(np.clip(n_ratings // MIN_BATCHES, 1, MAX_BATCH))
 
     def _take_layers(self, previous, sizes, dtype):
         """Return the layers of the network of a previous fit."""
@@ -384,10 +413,13 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
                 f"continue from has {tuple(fitted[1:])}: set it back, or start over "
                 "with warm_start=False."
             )
-        return [
+        layers = [
             tuple(part.astype(dtype) for part in layer)
             for layer in zip(previous.coefs_, previous.intercepts_, strict=True)
         ]
+        # The last one gives ratings in their unit.
+        layers[-1] = tuple(part / dtype.type(self.rating_scale_) for part in layers[-1])
+        return layers
 
     def _attributes(self, problem, solver, parameters):
         curves = {name: list(curve) for name, curve in solver.losses.items()}

@@ -33,10 +33,12 @@ class SGDFactorizer(StochasticFactorizer):
     ----------
     n_factors : int, default=20
         Length d of the factors. An epoch costs about n_ratings · d.
-    regularization : float, default=0.12
-        The penalty λ ≥ 0. Typical values for ratings in stars are 0.05 to 0.2 with
-        `weighted_regularization`, and 2 to 20 without. It is in units of y: ratings
-        ten times as large want ten times the λ.
+    regularization : float or "scale", default="scale"
+        The penalty λ ≥ 0, in the unit of y: ratings ten times as large want
+        ten times the λ. "scale" is 0.12 times `rating_scale_`, and without
+        `weighted_regularization` this times the mean weight of an id. Typical numbers
+        for ratings in stars are 0.05 to 0.2 with `weighted_regularization`, and 2 to 20
+        without.
     weighted_regularization : bool, default=True
         Whether the penalty of an id grows with its ratings: c is the sum of its
         weights. False: c = 1.
@@ -53,10 +55,12 @@ class SGDFactorizer(StochasticFactorizer):
         an optimizer exists for each row; a batch changes the rows that it touches and
         their state, and the others neither move nor age. Where a batch touches every
         row, as on dense data in one batch, this is the textbook's update.
-    learning_rate : float, default=0.05
-        Length γ > 0 of a step along half the gradient, as in [1]_. Typical: 0.02 to
-        0.2 for "adagrad", 0.001 to 0.01 for "adam", 0.002 to 0.02 for "sgd". A value
-        that diverges ends the fit with a FloatingPointError.
+    learning_rate : float or "scale", default="scale"
+        Length γ > 0 of a step along half the gradient, as in [1]_. "scale" suits the
+        unit s = `rating_scale_` of y: 0.1 √s for "adagrad", 0.003 √s for "adam", and
+        for "sgd" 0.01 (1 − `momentum`) / (s · the mean weight). Typical numbers for
+        ratings in stars are 0.02 to 0.2, 0.001 to 0.01 and 0.002 to 0.02. A value that
+        diverges ends the fit with a FloatingPointError.
     learning_rate_schedule : {"constant", "exponential", "invscaling"}, \
             default="constant"
         The learning rate in epoch t = 0, 1, …: γ, or γ · `decay`ᵗ, or
@@ -71,8 +75,9 @@ class SGDFactorizer(StochasticFactorizer):
         Whether the momentum is Nesterov's: the gradient looks ahead by one step.
     beta_1, beta_2 : float, default=0.9 and 0.999
         Decay of the averages of "adam", in [0, 1).
-    epsilon : float, default=1e-8
-        Added to the divisor of "adagrad" and "adam".
+    epsilon : float or "scale", default="scale"
+        Added to the divisor of "adagrad" and "adam". "scale": next to nothing beside
+        any gradient.
     batch_size : int, default=1
         Number of ratings whose gradient is averaged for one step. 1 is pure
         stochastic gradient descent; larger batches want a larger learning rate.
@@ -80,22 +85,26 @@ class SGDFactorizer(StochasticFactorizer):
         Whether the ratings come in another order in each epoch.
     max_iter : int, default=200
         The most epochs: passes over all ratings.
-    tol : float or None, default=1e-3
-        Progress is a fall of the objective, or of the validation error with
-        `early_stopping`, by more than this share of its value, or by more than in any
-        epoch before. None: the fit runs all of `max_iter`, or with `early_stopping`
+    tol : float or None, default=0.005
+        An epoch makes progress unless what is still to be gained, as the last gains let
+        one expect, is no more than this share of what has been gained over the model
+        that predicts the mean, and since the first iteration, or if that is less, of
+        the objective. With
+        `early_stopping` it makes progress if it lowers the validation error by more
+        than this share. None: the fit runs all of `max_iter`, or with `early_stopping`
         until the error rises.
     n_iter_no_change : int, default=3
-        The fit ends after so many epochs in a row without progress.
+        The fit ends after so many epochs in a row without progress; after five times as
+        many as long as nothing has been learnt.
     early_stopping : bool, default=False
         Whether to hold ratings out, score them after each epoch, and restore the best
         epoch.
     validation_fraction : float, default=0.1
         Share of the ratings to hold out, in (0, 1). No user or item loses its last
         rating.
-    init_scale : float, default=0.05
+    init_scale : float or "scale", default="scale"
         Standard deviation of the entries of the random factors that the fit begins
-        with.
+        with. "scale": 0.05 √`rating_scale_`.
     clip : bool, default=True
         Whether predictions are clipped to the range of the ratings seen in fit.
     warm_start : bool, default=False
@@ -131,6 +140,13 @@ class SGDFactorizer(StochasticFactorizer):
         are ``items_[seen_indices_[seen_indptr_[u]:seen_indptr_[u + 1]]]``.
     rating_range_ : (float, float)
         The smallest and the largest rating seen.
+    rating_scale_ : float
+        The weighted standard deviation of the ratings about μ; 1.0 where all
+        are equal. The unit of what is "scale".
+    regularization_ : float
+        The number used for λ.
+    learning_rate_ : float
+        The number used for γ.
     weight_sum_ : float
         Sum of the weights of the ratings learnt from.
     n_iter_ : int
@@ -191,12 +207,12 @@ class SGDFactorizer(StochasticFactorizer):
         self,
         n_factors: int = 20,
         *,
-        regularization: float = 0.12,
+        regularization: float | Literal["scale"] = "scale",
         weighted_regularization: bool = True,
         fit_intercept: bool = True,
         loss: Literal["squared_error", "log_loss"] = "squared_error",
         optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
-        learning_rate: float = 0.05,
+        learning_rate: float | Literal["scale"] = "scale",
         learning_rate_schedule: Literal[
             "constant", "exponential", "invscaling"
         ] = "constant",
@@ -206,15 +222,15 @@ class SGDFactorizer(StochasticFactorizer):
         nesterov: bool = False,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
-        epsilon: float = 1e-8,
+        epsilon: float | Literal["scale"] = "scale",
         batch_size: int = 1,
         shuffle: bool = True,
         max_iter: int = 200,
-        tol: float | None = 1e-3,
+        tol: float | None = 0.005,
         n_iter_no_change: int = 3,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
-        init_scale: float = 0.05,
+        init_scale: float | Literal["scale"] = "scale",
         clip: bool = True,
         warm_start: bool = False,
         user_column: int | str = 0,

@@ -12,12 +12,13 @@ from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.tables import read_ratings
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
+from sklearn_mf._estimators.scale import ScaleMixin, number_or_scale
 from sklearn_mf._files import checks
 from sklearn_mf._model.parameters import SIDES, carry_over
 from sklearn_mf._objective.penalty import Penalty
 from sklearn_mf._objective.quadratic import QuadraticObjective
 from sklearn_mf._runtime.threads import count_threads, thread_pool
-from sklearn_mf._solvers.iterations import check_finite
+from sklearn_mf._solvers.iterations import check_finite, check_learnt
 from sklearn_mf._solvers.optimizers import OPTIMIZERS, State, begin_state
 from sklearn_mf._solvers.problem import Problem
 from sklearn_mf._solvers.sgd.solver import Descent, StochasticGradientDescent
@@ -58,12 +59,18 @@ def _name_parts(states):
     }
 
 
-class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
+# Learning rates of the factors, and of biases, where the ratings have a standard
+# deviation of 1 and weights of 1.
+LEARNING_RATES = {"adagrad": 0.1, "adam": 0.003, "sgd": 0.01}
+
+
+class StochasticFactorizer(ScaleMixin, EarlyStoppingMixin, BaseFactorizer):
     """A factorisation that can be fitted by stochastic gradient descent.
 
     A subclass has the parameters of `SGDFactorizer`.
     """
 
+    learning_rate_: float
     weight_sum_: float
     loss_curve_: list[float]
     optimizer_: str
@@ -72,6 +79,8 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
     _fitted: dict = {
         **BaseFactorizer._fitted,
         **EarlyStoppingMixin._fitted,
+        **ScaleMixin._fitted,
+        "learning_rate_": checks.Optional(checks.check_positive),
         "weight_sum_": checks.check_positive,
         "optimizer_": checks.Optional(check_optimizer),
         "optimizer_state_": checks.Optional(check_optimizer_state),
@@ -80,11 +89,10 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
     _parameter_constraints: dict = {
         **BaseFactorizer._parameter_constraints,
         **EarlyStoppingMixin._parameter_constraints,
-        "regularization": [Interval(Real, 0, None, closed="left")],
-        "weighted_regularization": ["boolean"],
+        **ScaleMixin._parameter_constraints,
         "loss": [StrOptions({"squared_error", "log_loss"})],
         "optimizer": [StrOptions({"sgd", "adagrad", "adam"})],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": number_or_scale(closed="neither"),
         "learning_rate_schedule": [
             StrOptions({"constant", "exponential", "invscaling"})
         ],
@@ -94,7 +102,7 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
         "nesterov": ["boolean"],
         "beta_1": [Interval(Real, 0, 1, closed="left")],
         "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "epsilon": number_or_scale(closed="neither"),
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
     }
@@ -109,11 +117,35 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
 
     @property
     def _penalty(self):
-        return Penalty(self.regularization, weighted=self.weighted_regularization)
+        return Penalty(self.regularization_, weighted=self.weighted_regularization)
 
-    @property
+    def _set_numbers(self, ratings):
+        super()._set_numbers(ratings)
+        self._mean_weight = ratings.mean_weight()
+        self.learning_rate_, self._bias_rate = self._rates()
+
     def _rates(self):
-        return self.learning_rate, 0.0
+        """Return the learning rates of the factors and of biases.
+
+        In the unit s of the ratings, factors are in √s, biases in s and gradients in
+        s² over either. Steps of "adagrad" and "adam" do not depend on the size of the
+        gradient; those of "sgd" are in proportion to it, and to the weights.
+        """
+        if self.learning_rate != "scale":
+            return float(self.learning_rate), float(self.learning_rate)
+        rate, scale = LEARNING_RATES[self.optimizer], self.rating_scale_
+        if self.optimizer != "sgd":
+            return rate * scale**0.5, rate * scale
+        rate *= (1 - self.momentum) / self._mean_weight
+        return rate / scale, rate
+
+    def _start(self):
+        return 0.05
+
+    def _baseline(self, ratings, mean):
+        if self._logistic:
+            return ratings.log_loss(mean)
+        return super()._baseline(ratings, mean)
 
     def _check_range(self, ratings):
         low, high = ratings.range()
@@ -141,9 +173,9 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
             constants=(
                 self.beta_1 if optimizer == "adam" else momentum,
                 self.beta_2,
-                self.epsilon,
+                self._epsilon,
             ),
-            rates=self._rates,
+            rates=(self.learning_rate_, self._bias_rate),
             schedule={
                 "constant": lambda epoch: 1.0,
                 "exponential": lambda epoch: self.decay**epoch,
@@ -152,6 +184,13 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
             batch_size=int(self.batch_size),
             shuffle=self.shuffle,
         )
+
+    @property
+    def _epsilon(self):
+        if self.epsilon != "scale":
+            return self.epsilon
+        unit = min(self.rating_scale_, self.rating_scale_**1.5)  # of the gradients
+        return 1e-15 * unit * self._mean_weight
 
     def _objective(self):
         return QuadraticObjective(self._penalty)
@@ -217,8 +256,12 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
                 ratings = read_ratings(new, X, y, sample_weight)
             self._check_range(ratings)
             rng = check_random_state(rng)
-            start, descent = self._draw(ratings, rng), self._descent()
-            start.mean, states, n_epochs = self._mean(ratings), None, 0
+            mean, states, n_epochs = self._mean(ratings), None, 0
+            if not continues:
+                new.rating_scale_ = self._scale(ratings, mean)
+            new._set_numbers(ratings)
+            start, descent = new._draw(ratings, rng), new._descent()
+            start.mean = mean
             if continues:
                 self._check_n_factors(new)
                 start.take_over(new._parameters(), self._column_names())
@@ -235,9 +278,14 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
                 check_finite(
                     loss,
                     f"{type(self).__name__}: the objective is {loss} after "
-                    f"partial_fit. {self._remedy()}",
+                    f"partial_fit. {new._remedy()}",
                 )
-                attributes = self._attributes(problem, solver, solver.parameters())
+                attributes = new._attributes(problem, solver, solver.parameters())
+                check_learnt(
+                    attributes,
+                    f"{type(self).__name__}: the steps of partial_fit overflow. "
+                    f"{new._remedy()}",
+                )
             attributes |= {"loss_curve_": [float(loss)], "n_iter_": 1}
             if continues:
                 attributes |= new._join_seen(ratings, {})
@@ -276,7 +324,7 @@ class StochasticFactorizer(EarlyStoppingMixin, BaseFactorizer):
 
     def _remedy(self):
         return (
-            f"Lower learning_rate={self.learning_rate}, or choose a "
-            f"learning_rate_schedule that lowers it; a smaller init_scale="
-            f"{self.init_scale} and y scaled down help too."
+            f"Lower learning_rate={self.learning_rate_:g}, or choose a "
+            "learning_rate_schedule that lowers it; a smaller init_scale="
+            f"{self._init_scale():g} and y scaled down help too."
         )

@@ -120,6 +120,11 @@ def check_number(name, value, known):
     demand(is_number(value), name, "is not a number")
 
 
+def check_non_negative(name, value, known):
+    """Check a number that is not below 0."""
+    demand(is_number(value) and value >= 0, name, "is below 0, or no number")
+
+
 def check_positive(name, value, known):
     """Check a number above 0."""
     demand(is_number(value) and value > 0, name, "is not above 0")

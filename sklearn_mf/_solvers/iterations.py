@@ -1,9 +1,10 @@
 """The loop of all solvers: counting, stopping, reporting."""
 
-import warnings
-
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
+
+# Less than this share of the mean model's objective is too little to be a measure.
+SMALL = 0.002
+PLATEAU = 5  # how much longer a fit is waited for that has learnt nothing yet
 
 
 def minimise(solver, iterations, validate=None):
@@ -54,6 +55,8 @@ class Iterations:
         X, y and metadata, as the callbacks expect them.
     fitted : callable
         Returns the attributes of the estimator as if the fit stopped here, a dict.
+    baseline : float
+        Value of the objective for the model that predicts the mean rating.
     remedy : str
         What a user can do if the objective overflows.
     patience : int
@@ -67,20 +70,22 @@ class Iterations:
         Score of the held-out ratings after each iteration that had one.
     best_iter : int
         The iteration, counted from 1, with the best score, or else the last one.
+    converged : bool
+        Whether the loop has ended before `max_iter`.
     """
 
-    def __init__(self, estimator, context, data, fitted, remedy, patience):
+    def __init__(self, estimator, context, data, fitted, baseline, remedy, patience):
         self.estimator = estimator
         self.context = context
         self.data = data
         self.fitted = fitted
+        self.baseline = baseline
         self.remedy = remedy
         self.patience = patience
         self.loss_curve = []
         self.validation_scores = []
         self.best_iter = 0
-        self._best = None
-        self._largest_gain = np.inf  # until there is one
+        self.converged = False
         self._without_progress = 0
 
     def __iter__(self):
@@ -93,17 +98,12 @@ class Iterations:
                 reconstruction_attributes=self.fitted,
                 **self.data,
             )
-            if asked_to_stop or self._without_progress >= self.patience:
+            patience = self.patience
+            if self.loss_curve and self._is_on_plateau():
+                patience *= PLATEAU
+            if asked_to_stop or self._without_progress >= patience:
+                self.converged = True
                 return
-        if self.estimator.tol:
-            warnings.warn(
-                f"{type(self.estimator).__name__} did not converge in max_iter="
-                f"{self.estimator.max_iter} iterations: progress is still more "
-                f"than tol={self.estimator.tol} of the objective. Raise max_iter or "
-                "tol; tol=None runs all iterations without this warning.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
 
     def check(self, loss):
         """Raise a FloatingPointError if the objective of an iteration is not finite."""
@@ -129,37 +129,69 @@ class Iterations:
         bool
             Whether this iteration has the best score so far; False without scores.
         """
+        scores, tol = self.validation_scores, self.estimator.tol or 0
         self.loss_curve.append(float(loss))
         n_iter = len(self.loss_curve)
-        error, note = loss, ""
+        has_converged = self._has_converged(tol)
+        is_best, note = False, ""
         if score is not None:
-            error = -score
-            self.validation_scores.append(score)
+            best = max(scores) if scores else None
+            is_best = best is None or score > best
+            if has_converged or not self._is_on_plateau():
+                has_converged = best is not None and score <= best + tol * abs(best)
+            scores.append(score)
             note = f", validation score {score:.6g}"
         if self.estimator.verbose:
             name = type(self.estimator).__name__
             print(f"{name}: iteration {n_iter}, objective {loss:.6g}{note}")
-        best, tol = self._best, self.estimator.tol or 0
-        progress = best is None
-        if best is not None:
-            # Near the saddle point at zero factors the gains of small steps are small
-            # at first and grow: a fit does not end while its gains still grow.
-            gain, largest = best - error, self._largest_gain
-            progress = gain > tol * abs(best) or gain > largest
-            self._largest_gain = max(gain, 0 if largest == np.inf else largest)
-        if progress:
-            self._without_progress = 0
-        elif tol or score is not None:
-            self._without_progress += 1
-        is_best = best is None or error < best
-        if is_best:
-            self._best = error
+        self._without_progress = self._without_progress + 1 if has_converged else 0
         if is_best or score is None:
             self.best_iter = n_iter
-        return is_best and score is not None
+        return is_best
+
+    def _is_on_plateau(self):
+        """Tell whether nothing has been gained over the model that predicts the mean.
+
+        Near zero factors gains are small at first, and grow; validation scores stand
+        still.
+        """
+        return self.loss_curve[-1] > (1 - SMALL) * self.baseline
+
+    def _has_converged(self, tol):
+        """Tell whether what is still to be gained is less than `tol` of the objective.
+
+        Gains that shrink by a factor ρ in each iteration still add up to g ρ / (1 − ρ)
+        after a gain of g, which is compared with what has been gained over the model
+        that predicts the mean and since the first iteration, which learns biases, or
+        if that is less with the objective. A fit whose gains grow has not converged.
+        """
+        if not tol or len(self.loss_curve) < 3:
+            return False
+        oldest, older, loss = self.loss_curve[-3:]
+        last, gain = oldest - older, older - loss
+        smallest = SMALL * self.baseline
+        if abs(gain) <= np.finfo(np.float64).eps * smallest:
+            return True
+        if gain >= last:
+            return False
+        ratio = max(gain / last, 0.5) if last > 0 else 0.5
+        gained = min(self.baseline, self.loss_curve[0]) - loss
+        size = max(min(gained, loss), smallest)
+        return gain * ratio / (1 - ratio) <= tol * size
+
+
+def check_learnt(attributes, message):
+    """Raise a FloatingPointError if a fitted attribute is not finite.
+
+    The objective of a pass tells of the parameters before its last steps.
+    """
+    for value in attributes.values():
+        for array in value if isinstance(value, list) else [value]:
+            if isinstance(array, np.ndarray) and array.dtype.kind == "f":
+                check_finite(array, message)
 
 
 def check_finite(loss, message):
-    """Raise a FloatingPointError with a message if an objective is not finite."""
-    if not np.isfinite(loss):
+    """Raise a FloatingPointError with a message if a number is not finite."""
+    if not np.isfinite(loss).all():
         raise FloatingPointError(message)

@@ -56,7 +56,8 @@ def begin_state(optimizer, shape, dtype):
 def make_constants(dtype, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
     """Return the constants of `step`; the defaults are those of Adam's paper.
 
-    They are β₁ (or momentum), 1 − β₁, β₂, 1 − β₂ and ε.
+    They are β₁ (or momentum), 1 − β₁, β₂, 1 − β₂ and ε. The paper's ε is for gradients
+    of weights of 1; it should be multiplied by the mean weight.
     """
     constants = beta_1, 1 - beta_1, beta_2, 1 - beta_2, epsilon
     return tuple(map(dtype, constants))

@@ -77,6 +77,17 @@ FITS = {  # name: estimator and parameters
 N_FACTORS = 7
 COMMON = {"max_iter": 4, "tol": None, "random_state": 0, "n_jobs": 2}
 
+# Numbers in place of "scale", the defaults, which depend on the ratings.
+LITERAL = {"regularization": 0.12, "init_scale": 0.05}
+STEPS = {"learning_rate": 0.05, "epsilon": 1e-8}
+LITERAL = {
+    "ALSFactorizer": LITERAL,
+    "SGDFactorizer": LITERAL | STEPS,
+    "BiasedMF": LITERAL | STEPS,
+    "AutoRec": {"batch_size": 64},
+    "MultiTaskMF": {"batch_size": 256},
+}
+
 
 def make_data():
     """Make ratings of which a pair occurs twice, with weights, and later ones."""
@@ -102,7 +113,7 @@ def fit_all():
     later = (X[:200] + np.array([60, 0]), y[:200][::-1].copy())
     learnt = {}
     for name, (model, parameters) in FITS.items():
-        parameters = COMMON | {"n_factors": N_FACTORS} | parameters
+        parameters = COMMON | LITERAL[model] | {"n_factors": N_FACTORS} | parameters
         estimator = getattr(sklearn_mf, model)(**parameters)
         shrink = 5.0 if parameters.get("loss") == "log_loss" else 1.0
         targets = y / shrink

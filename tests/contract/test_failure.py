@@ -12,6 +12,8 @@ from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold
 
+from sklearn_mf import AutoRec, SGDFactorizer
+from sklearn_mf.datasets import make_ratings
 from tests.assertions import (
     Recorder,
     assert_same_bits,
@@ -56,6 +58,38 @@ def test_a_fit_that_overflows_is_an_error(model, dtype):
         fitted = model().fit(X, model.y()).set_params(max_iter=50, **params)
         with left_as_it_was(fitted), pytest.raises(FloatingPointError, match=match):
             fitted.fit(X, y)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+@overflows
+def test_no_parameter_that_is_not_finite_is_kept(partial):
+    """The objective is that of before the last steps, which overflow."""
+    X, y = make_ratings(60, 40, 900, random_state=0)
+    y = y.astype(np.float32)
+    model = SGDFactorizer(
+        4,
+        optimizer="sgd",
+        learning_rate=1e25,
+        init_scale=1e6,
+        max_iter=1,
+        batch_size=10**9,
+        tol=None,
+        random_state=0,
+    )
+    network = AutoRec(
+        4,
+        optimizer="sgd",
+        activation="identity",
+        learning_rate=1e6,
+        max_iter=2,
+        tol=None,
+        random_state=0,
+    )
+    for estimator in (model,) if partial else (model, network):
+        learn = estimator.partial_fit if partial else estimator.fit
+        with pytest.raises(FloatingPointError, match="Lower learning_rate"):
+            learn(X, y)
+        assert not hasattr(estimator, "user_factors_")
 
 
 @overflows

@@ -200,7 +200,7 @@ CHANGES = {
     "batch_size": ({}, 5),
     "shuffle": ({}, False),
     "max_iter": ({}, 5),
-    "tol": ({"max_iter": 50}, 0.1),
+    "tol": ({"max_iter": 300}, 0.9),
     "n_iter_no_change": ({"max_iter": 50, "tol": 0.1}, 1),
     "early_stopping": ({}, True),
     "validation_fraction": ({"early_stopping": True}, 0.3),
@@ -216,14 +216,20 @@ OF_A_CLASS = {
         "non_negative": ({}, True),
         "tol": ({"max_iter": 50}, 0.01),
     },
-    AutoRec: {"clip": ({"init_scale": 10.0, "max_iter": 1}, False)},
+    AutoRec: {
+        "clip": ({"init_scale": 10.0, "max_iter": 1}, False),
+        "tol": ({"max_iter": 30, "early_stopping": True}, 0.5),
+    },
     BiasedMF: {
         "solver": ({}, "als"),
         "cg_steps": ({"solver": "als-cg"}, 1),
         "unobserved_weight": ({"solver": "als"}, 0.1),
         "non_negative": ({"solver": "als"}, True),
     },
-    MultiTaskMF: {"clip": ({"max_iter": 50, "learning_rate": 0.05}, False)},
+    MultiTaskMF: {
+        "clip": ({"max_iter": 50, "learning_rate": 0.05}, False),
+        "tol": ({"max_iter": 100, "learning_rate": 0.02}, 0.5),
+    },
     SGDFactorizer: {},
 }
 # These have tests of their own, for every model: of a warm start, of columns, of

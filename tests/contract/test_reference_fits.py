@@ -29,7 +29,8 @@ sys.path.remove(str(BENCHMARKS))
 def summarise(name):
     """Return the last objective, and the mean and the deviation of predictions."""
     model, parameters = bits.FITS[name]
-    parameters = bits.COMMON | {"n_factors": bits.N_FACTORS} | parameters
+    common = bits.COMMON | bits.LITERAL[model] | {"n_factors": bits.N_FACTORS}
+    parameters = common | parameters
     X, y, weights = bits.make_data()
     if parameters.get("loss") == "log_loss":
         y = y / 5

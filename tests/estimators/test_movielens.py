@@ -42,8 +42,8 @@ def test_the_same_as_an_independent_als(data, folds):
     items, item_codes = np.unique(X[train, 1], return_inverse=True)
     R, W = reference.dense(user_codes, item_codes, y[train])
     rng = np.random.RandomState(0)
-    Q, P = (rng.normal(scale=model.init_scale, size=(n, 10)) for n in R.shape[::-1])
-    P, Q, mu, losses = reference.als(R, W, P, lam=model.regularization, n_sweeps=3)
+    Q, P = (rng.normal(scale=model._init_scale(), size=(n, 10)) for n in R.shape[::-1])
+    P, Q, mu, losses = reference.als(R, W, P, lam=model.regularization_, n_sweeps=3)
     assert_allclose(model.loss_curve_, losses, rtol=1e-9)
     expected = np.full(len(test), mu)
     for k, (user, item) in enumerate(X[test]):

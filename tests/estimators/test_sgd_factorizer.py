@@ -42,10 +42,8 @@ def test_validation_fraction_is_the_share_held_out(fraction, large):
 
 
 def held_out_of(model, X, y, w):
-    """What a fit holds out: the choice comes after the draws of the factors."""
+    """What a fit holds out: the choice comes before the draws of the factors."""
     rng = np.random.RandomState(model.random_state)
-    for n_rows in (len(np.unique(X[:, 1])), len(np.unique(X[:, 0]))):
-        rng.normal(size=(n_rows, model.n_factors))
     kept, held_out = hold_out(
         read_ratings(SGDFactorizer(), X, y, w), model.validation_fraction, rng
     )

@@ -22,7 +22,7 @@ from tests.files.helpers import (
     with_ids,
 )
 
-FITTED = biased(optimizer="adam", n_factors=2).fit(X, Y)
+FITTED = biased(optimizer="adam", n_factors=2, learning_rate=0.05).fit(X, Y)
 
 
 @pytest.fixture

@@ -420,9 +420,8 @@ def test_landscape_is_the_objective_as_written(data, model, weighted):
     mu = np.log(mu / (1 - mu)) if logistic else mu
     lam_b = None
     if biased:
-        lam_b = model.bias_regularization
-        lam_b = model.regularization if lam_b is None else lam_b
-    rest = mu, model.regularization, model.weighted_regularization, lam_b
+        lam_b = model.bias_regularization_
+    rest = mu, model.regularization_, model.weighted_regularization, lam_b
     n = P.size + Q.size
     drawn = np.random.RandomState(3).normal(size=(n, 2))
     directions = np.linalg.qr(drawn)[0].T

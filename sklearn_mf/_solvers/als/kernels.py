@@ -54,6 +54,8 @@ class Terms(NamedTuple):
         Whether the last of them is a bias.
     penalty, bias_penalty : ndarrays of shape (n_rows,)
         The penalties λ c of each row, of its factors and of its bias.
+    scale : float
+        The unit s of the ratings: biases are in s, and factors in √s.
     """
 
     mean: float
@@ -61,6 +63,7 @@ class Terms(NamedTuple):
     biased: bool
     penalty: np.ndarray
     bias_penalty: np.ndarray
+    scale: float
 
 
 class Unobserved(NamedTuple):
@@ -174,7 +177,7 @@ def solve_rows(
         Rows start to stop are overwritten: True where A is singular to working
         precision; x and the objective of that row are then undefined.
     """
-    mean, n_columns, biased, penalty, bias_penalty = terms
+    mean, n_columns, biased, penalty, bias_penalty, _ = terms
     width = fixed.shape[1]
     dtype = fixed.dtype
     A = np.zeros((width, width), dtype)
@@ -448,13 +451,19 @@ def approach_rows(
 ):
     """Lower the objective over rows start to stop by steps of conjugate gradient.
 
+    The steps are those in parameters of one unit, in which the bias is divided by √s:
+    the preconditioner M is 1, and s for the bias.
+
     Each row begins where it stands; no A is ever formed. For the parameters see
     `solve_rows`; `cg_steps` is the number of steps.
     """
-    mean, n_columns, biased, penalty, bias_penalty = terms
+    mean, n_columns, biased, penalty, bias_penalty, scale = terms
     width = fixed.shape[1]
     dtype = fixed.dtype
     own = np.zeros(width, dtype)
+    unit = np.ones(width, dtype)  # the diagonal of M
+    if biased:
+        unit[n_columns - 1] = scale
     residual = np.zeros((1, width), dtype)  # b − Ax, minus half the gradient
     direction = np.zeros((1, width), dtype)
     image = np.zeros((1, width), dtype)  # A times the direction
@@ -483,9 +492,9 @@ def approach_rows(
             if step < 0:
                 direction[0] = x
             elif step == 0:
-                direction[0] = residual[0]
+                direction[0] = unit * residual[0]
             else:
-                direction[0] = residual[0] + square / before * direction[0]
+                direction[0] = unit * residual[0] + square / before * direction[0]
             # image = A direction = (λ I + α₀ Σ q qᵀ + Σ (w − α₀) q qᵀ) direction
             image[0] = own * direction[0]
             if unobserved.weight != 0:
@@ -534,11 +543,11 @@ def approach_rows(
 
             if step >= 0:
                 # x ← x + length direction, residual ← residual − length image, with
-                # length = |residual|² / (direction·A direction)
+                # length = (residual·M residual) / (direction·A direction)
                 curvature = np.sum(direction[0] * image[0])
                 if not np.isfinite(curvature):
                     value = np.nan
-                steepness = curvature / np.sum(direction[0] * direction[0])
+                steepness = curvature / np.sum(direction[0] * direction[0] / unit)
                 if not steepness > 16 * eps * steepest:
                     break  # A direction is zero but for rounding: nothing to gain
                 steepest = max(steepest, steepness)
@@ -546,7 +555,7 @@ def approach_rows(
                 x += length * direction[0]
                 residual[0] -= length * image[0]
                 value -= length * square
-            before, square = square, np.sum(residual[0] * residual[0])
+            before, square = square, np.sum(unit * residual[0] * residual[0])
             if square <= smallest:
                 break
         loss[row] = value

@@ -30,16 +30,18 @@ class AlternatingLeastSquares:
         What is to be minimised.
     cg_steps : int or None
         Steps of conjugate gradient for each row. None: exact solves.
+    scale : float
+        The unit of the ratings, which matters to conjugate gradient with biases.
     """
 
-    def __init__(self, problem, objective, cg_steps=None):
+    def __init__(self, problem, objective, cg_steps=None, scale=1.0):
         self.start = start = problem.start.copy()
         if objective.non_negative:
             n_factors = start.P.shape[1] - start.biased
             for rows in (start.P, start.Q):
                 np.abs(rows[:, :n_factors], out=rows[:, :n_factors])
         self.users, self.items = pad(start.P), pad(start.Q)
-        rest = start.mean, objective, start.P.shape[1], cg_steps, problem.run
+        rest = start.mean, objective, start.P.shape[1], cg_steps, scale, problem.run
         ratings = problem.ratings
         self.user_side = HalfSweep(ratings.by_user, len(self.items), *rest)
         self.item_side = HalfSweep(ratings.by_item, len(self.users), *rest)
@@ -83,7 +85,7 @@ def solve_side(side, fixed, solved, mean, objective, run):
         The objective there, less the penalty of the other side.
     """
     n_columns = fixed.shape[1]
-    half_sweep = HalfSweep(side, len(fixed), mean, objective, n_columns, None, run)
+    half_sweep = HalfSweep(side, len(fixed), mean, objective, n_columns, None, 1.0, run)
     fixed, solved = pad(fixed), pad(solved)
     loss = half_sweep.solve(fixed, solved)
     while objective.non_negative:  # coordinate descent, until it stands still
@@ -96,7 +98,9 @@ def solve_side(side, fixed, solved, mean, objective, run):
 class HalfSweep:
     """Solves all rows of one side, the other held fixed."""
 
-    def __init__(self, side, n_others, mean, objective, n_columns, cg_steps, run):
+    def __init__(
+        self, side, n_others, mean, objective, n_columns, cg_steps, scale, run
+    ):
         self.side = side
         self.mean = mean
         self.objective = objective
@@ -111,6 +115,7 @@ class HalfSweep:
             penalty.biased,
             (penalty.factors * self.counts).astype(dtype),
             (penalty.biases * self.counts).astype(dtype),
+            dtype.type(scale),
         )
         weights = 1.0 if side.weights is None else side.weights
         self.shares_gram = all(

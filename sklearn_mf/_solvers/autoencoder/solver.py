@@ -79,8 +79,8 @@ class AutoencoderParameters:
         Whether the activation is σ, or none.
     axis : {"user", "item"}
         The side whose ids are rows.
-    mean : float
-        What is taken off the ratings.
+    mean, scale : float
+        The network reads (r − mean) / scale.
     ratings, seen : Ratings
         What it learns from; these and the ratings that are held out. The rows are those
         of a network that reads `seen`.
@@ -93,6 +93,7 @@ class AutoencoderParameters:
     sigmoid: bool
     axis: str
     mean: float
+    scale: float
     ratings: Ratings
     seen: Ratings
     run: Callable
@@ -109,9 +110,12 @@ class AutoencoderParameters:
         """Return the fitted attributes of an estimator, a dict.
 
         The factors of a row are h_r − h₀ and its bias is 0; those of a column are w_c
-        and b_c + w_c · h₀, where h₀ are the hidden units of a row without ratings.
+        and b_c + w_c · h₀, where h₀ are the hidden units of a row without ratings. All
+        are in the unit of the ratings, and v in its inverse.
         """
         n_factors, seen = len(self.a), self.seen
+        scale = self.C.dtype.type(self.scale)
+        encoder = self.C[:, :n_factors] / scale
         side, _ = orient((seen.by_user, seen.by_item), self.axis)
         rows = np.zeros((len(side.indptr) - 1, n_factors + 1), self.C.dtype)
         rows[:, :-1], empty = encode(
@@ -119,18 +123,18 @@ class AutoencoderParameters:
             np.arange(len(rows)),
             self.mean,
             self.sigmoid,
-            self.C,
+            encoder,
             self.a,
             self.run,
         )
-        columns = self.C[:, n_factors:].copy()
+        columns = self.C[:, n_factors:] * scale
         columns[:, -1] += columns[:, :-1] @ empty
         tables = orient((rows, columns), self.axis)
         fitted = Parameters(seen.users, seen.items, *tables, self.mean, biased=True)
         return {
             **fitted.attributes(),
             "axis_": self.axis,
-            "encoder_weights_": self.C[:, :n_factors].copy(),
+            "encoder_weights_": encoder,
             "encoder_biases_": self.a.copy(),
         }
 
@@ -235,6 +239,11 @@ class Autoencoder:
         ratings, C, A = problem.ratings, start.C, start.a[np.newaxis]
         self.by_row, by_column = orient((ratings.by_user, ratings.by_item), start.axis)
         dtype, n_factors = C.dtype.type, A.shape[1]
+        logistic = output != kernels.IDENTITY
+        mean = start.mean if logistic else 0.0
+        if not logistic:  # the target is what the network reads
+            ratings = (self.by_row.ratings - dtype(start.mean)) / dtype(start.scale)
+            self.by_row = self.by_row._replace(ratings=ratings)
         self.batches = Batches(self.by_row, by_column, batch_size)
         n_places = np.diff(self.batches.row_bounds).max()
         self.H, self.D = np.empty((2, n_places, n_factors), dtype)
@@ -245,8 +254,8 @@ class Autoencoder:
         self.coder = kernels.Coder(
             C,
             A,
-            dtype(start.mean),
-            dtype(to_intercept(start.mean, output != kernels.IDENTITY)),
+            dtype(mean),
+            dtype(to_intercept(mean, logistic)),
             start.sigmoid,
             output,
         )
@@ -257,7 +266,9 @@ class Autoencoder:
         self.C_state, self.A_state = (
             begin_state(optimizer, rows.shape, dtype) for rows in (C, A)
         )
-        self.rate, self.constants = dtype(learning_rate), make_constants(dtype)
+        self.rate = dtype(learning_rate)
+        epsilon = 1e-8 * problem.ratings.mean_weight()
+        self.constants = make_constants(dtype, epsilon=epsilon)
         self.row_work = n_factors * self.by_row.counts()
         self.loss = np.zeros(len(self.by_row.indptr) - 1)
 

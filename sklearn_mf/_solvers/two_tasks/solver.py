@@ -89,6 +89,8 @@ class TwoTasks:
         What is given; its start is of `TwoTasksParameters`.
     joint_loss : JointLoss
         What is minimised.
+    scale : float
+        The unit of the ratings, in which the perceptron predicts them.
     batch_size : int
         Ratings of a batch.
     learning_rate : float
@@ -101,7 +103,7 @@ class TwoTasks:
         before the step along its gradient.
     """
 
-    def __init__(self, problem, joint_loss, *, batch_size, learning_rate):
+    def __init__(self, problem, joint_loss, *, scale, batch_size, learning_rate):
         self.start, self.run, self.seen = problem.start, problem.run, problem.seen
         self.joint_loss = joint_loss
         self.losses = {"joint": [], "factorization": [], "regression": []}
@@ -116,7 +118,8 @@ class TwoTasks:
 
         self.side = side = problem.ratings.by_user
         n_pairs, dtype = len(side.ratings), problem.start.P.dtype.type
-        residuals = side.ratings - dtype(problem.start.mean)
+        self.scale = dtype(scale)
+        residuals = (side.ratings - dtype(problem.start.mean)) / self.scale
         weights = np.ones_like(side.ratings) if side.weights is None else side.weights
         self.targets = residuals, weights
         self.interactions = Interactions(
@@ -143,7 +146,9 @@ class TwoTasks:
             loss=JointLoss(joint_loss.bpr, *map(dtype, joint_loss[1:])),
             at=width - pad_width(1) - pad_width(self.n_factors),
             rate=dtype(learning_rate),
-            constants=make_constants(dtype),
+            constants=make_constants(
+                dtype, epsilon=1e-8 * problem.ratings.mean_weight()
+            ),
         )
 
     def sweep(self):
@@ -225,6 +230,7 @@ class TwoTasks:
         """Return what has been learnt, as if the fit ended here."""
         P, Q = (read_table(table, self.n_factors) for table in self.model[:2])
         layers = read_layers(self.model.perceptron.layout, self.shapes)
+        layers[-1] = tuple(part * self.scale for part in layers[-1])
         return replace(self.start, P=P, Q=Q, layers=layers)
 
 

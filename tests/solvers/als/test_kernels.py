@@ -58,7 +58,7 @@ class Problem(NamedTuple):
         """The arguments of the kernels from `side` to `unobserved`."""
         mean = self.fixed.dtype.type(MEAN)
         size = mean, self.n_columns, self.biased
-        terms = Terms(*size, self.penalty, self.bias_penalty)
+        terms = Terms(*size, self.penalty, self.bias_penalty, mean.dtype.type(1))
         return self.side, self.fixed, terms, self.unobserved
 
     @property
@@ -251,7 +251,7 @@ def test_a_million_equal_weights_add_up(cg_steps, biased):
     given = (
         Side(indptr, indices, ratings, weights),
         fixed,
-        Terms(np.float32(0), 1, biased, penalty, penalty),
+        Terms(np.float32(0), 1, biased, penalty, penalty, np.float32(1)),
         unobserved,
     )
     solved, loss = np.zeros((1, TILE), np.float32), np.zeros(1)

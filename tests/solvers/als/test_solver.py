@@ -31,12 +31,22 @@ NON_NEGATIVE = ["non_negative", "als non_negative"]
 LEARNT = ("user_factors_", "item_factors_", "user_biases_", "item_biases_")
 
 
+# Numbers in place of "scale", for the reference to read.
+LITERAL = {
+    "n_factors": 3,
+    "max_iter": 4,
+    "tol": None,
+    "random_state": 0,
+    "regularization": 0.12,
+    "init_scale": 0.05,
+}
+
+
 def make(variant, **params):
     estimator, own = VARIANTS[variant]
-    params = {"n_factors": 3, "max_iter": 4, "tol": None, "random_state": 0} | params
     if estimator is BiasedMF and "regularization" in params:
         params = {"bias_regularization": 0.5 * params["regularization"]} | params
-    return estimator(**own | params)
+    return estimator(**LITERAL | own | params)
 
 
 def terms_of(model):
@@ -241,6 +251,7 @@ def test_unobserved_pairs_are_ratings_of_zero(
         unobserved_weight=unobserved_weight,
         weighted_regularization=weighted_regularization,
         max_iter=6,
+        clip=False,
     ).fit(X, y, w)
     every_pair, ratings, all_weights = with_explicit_zeros(X, y, w, unobserved_weight)
     other = clone(model).set_params(unobserved_weight=0)
@@ -266,6 +277,7 @@ def test_implicit_feedback_is_that_of_hu_koren_and_volinsky():
         fit_intercept=False,
         max_iter=3,
         tol=None,
+        init_scale=0.05,
         clip=False,
         random_state=0,
     ).fit(X, np.ones(len(X)), sample_weight=1 + alpha * r[tuple(X.T)])
@@ -337,7 +349,7 @@ def test_empty_rows_and_columns_count(
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_rating_of_unobserved_pairs_is_in_range(variant, data):
+def test_preferences_have_a_lower_end_only(variant, data):
     X, _ = data
     every_pair = np.array(list(np.ndindex(N_USERS, N_ITEMS)))
     options = {"fit_intercept": False, "regularization": 0.01, "max_iter": 20}
@@ -349,7 +361,6 @@ def test_the_rating_of_unobserved_pairs_is_in_range(variant, data):
         assert model.rating_range_ == rating_range
         predictions = model.predict(every_pair)
         assert predictions.min() >= rating_range[0]
-        assert predictions.max() <= rating_range[1]
         if y[0] == 1 or variant not in NON_NEGATIVE:
             assert predictions.std() > 0.1
     model = make(variant, **options).fit(X, np.ones(len(X)))

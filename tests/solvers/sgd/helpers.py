@@ -25,14 +25,25 @@ OPTIMIZERS = {
 }
 
 
+# Numbers in place of "scale", for references to read.
+LITERAL = {
+    "n_factors": 3,
+    "max_iter": 4,
+    "tol": None,
+    "random_state": 0,
+    "regularization": 0.12,
+    "init_scale": 0.05,
+    "learning_rate": 0.05,
+    "epsilon": 1e-8,
+}
+
+
 def sgd(**params):
-    defaults = {"n_factors": 3, "max_iter": 4, "tol": None, "random_state": 0}
-    return SGDFactorizer(**(defaults | params))
+    return SGDFactorizer(**(LITERAL | params))
 
 
 def biased_sgd(**params):
-    defaults = {"n_factors": 3, "max_iter": 4, "tol": None, "random_state": 0}
-    return BiasedMF(solver="sgd", **(defaults | params))
+    return BiasedMF(solver="sgd", **(LITERAL | params))
 
 
 def to_shares(y):

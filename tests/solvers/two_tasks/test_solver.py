@@ -14,6 +14,7 @@ from scipy.special import expit
 from sklearn.base import clone
 
 from sklearn_mf import MultiTaskMF
+from sklearn_mf._data.ratings import Ratings
 from sklearn_mf._model import perceptron
 from sklearn_mf._model.perceptron import (
     CHUNK,
@@ -36,6 +37,13 @@ from sklearn_mf._solvers.two_tasks.kernels import (
 from sklearn_mf.datasets import make_ratings
 from tests.assertions import assert_same_bits, sklearn_mf_threads
 from tests.assertions import fitted_attributes as fitted
+
+
+@pytest.fixture(autouse=True)
+def unit_scale(monkeypatch):
+    """Let the references know nothing of the scale of ratings: see test_units.py."""
+    monkeypatch.setattr(Ratings, "scale", lambda *args: 1.0)
+
 
 QUICK = {
     "n_factors": 3,
@@ -187,8 +195,8 @@ def batches(pairs, size):
 class Adam:
     """Algorithm 1 of the paper, for each row at the steps that concern it."""
 
-    def __init__(self, theta, rate):
-        self.rate = rate
+    def __init__(self, theta, rate, mean_weight):
+        self.rate, self.epsilon = rate, 1e-8 * mean_weight
         self.first = {name: np.zeros_like(values) for name, values in theta.items()}
         self.second = copy.deepcopy(self.first)
         self.steps = {name: np.zeros(len(values)) for name, values in theta.items()}
@@ -204,7 +212,8 @@ class Adam:
             t = self.steps[name][at].reshape(-1, *[1] * (g.ndim - 1))
             m[at] = 0.9 * m[at] + 0.1 * g
             v[at] = 0.999 * v[at] + 0.001 * g**2
-            change = m[at] / (1 - 0.9**t) / (np.sqrt(v[at] / (1 - 0.999**t)) + 1e-8)
+            root = np.sqrt(v[at] / (1 - 0.999**t))
+            change = m[at] / (1 - 0.9**t) / (root + self.epsilon)
             theta[name][at] -= self.rate * change
 
 
@@ -322,7 +331,7 @@ def test_steps_are_those_of_adam(loss, shared, data, weights, noted):
     for order in orders:
         assert_array_equal(np.unique(order, axis=0), rated)
     assert (orders[0] != orders[1]).any()
-    adam, means = Adam(theta, 0.01), []
+    adam, means = Adam(theta, 0.01, weights.mean()), []
     for pairs, *_ in noted:
         found = []
         for batch in batches(pairs, 23):

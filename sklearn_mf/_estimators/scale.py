@@ -1,0 +1,59 @@
+"""Parameters that follow the unit of the ratings, so that defaults suit any unit.
+
+Where ratings r become a·r, factors become √a times as large and biases a times. A
+penalty λ, a start or a step is then right if it is scaled as below.
+"""
+
+from numbers import Real
+
+from sklearn.utils._param_validation import StrOptions
+
+from sklearn_mf._data.arguments import Interval
+from sklearn_mf._files import checks
+
+REGULARIZATION = 0.12  # λ of ratings whose standard deviation is 1
+
+
+def number_or_scale(*, closed):
+    """Return the constraint of a parameter that is a number, at least 0, or "scale"."""
+    return [Interval(Real, 0, None, closed=closed), StrOptions({"scale"})]
+
+
+class ScaleMixin:
+    """A penalty and a start that are numbers, or follow the ratings.
+
+    A subclass gives `_start`, the standard deviation of the initial factors where that
+    of the ratings is 1.
+    """
+
+    regularization_: float
+
+    _fitted: dict = {"regularization_": checks.check_non_negative}
+
+    _parameter_constraints: dict = {
+        "regularization": number_or_scale(closed="left"),
+        "weighted_regularization": ["boolean"],
+        "init_scale": number_or_scale(closed="neither"),
+    }
+
+    def _set_numbers(self, ratings):
+        """Set the fitted attributes for parameters that depend on the ratings."""
+        self.regularization_ = float(
+            self._count_scale(ratings) * REGULARIZATION * self.rating_scale_
+            if self.regularization == "scale"
+            else self.regularization
+        )
+
+    def _count_scale(self, ratings):
+        """Return what a penalty is to be multiplied by where c is 1: the mean c."""
+        if self.weighted_regularization:
+            return 1.0
+        n_rows = sum(
+            (side.counts() > 0).sum() for side in (ratings.by_user, ratings.by_item)
+        )
+        return 2 * ratings.total_weight(self._unobserved_weight) / n_rows
+
+    def _init_scale(self):
+        if self.init_scale == "scale":
+            return self._start() * self.rating_scale_**0.5
+        return self.init_scale
