@@ -1,5 +1,6 @@
 """The same ratings and seed give the same bits, however they are fitted."""
 
+import copy
 import multiprocessing
 import os
 import re
@@ -335,6 +336,10 @@ def test_float32_stays_and_is_close_to_float64(model):
         assert estimator.predict(X).dtype == dtype
         assert estimator.transform(X).dtype == dtype
     assert_allclose(single.predict(X), double.predict(X), rtol=1e-4)
+    if model.has("partial_fit"):
+        more = copy.deepcopy(single).partial_fit(*model.more())
+        for array in arrays_of(fitted_attributes(more)):
+            assert array.dtype == np.float32 or array.dtype.kind != "f"
     curves = single.loss_curve_, double.loss_curve_
     if isinstance(double.loss_curve_, dict):
         curves = [np.stack([*curve.values()]) for curve in curves]

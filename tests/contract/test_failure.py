@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold
 
-from sklearn_mf import AutoRec, SGDFactorizer
+from sklearn_mf import AutoRec, BiasedMF, SGDFactorizer
 from sklearn_mf.datasets import make_ratings
 from tests.assertions import (
     Recorder,
@@ -58,6 +58,23 @@ def test_a_fit_that_overflows_is_an_error(model, dtype):
         fitted = model().fit(X, model.y()).set_params(max_iter=50, **params)
         with left_as_it_was(fitted), pytest.raises(FloatingPointError, match=match):
             fitted.fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        SGDFactorizer(optimizer="sgd", learning_rate=0.7),
+        BiasedMF(optimizer="sgd", learning_rate=0.5),
+        AutoRec(optimizer="sgd", learning_rate=0.07, activation="identity"),
+    ],
+    ids=str,
+)
+@overflows
+def test_a_fit_that_diverges_little_by_little_is_an_error(estimator):
+    estimator.set_params(max_iter=100, tol=None, random_state=0)
+    match = r"after iteration ([2-9]|\d\d)\. Lower learning_rate"
+    with pytest.raises(FloatingPointError, match=match):
+        estimator.fit(X, Y)
 
 
 @pytest.mark.parametrize("partial", [False, True])

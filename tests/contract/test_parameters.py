@@ -105,6 +105,20 @@ VALID = {
 }
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        ALSFactorizer(solver="als"),
+        BiasedMF(solver="cg"),
+        AutoRec(optimizer="adagrad"),
+    ],
+    ids=str,
+)
+def test_values_that_another_class_has(estimator):
+    with pytest.raises(InvalidParameterError, match=r"solver|optimizer"):
+        estimator.fit(X, Y)
+
+
 @each_model(among=FAMILIES)
 def test_numbers_of_every_kind(model):
     """No bool is an int; an int of NumPy is one, and a huge number says so."""

@@ -126,6 +126,10 @@ def test_rows_are_known_by_their_ids(model):
             elif estimator.n_factors:
                 drawn = row[: estimator.n_factors]
                 assert 0 < abs(drawn).min() <= abs(drawn).max() < 0.5
+        if hasattr(estimator, f"{side}_biases_") and not model.closed:
+            biases = getattr(estimator, f"{side}_biases_")
+            new = ~np.isin(ids, list(known))
+            assert abs(biases[new]).max() < 1e-12
 
 
 @in_turn("dtype", DTYPES)

@@ -210,6 +210,8 @@ def test_every_model_is_drawn(model):
     name = model.cls.__name__
     shown = ConvergenceDisplay.from_estimator(fitted)
     assert list(shown.objectives[name]) == curve_of(fitted)
+    loss = model.options.get("loss", "squared_error")
+    assert shown.loss == ("joint_loss" if model.cls is MultiTaskMF else loss)
     watched = getattr(fitted, "validation_scores_", None) is not None
     assert list(shown.validation_errors) == [name] * watched
     for side in ("user", "item"):
