@@ -21,8 +21,8 @@ def njit(function=None, **options):
     numba refuses to cache functions where it may write neither beside the source nor in
     the user's cache directory, as in a container with a read-only file system. Such
     functions are compiled in each process, with one warning for all. What cannot be
-    read from the cache is compiled again: a damaged file, or one that an older version
-    of the library wrote whose types are no longer there.
+    read from the cache is compiled again, with one warning for all: a damaged file, or
+    one that an older version of the library wrote whose types are no longer there.
 
     Parameters
     ----------
@@ -91,6 +91,8 @@ def _discard_unreadable(cache):
         try:
             return load_overload(signature, target_context)
         except Exception:  # of any kind, where bytes are not what they should be
+            if not _warn_of_damage.cache_info().currsize:  # one for all folders
+                _warn_of_damage(cache.cache_path)
             with suppress(OSError):
                 cache._cache_file.flush()
             return None
@@ -104,6 +106,16 @@ def _read_source(file):
         return Path(file).read_bytes()
     except OSError:  # in an archive, which numba does not cache either
         return b""
+
+
+@once
+def _warn_of_damage(folder):
+    warnings.warn(
+        f"A file of numba's cache in {folder} could not be read: it is damaged, or of "
+        "another version. It is replaced: functions are compiled again, and nothing is "
+        "lost.",
+        stacklevel=1,
+    )
 
 
 @once
