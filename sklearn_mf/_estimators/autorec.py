@@ -415,7 +415,8 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
         sigmoid = self.activation == "sigmoid"
         # The biases of the factorisation hold w · h₀ too, b does not.
         decoder = decoder / decoder.dtype.type(scale)
-        decoder[:, -1] -= decoder[:, :-1] @ (expit(a) if sigmoid else a)
+        empty = expit(a) if sigmoid else a
+        decoder[:, -1] -= np.einsum("cf,f->c", decoder[:, :-1], empty)  # no BLAS
         return AutoencoderParameters(
             C=np.hstack([encoder, decoder]),
             a=a,

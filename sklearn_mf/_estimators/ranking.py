@@ -16,6 +16,7 @@ from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.tables import read_ids
 from sklearn_mf._model.ranking import Queries, rank
 from sklearn_mf._objective.loss import to_ratings
+from sklearn_mf._runtime.arrays import square_norms
 from sklearn_mf._typing import Ids, MaskedArray
 
 
@@ -203,7 +204,12 @@ class RankingMixin:
                 f"{', '.join(map(repr, unseen))}: leave them out."
             )
         if metric == "cosine":
-            norms = np.linalg.norm(factors, axis=1, keepdims=True)
+            # Of largest entry 1, so that squares of tiny factors do not vanish.
+            largest = abs(factors).max(axis=1, keepdims=True, initial=0)
+            factors = np.divide(
+                factors, largest, out=np.zeros_like(factors), where=largest > 0
+            )
+            norms = np.sqrt(square_norms(factors))[:, np.newaxis].astype(factors.dtype)
             factors = np.divide(
                 factors, norms, out=np.zeros_like(factors), where=norms > 0
             )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sklearn_mf._runtime.arrays import square_norms
+
 
 @dataclass(frozen=True)
 class Penalty:
@@ -62,7 +64,8 @@ class Penalty:
     def of_rows(self, rows, counts):
         """Return the penalty of a table of parameters, a float; `counts` are its c."""
         with np.errstate(over="ignore", invalid="ignore"):  # solvers report divergence
-            squares = counts @ np.square(rows, dtype=np.float64)
             if not self.biased:
-                return self.factors * squares.sum()
-            return self.factors * squares[:-1].sum() + self.biases * squares[-1]
+                return self.factors * np.sum(counts * square_norms(rows))
+            factors = np.sum(counts * square_norms(rows[:, :-1]))
+            biases = np.sum(counts * np.square(rows[:, -1], dtype=np.float64))
+            return self.factors * factors + self.biases * biases

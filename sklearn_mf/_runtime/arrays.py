@@ -17,3 +17,8 @@ def make_aligned(shape, dtype):
     raw = np.zeros(n_bytes + CACHE_LINE, dtype=np.uint8)
     begin = -raw.ctypes.data % CACHE_LINE
     return raw[begin : begin + n_bytes].view(dtype).reshape(shape)
+
+
+def square_norms(rows):
+    """Return the sum of squares of each row, float64; no BLAS is called."""
+    return np.einsum("uf,uf->u", rows, rows, dtype=np.float64)

@@ -191,3 +191,14 @@ def test_nobody_asks():
     model = ALSFactorizer(2, random_state=0).fit([[0, 0], [1, 1]], [1.0, 2.0])
     items, scores = model.recommend([], 4)
     assert items.shape == scores.shape == (0, 4)
+
+
+def test_the_cosine_of_tiny_factors(data):
+    model = ALSFactorizer(3, max_iter=3, random_state=0)
+    model.fit(data[0], data[1].astype(np.float32))
+    ids, expected = model.similar_items(model.items_, 5)
+    model.item_factors_ = model.item_factors_ * np.float32(1e-30)
+    found, cosines = model.similar_items(model.items_, 5)
+    assert_array_equal(found, ids)
+    assert_allclose(cosines, expected, rtol=1e-5)
+    assert expected.max() > 0.5

@@ -705,7 +705,8 @@ TAMPERED = [
     *[
         (drop(name), f"{name} is missing")
         for name in state(FITTED)
-        if name[-1] == "_" and name not in ("n_features_in_", "learning_rate_")
+        if name[-1] == "_"
+        and name not in ("n_features_in_", "learning_rate_")  # not of every fit
     ],
     # arrays
     (lambda content, arrays: arrays.pop("users_"), "users_"),

@@ -87,3 +87,20 @@ def test_the_documentation_names_the_layers_in_this_order():
     text, at = DOC.read_text(encoding="utf-8"), 0
     for layer in LAYERS[1:-1]:
         at = min(text.index(f"`{part}", at) for part in layer)
+
+
+PRODUCTS = "dot", "vdot", "vecdot", "inner", "matmul", "tensordot", "linalg"
+# Rows of least norm, which are rare, are solved by LAPACK.
+ALLOWED = {"_solvers/als/solver.py": {"linalg", "MatMult"}}
+
+
+def test_no_fit_or_prediction_calls_blas():
+    """The number of its threads would change the bits of the result."""
+    for layer in ("_data", "_objective", "_model", "_solvers", "_estimators"):
+        for path in (PACKAGE / layer).rglob("*.py"):
+            name = path.relative_to(PACKAGE).as_posix()
+            nodes = list(ast.walk(ast.parse(path.read_text())))
+            found = {type(n.op).__name__ for n in nodes if isinstance(n, ast.BinOp)}
+            found |= {n.attr for n in nodes if isinstance(n, ast.Attribute)}
+            products = found & {"MatMult", *PRODUCTS}
+            assert products <= ALLOWED.get(name, set()), (name, products)

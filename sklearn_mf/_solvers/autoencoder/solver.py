@@ -128,7 +128,7 @@ class AutoencoderParameters:
             self.run,
         )
         columns = self.C[:, n_factors:] * scale
-        columns[:, -1] += columns[:, :-1] @ empty
+        columns[:, -1] += np.einsum("cf,f->c", columns[:, :-1], empty)  # no BLAS
         tables = orient((rows, columns), self.axis)
         fitted = Parameters(seen.users, seen.items, *tables, self.mean, biased=True)
         return {

@@ -7,7 +7,7 @@ import numpy as np
 
 from sklearn_mf._objective.loss import to_intercept
 from sklearn_mf._objective.penalty import Penalty
-from sklearn_mf._runtime.arrays import CACHE_LINE, make_aligned
+from sklearn_mf._runtime.arrays import CACHE_LINE, make_aligned, square_norms
 from sklearn_mf._solvers.optimizers import (
     OPTIMIZERS,
     State,
@@ -207,14 +207,13 @@ class Layout:
         """Return the penalty of all rows, a float."""
         with np.errstate(over="ignore", invalid="ignore"):  # the loop reports overflow
             values, penalties = self.table.values, self.table.penalties
-            squares = np.einsum("uf,uf->u", values, values, dtype=np.float64)
+            squares = square_norms(values)
             if self.bias is None:
-                return penalties[0] * (self.counts @ squares)
+                return penalties[0] * np.sum(self.counts * squares)
             biases = np.square(values[:, self.bias], dtype=np.float64)
             factors = squares - biases - 1  # the column of ones
-            return self.counts @ (
-                penalties[0] * factors + penalties[self.bias] * biases
-            )
+            sums = penalties[0] * factors + penalties[self.bias] * biases
+            return np.sum(self.counts * sums)
 
     def parameters(self):
         """Return a table of parameters."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from sklearn_mf._model.parameters import SIDES, Parameters
 from sklearn_mf._model.perceptron import CHUNK, lay_out, pad_width, read_layers
-from sklearn_mf._runtime.arrays import make_aligned
+from sklearn_mf._runtime.arrays import make_aligned, square_norms
 from sklearn_mf._runtime.threads import MAX_BLOCKS, cut_rows
 from sklearn_mf._solvers.optimizers import State, make_constants
 from sklearn_mf._solvers.two_tasks.kernels import (
@@ -222,7 +222,7 @@ class TwoTasks:
     def _penalise(self):
         tables = (table.values[:, : -pad_width(1)] for table in self.model[:2])
         return sum(
-            weights @ np.vecdot(factors, factors)
+            np.sum(weights * square_norms(factors))
             for weights, factors in zip(self.weight_sums, tables, strict=True)
         )
 
