@@ -107,7 +107,8 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
         Standard deviation of the entries of the random factors that the fit begins
         with; with `non_negative` of their absolute values. An exact solve forgets those
         of the items. "scale": that of factors whose products have the standard
-        deviation of the ratings, √`rating_scale_` / `n_factors`^¼.
+        deviation of the ratings, the square root of `rating_scale_` over the fourth
+        root of `n_factors`.
     clip : bool, default=True
         Whether predictions are clipped to `rating_range_`. With
         `unobserved_weight` they are preferences, which have no upper end.

@@ -141,8 +141,9 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         rating.
     init_scale : float or "scale", default="scale"
         Standard deviation of the entries of the random factors that the fit begins
-        with. "scale": 0.05 √`rating_scale_`, and for "als" and "als-cg"
-        √`rating_scale_` / `n_factors`^¼. Biases begin at 0.
+        with. "scale": 0.05 times the square root of `rating_scale_`; for "als" and
+        "als-cg" that square root over the fourth root of `n_factors`. Biases begin at
+        0.
     clip : bool, default=True
         Whether predictions are clipped to `rating_range_`. With
         `unobserved_weight` they are preferences, which have no upper end.

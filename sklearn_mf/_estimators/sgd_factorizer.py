@@ -104,7 +104,7 @@ class SGDFactorizer(StochasticFactorizer):
         rating.
     init_scale : float or "scale", default="scale"
         Standard deviation of the entries of the random factors that the fit begins
-        with. "scale": 0.05 √`rating_scale_`.
+        with. "scale": 0.05 times the square root of `rating_scale_`.
     clip : bool, default=True
         Whether predictions are clipped to the range of the ratings seen in fit.
     warm_start : bool, default=False
