@@ -134,7 +134,7 @@ def _is_nan(value):
 def _as_labels(uniques):
     """Make an array of sorted objects, of a native dtype where that loses nothing."""
     if isinstance(uniques[0], str):
-        # NumPy gives every text the room of the longest one.
+        # NumPy stores every text with as many characters as the longest one has.
         lengths = list(map(len, uniques))
         if max(lengths) <= max(SHORT_TEXT, 4 * sum(lengths) / len(lengths)):
             labels = np.array(uniques)

@@ -69,11 +69,11 @@ def test_a_callback_sees_a_task_for_each_iteration(model):
 @each_model()
 def test_a_callback_sees_no_more_tasks_than_iterations(model):
     recorder, model = Recorder(), model.without_early_stopping()
-    estimator = model(max_iter=100, tol=0.3).set_callbacks(recorder)
-    estimator.fit(X, model.y())
-    assert 1 < estimator.n_iter_ < 100 + model.steps
+    estimator = model(max_iter=500, tol=50, regularization=0.01)
+    estimator.set_callbacks(recorder).fit(X, model.y())
+    assert 1 < estimator.n_iter_ < 500
     assert recorder.events == events_of(estimator.n_iter_)
-    assert recorder.contexts[0].max_subtasks == 100
+    assert recorder.contexts[0].max_subtasks == 500
 
 
 @each_model()
