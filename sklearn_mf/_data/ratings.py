@@ -39,12 +39,22 @@ class Side(NamedTuple):
         ends = np.append(self.indptr[rows], self.indptr[-1])
         return self._replace(indptr=ends), rows
 
+    def select(self, rows, dtype):
+        """Return a side of some of the rows, with ratings and weights of a dtype."""
+        counts = self.counts()[rows]
+        indptr = np.append(0, np.cumsum(counts))
+        at = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], counts)
+        weights = None if self.weights is None else self.weights[at].astype(dtype)
+        return Side(indptr, self.indices[at], self.ratings[at].astype(dtype), weights)
+
     def weight_sums(self):
         """Return the sum of weights of each row, float64 of shape (n_rows,)."""
         if self.weights is None:
             return self.counts().astype(np.float64)
-        rows = np.repeat(np.arange(len(self.indptr) - 1), self.counts())
-        return np.bincount(rows, self.weights, minlength=len(self.indptr) - 1)
+        shape = len(self.indptr) - 1, len(self.weights)
+        columns = np.arange(shape[1])
+        weights = self.weights.astype(np.float64, copy=False)
+        return sparse.csr_array((weights, columns, self.indptr), shape).sum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -279,26 +289,41 @@ def sort_both_ways(users, items, ratings, weights, shape):
     R = by_user(ratings)
     W = None if weights is None else by_user(weights)
     if not R.has_canonical_format:
-        # Weights are added, ratings averaged. The ratings of a pair are summed in their
-        # sorted order, so that the mean does not depend on the order of the rows.
-        if weights is None:
-            weights = np.ones_like(ratings)
-        order = np.lexsort((weights, ratings))
-        users, items = users[order], items[order]
-        ratings, weights = ratings[order], weights[order]
-        R, W = by_user(ratings), by_user(weights.astype(np.float64))
-        rows = np.repeat(np.arange(shape[0]), np.diff(R.indptr))
-        new = np.append(True, (np.diff(rows) != 0) | (np.diff(R.indices) != 0))
-        first = np.flatnonzero(new)
-        low, high = R.data[first], R.data[np.append(first[1:], len(new)) - 1]
-        products = R.data * W.data
-        R.sum_duplicates()
-        W.sum_duplicates()
-        # Rounding must not take a mean out of the range of what it is the mean of.
-        means = np.add.reduceat(products, first) / W.data
-        R.data = np.clip(means, low, high).astype(ratings.dtype)
-        W.data = W.data.astype(weights.dtype)
+        if W is None:
+            W = R.copy()
+            W.data[:] = 1
+        _merge(R, W)
     return _side(R, W), _side(R.tocsc(), None if W is None else W.tocsc())
+
+
+def _merge(R, W):
+    """Merge entries of the same pair: weights are added, ratings averaged."""
+    rows = np.repeat(np.arange(R.shape[0]), np.diff(R.indptr))
+    new = np.append(True, (np.diff(rows) != 0) | (np.diff(R.indices) != 0))
+    # Sums are taken in an order that does not depend on that of the ratings.
+    repeated = np.flatnonzero(~(new & np.append(new[1:], True)))
+    pairs, ratings = np.cumsum(new[repeated]), R.data[repeated]
+    weights = W.data[repeated].astype(np.float64)
+    keys = (
+        (ratings, pairs)
+        if weights.min() == weights.max()
+        else (weights, ratings, pairs)
+    )
+    order = np.lexsort(keys)
+    ratings, weights = ratings[order], weights[order]
+    first = np.flatnonzero(new[repeated])
+    sums = np.add.reduceat(weights, first)
+    means = np.add.reduceat(ratings * weights, first) / sums
+    # Rounding must not take a mean out of the range of what it is the mean of.
+    last = np.append(first[1:], len(ratings)) - 1
+    means = np.clip(means, ratings[first], ratings[last])
+    for matrix, values in ((R, means), (W, sums)):
+        index = matrix.indptr.dtype
+        matrix.data[repeated[first]] = values
+        matrix.data = matrix.data[new]
+        matrix.indices = matrix.indices[new]
+        matrix.indptr = np.append(0, np.cumsum(new)).astype(index)[matrix.indptr]
+        matrix.has_canonical_format = True
 
 
 def _side(R, W):

@@ -13,6 +13,7 @@ from sklearn_mf._solvers.als.kernels import (
     solve_rows,
     sum_rows,
 )
+from sklearn_mf._solvers.als.least_norm import solve_least_norm
 
 BLOCK_WORK = 1e7  # multiplications that are worth a task of their own: some ms
 SUM_ROWS = 2**12  # rows of the fixed side that are summed in one task, at least
@@ -153,10 +154,8 @@ class HalfSweep:
             self.loss,
             self.singular,
         )
-        for row in np.flatnonzero(self.singular):
-            x, self.loss[row] = self._solve_least_norm(row, fixed)
-            solved[row, : self.n_columns] = x
-            solved[row, self.n_columns :] = 0
+        if self.singular.any():
+            self._solve_singular(np.flatnonzero(self.singular), fixed, solved)
         return self.loss.sum()
 
     def penalise(self, rows):
@@ -193,38 +192,22 @@ class HalfSweep:
             float(weight * values.sum()),
         )
 
-    def _solve_least_norm(self, row, fixed):
-        """Solve a row whose normal equations are singular: of all minima the shortest.
+    def _solve_singular(self, rows, fixed, solved):
+        """Solve rows whose normal equations are singular to working precision.
 
-        The least squares problem min ‖q x − r‖² is solved in float64 instead of its
-        normal equations, in which a small penalty can be lost to rounding.
+        A float32 row is tried again in float64. Otherwise the shortest of all minima is
+        taken.
         """
-        side = self.side
-        at = slice(side.indptr[row], side.indptr[row + 1])
-        rated, r = side.indices[at], side.ratings[at].astype(np.float64)
-        w = None if side.weights is None else side.weights[at]
-        if self.objective.unobserved_weight:  # every pair counts
-            observed, ratings = w, r
-            w = np.full(len(fixed), float(self.objective.unobserved_weight))
-            w[rated] = 1 if observed is None else observed
-            r = np.zeros(len(fixed))
-            r[rated] = ratings
-            rated = slice(None)
-        q = fixed[rated, : self.n_columns].astype(np.float64)
-        r = r - self.mean
-        penalty = np.full(q.shape[1], self.terms.penalty[row], dtype=np.float64)
-        if self.terms.biased:
-            r -= q[:, -1]
-            q[:, -1] = 1
-            penalty[-1] = self.terms.bias_penalty[row]
-        if w is not None:
-            root = np.sqrt(w, dtype=np.float64)
-            q, r = root[:, np.newaxis] * q, root * r
-        # ‖q x − r‖² + Σ λ x² as one sum of squares
-        q = np.vstack([q, np.diag(np.sqrt(penalty))[penalty > 0]])
-        r = np.concatenate([r, np.zeros(len(q) - len(r))])
-        if not (np.isfinite(q).all() and np.isfinite(r).all()):
-            return np.nan, np.nan
-        x = np.linalg.lstsq(q, r)[0]
-        residuals = q @ x - r
-        return x, residuals @ residuals
+        side, wide = self.side.select(rows, np.float64), fixed.astype(np.float64)
+        rest = self.mean, self.objective, self.n_columns, None, 1.0, self.run
+        again = HalfSweep(side, len(fixed), *rest)
+        x = np.zeros((len(rows), fixed.shape[1]))
+        if fixed.dtype != np.float64:
+            again.solve(wide, x)
+        else:
+            if side.weights is None:
+                side = side._replace(weights=np.ones_like(side.ratings))
+            given = side, wide, again.terms, float(self.objective.unobserved_weight)
+            blocks = cut_evenly(len(rows), 1)
+            self.run(solve_least_norm, blocks, *given, x, again.loss)
+        solved[rows], self.loss[rows] = x, again.loss

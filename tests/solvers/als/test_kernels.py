@@ -19,6 +19,7 @@ from sklearn_mf._solvers.als.kernels import (
     solve_rows,
     sum_rows,
 )
+from sklearn_mf._solvers.als.least_norm import solve_least_norm
 
 MEAN = 2.5
 
@@ -299,6 +300,55 @@ def test_singular_rows_are_told(biased, unobserved_weight, dtype):
     solve_rows(0, 3, *problem.given, False, False, solved, loss, singular)
     # Every pair counts where those without a rating do.
     assert singular.tolist() == [unobserved_weight == 0, unobserved_weight == 0, False]
+
+
+@pytest.mark.parametrize("unobserved_weight", [0.0, 0.3])
+@pytest.mark.parametrize("penalty", [0, 1e-13, 1e-3])
+@pytest.mark.parametrize(("n_factors", "biased"), SOME_MODELS)
+def test_rows_of_least_norm_are_those_of_lapack(
+    n_factors, biased, penalty, unobserved_weight
+):
+    problem = make(
+        n_factors, biased, weighted=True, unobserved_weight=unobserved_weight
+    )
+    problem.penalty[:], problem.bias_penalty[:] = penalty, 0
+    problem.penalties[:, :n_factors], problem.penalties[:, n_factors:] = penalty, 0
+    problem.fixed[7] = problem.fixed[3]  # equal rows, and factors that are not used
+    problem.design[7], problem.Z[:, 7] = problem.design[3], problem.Z[:, 3]
+    if n_factors > 8:
+        problem.fixed[:, 1] = problem.design[:, 1] = 0
+    for row, (begin, end) in enumerate(itertools.pairwise(problem.side.indptr)):
+        rated = problem.side.indices[begin:end]
+        known = problem.fixed[:, problem.n_columns - 1] if biased else 0
+        problem.Z[row] = -MEAN - known
+        problem.Z[row, rated] += problem.side.ratings[begin:end]
+    side, fixed, terms, _ = problem.given
+    solved, loss = np.full((problem.n_rows, fixed.shape[1]), 7.0), np.full(99, np.nan)
+    solve_least_norm(
+        0, problem.n_rows, side, fixed, terms, unobserved_weight, solved, loss
+    )
+    for row, x in enumerate(problem.rows(solved)):
+        root = np.sqrt(problem.W[row])
+        M = np.vstack(
+            [
+                root[:, np.newaxis] * problem.design,
+                np.diag(problem.penalties[row] ** 0.5),
+            ]
+        )
+        z = np.append(root * problem.Z[row], np.zeros(problem.n_columns))
+        expected = np.linalg.lstsq(M, z)[0]
+        assert_allclose(x, expected, rtol=1e-6, atol=1e-6)
+        assert_allclose(loss[row], problem.objective(row, x), rtol=1e-5, atol=1e-9)
+    assert np.isnan(loss[problem.n_rows :]).all()
+
+
+def test_rows_of_least_norm_that_overflow_have_no_objective():
+    problem = make(2, False, weighted=True, sizes=[3])
+    side, fixed, terms, _ = problem.given
+    solved, loss = np.zeros((1, fixed.shape[1])), np.zeros(1)
+    for side.weights[0], side.ratings[0] in [(1, 1e200), (np.inf, 1), (1, np.nan)]:
+        solve_least_norm(0, 1, side, fixed, terms, 0.0, solved, loss)
+        assert not np.isfinite(loss[0])
 
 
 # ------------------------------------------------------------------ conjugate gradient
