@@ -48,7 +48,9 @@ def test_a_fit_that_overflows_is_an_error(model, dtype):
         y = y * dtype(6e37 if dtype == np.float32 else 1e200)
         params = {"init_scale": 1e-4}
     name = model.cls.__name__
-    match = rf"{name}: the objective is (nan|inf) after iteration \d+.*{remedy(model)}"
+    match = (
+        rf"{name}: the objective is (nan|-?inf) after iteration \d+.*{remedy(model)}"
+    )
     for early_stopping in (False, True):
         if model.overfitting is not None:
             params["early_stopping"] = early_stopping

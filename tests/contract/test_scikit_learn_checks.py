@@ -70,6 +70,8 @@ def for_checks(model):
         params["learning_rate"] = 1e-5 if model.cls is AutoRec else 1e-4
     if model.cls is MultiTaskMF:
         params = {"n_factors": 4, "max_iter": 20} | params
+    if model.cls is AutoRec and params:
+        params = {"max_iter": 50} | params
     return (SQUASHED[model.cls] if model.shares else model.cls)(**params)
 
 
@@ -120,10 +122,17 @@ ESTIMATORS = [
     BiasedMF(solver="als-cg", n_factors=0),
     BiasedMF(solver="als-cg", cg_steps=10, weighted_regularization=False),
     BiasedMF(solver="als-cg", unobserved_weight=1, fit_intercept=False),
-    AutoRec(axis="user", n_factors=1),
-    AutoRec(activation="identity", fit_intercept=False),
+    AutoRec(1, axis="user", max_iter=50),
+    AutoRec(activation="identity", fit_intercept=False, max_iter=50),
     AutoRec(batch_size=3, early_stopping=True),
-    AutoRec(user_column=1, item_column=0, clip=False, regularization=0, n_jobs=2),
+    AutoRec(
+        user_column=1,
+        item_column=0,
+        clip=False,
+        regularization=0,
+        n_jobs=2,
+        max_iter=50,
+    ),
     MultiTaskMF(8, max_iter=50),
     MultiTaskMF(1, hidden_layer_sizes=(), regression_weight=1, max_iter=20),
     MultiTaskMF(4, hidden_layer_sizes=(8, 3), batch_size=8, max_iter=20, n_jobs=2),

@@ -78,6 +78,7 @@ def _minimise(M, z, x):
         for i in range(j, n):
             square = _dot(M[i], M[i])
             if not np.isfinite(square):
+                x[:] = np.nan
                 return np.nan
             if square > longest:
                 longest, pivot = square, i
