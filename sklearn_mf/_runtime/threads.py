@@ -6,8 +6,10 @@ No pool outlives a call: a process may fork, and may fit in many threads, at any
 
 import itertools
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections import deque
 from contextlib import contextmanager
+from queue import SimpleQueue
 
 import joblib
 import numpy as np
@@ -96,39 +98,82 @@ def thread_pool(n_threads):
     Parameters
     ----------
     n_threads : int
-        With 1 the kernel runs in the calling thread.
+        With 1 the kernel runs in the calling thread alone.
 
     Yields
     ------
     callable
         ``run(kernel, blocks, *args)`` calls ``kernel(start, stop, *args)`` for each
         block and returns when all are done. After an exception, KeyboardInterrupt
-        included, blocks that have not begun are cancelled. ``run.n_threads`` is
-        `n_threads`. If there is a thread for each block, the calling thread runs the
-        first block itself: it need not be woken up, and its data are in its cache.
+        included, blocks that have not begun are cancelled. ``run.n_threads`` is the
+        number of threads, the calling one included: fewer than `n_threads` where the
+        system starts no more.
     """
-    if n_threads == 1:
-
-        def run(kernel, blocks, *args):
-            for start, stop in blocks:
-                kernel(start, stop, *args)
-
-        run.n_threads = 1
-        yield run
-        return
-
-    executor = ThreadPoolExecutor(n_threads, thread_name_prefix="sklearn_mf")
+    jobs: SimpleQueue = SimpleQueue()
+    helpers: list[threading.Thread] = []
 
     def run(kernel, blocks, *args):
-        n_own = 1 if len(blocks) <= n_threads else 0
-        tasks = [executor.submit(kernel, *block, *args) for block in blocks[n_own:]]
-        for block in blocks[:n_own]:
-            kernel(*block, *args)
-        for task in tasks:
-            task.result()
+        job = _Job(kernel, blocks, args)
+        n_helpers = min(len(helpers), len(blocks) - 1)
+        for _ in range(n_helpers):
+            jobs.put(job)
+        try:
+            job.work()
+            for _ in range(n_helpers):
+                job.done.acquire()
+        except BaseException:
+            job.blocks.clear()
+            raise
+        if job.errors:
+            raise job.errors[0]
 
-    run.n_threads = n_threads
     try:
+        for number in range(1, n_threads):
+            name = f"sklearn_mf_{number}"
+            helpers.append(
+                threading.Thread(target=_help, args=(jobs,), name=name, daemon=True)
+            )
+            try:
+                helpers[-1].start()
+            except RuntimeError:  # the system starts no more
+                helpers.pop()
+                break
+        run.n_threads = len(helpers) + 1
         yield run
     finally:
-        executor.shutdown(cancel_futures=True)
+        for _ in helpers:
+            jobs.put(None)
+        for helper in helpers:
+            if helper.ident is not None:
+                helper.join()
+
+
+def _help(jobs):
+    """Work on jobs until there is None."""
+    while (job := jobs.get()) is not None:
+        try:
+            job.work()
+        except BaseException as error:  # raised again by the calling thread
+            job.blocks.clear()
+            job.errors.append(error)
+        finally:
+            job.done.release()
+
+
+class _Job:
+    """A kernel and the blocks that it has still to run over, in several threads."""
+
+    def __init__(self, kernel, blocks, args):
+        self.kernel, self.args = kernel, args
+        self.blocks = deque(blocks)
+        self.errors = []
+        self.done = threading.Semaphore(0)
+
+    def work(self):
+        """Run the kernel over the blocks that no other thread takes."""
+        while self.blocks:
+            try:
+                block = self.blocks.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            self.kernel(*block, *self.args)

@@ -163,7 +163,8 @@ class Iterations:
         Gains that shrink by a factor ρ in each iteration still add up to g ρ / (1 − ρ)
         after a gain of g, which is compared with what has been gained over the model
         that predicts the mean and since the first iteration, which learns biases, or
-        if that is less with the objective. A fit whose gains grow has not converged.
+        if that is less with the objective. A fit whose gains grow has not converged,
+        unless they are noise on a plateau, where the objective has been lower before.
         """
         if not tol or len(self.loss_curve) < 3:
             return False
@@ -171,6 +172,8 @@ class Iterations:
         last, gain = oldest - older, older - loss
         smallest = SMALL * self.baseline
         if abs(gain) <= np.finfo(np.float64).eps * smallest:
+            return True
+        if self._is_on_plateau() and loss >= min(self.loss_curve[:-1]):
             return True
         if gain >= last:
             return False

@@ -38,6 +38,8 @@ def has_converged(curve, tol, baseline):
     older, gain = -np.diff(curve[-3:])
     if abs(gain) < 1e-16 * 0.002 * baseline:
         return True
+    if curve[-1] > 0.998 * baseline and curve[-1] >= min(curve[:-1]):
+        return True
     if gain >= older:
         return False
     ratio = max(0.5, gain / older) if older > 0 else 0.5

@@ -1,8 +1,10 @@
 """How many threads there are, cutting rows, and running kernels on them."""
 
 import itertools
+import subprocess
+import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
 
 import joblib
 import numpy as np
@@ -14,10 +16,9 @@ from joblib import Parallel, delayed, parallel_config
 from numpy.testing import assert_array_equal
 from sklearn.model_selection import GridSearchCV, KFold
 
-from sklearn_mf import ALSFactorizer
+from sklearn_mf import ALSFactorizer, load
 from sklearn_mf._estimators import base as _base
 from sklearn_mf._model import scoring
-from sklearn_mf._runtime import threads as _threads
 from sklearn_mf._runtime.threads import MAX_BLOCKS, count_threads, cut_rows, thread_pool
 from sklearn_mf._solvers.als import solver as als_solver
 from sklearn_mf.datasets import make_ratings
@@ -209,9 +210,9 @@ def test_thread_pool_runs_each_block_once(n_threads):
         assert_array_equal(filled, np.full(10, 2.0))  # all done when run returns
         run(kernel, [(0, 10)], filled, 1.0)
     assert_array_equal(filled, np.full(10, 3.0))
-    in_pool = [name.startswith("sklearn_mf") for name in names]
+    helpers = [name.startswith("sklearn_mf") for name in names]
     # Neither one thread nor one block needs another thread.
-    assert in_pool == [n_threads > 1] * 10 + [False]
+    assert not any(helpers if n_threads == 1 else helpers[10:])
     assert sklearn_mf_threads() == []
 
 
@@ -231,31 +232,114 @@ def test_exception_in_a_kernel_propagates(n_threads, blocks, exception):
     assert sklearn_mf_threads() == []
 
 
-@pytest.mark.parametrize("exception", [ValueError, KeyboardInterrupt])
-@pytest.mark.parametrize("n_threads", [1, 2])
-def test_exception_drops_the_blocks_in_the_queue(n_threads, exception, monkeypatch):
-    # Blocks after the first wait for the pool to drop its queue, so that no more than
-    # one a thread can have begun by then.
-    dropped, begun = threading.Event(), []
+def test_every_thread_of_the_pool_works():
+    """Each of three threads waits in its block until all three have begun one."""
+    all_begun, names = threading.Barrier(3), []
 
-    class Executor(ThreadPoolExecutor):
-        def shutdown(self, wait=True, *, cancel_futures=False):
-            super().shutdown(wait=False, cancel_futures=cancel_futures)
-            dropped.set()
-            super().shutdown(wait=wait)
+    def kernel(start, stop):
+        names.append(threading.current_thread().name)
+        all_begun.wait(timeout=10)
+
+    with thread_pool(3) as run:
+        assert run.n_threads == 3
+        run(kernel, BLOCKS[:9])
+    assert len(set(names)) == 3
+    assert threading.current_thread().name in names
+
+
+@pytest.mark.parametrize("exception", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("where", ["caller", "helper"])
+def test_exception_cancels_the_blocks_that_have_not_begun(where, exception):
+    # The other thread waits in its block until the first has raised.
+    begun, raised = [], threading.Event()
 
     def kernel(start, stop):
         begun.append(start)
-        if start == 0:
+        is_helper = threading.current_thread().name.startswith("sklearn_mf")
+        if is_helper == (where == "helper"):
+            raised.set()
             raise exception
-        if not dropped.wait(timeout=10):
-            dropped.set()  # the others need not wait: the test has failed
+        assert raised.wait(timeout=10)
+        time.sleep(0.2)  # until the exception has been handled
 
-    monkeypatch.setattr(_threads, "ThreadPoolExecutor", Executor)
-    with pytest.raises(exception), thread_pool(n_threads) as run:
+    with pytest.raises(exception), thread_pool(2) as run:
         run(kernel, BLOCKS)
-    assert set(begun) <= ({0} if n_threads == 1 else {0, 1, 2})
+    assert len(begun) <= 2
     assert sklearn_mf_threads() == []
+
+
+def test_an_interrupt_while_helpers_work_cancels_the_rest(monkeypatch):
+    """The calling thread has no block left and waits."""
+    begun, acquire = [], threading.Semaphore.acquire
+    in_helper, interrupted = threading.Event(), threading.Event()
+
+    def interrupt(self, *args, **kwargs):
+        if threading.current_thread() is not threading.main_thread():
+            return acquire(self, *args, **kwargs)
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    def kernel(start, stop):
+        begun.append(start)
+        if threading.current_thread() is threading.main_thread():
+            assert in_helper.wait(timeout=10)
+        else:
+            in_helper.set()
+            assert interrupted.wait(timeout=10)
+
+    monkeypatch.setattr(threading.Semaphore, "acquire", interrupt)
+    with pytest.raises(KeyboardInterrupt), thread_pool(2) as run:
+        run(kernel, BLOCKS[:2])
+    assert sorted(begun) == [0, 1]
+    assert sklearn_mf_threads() == []
+
+
+@pytest.mark.parametrize("n_started", [0, 1])
+def test_fewer_threads_where_the_system_starts_no_more(n_started, monkeypatch):
+    start, started = threading.Thread.start, []
+
+    def start_few(self):
+        if len(started) == n_started:
+            raise RuntimeError("can't start new thread")
+        started.append(self)
+        start(self)
+
+    expected = make_als(n_jobs=1).fit(X, Y).predict(X)
+    monkeypatch.setattr(threading.Thread, "start", start_few)
+    filled = np.zeros(10)
+    with thread_pool(4) as run:
+        assert run.n_threads == 1 + n_started
+
+        def kernel(start, stop):
+            filled[start:stop] += 1
+
+        run(kernel, BLOCKS)
+    assert_array_equal(filled, np.ones(10))
+    started.clear()
+    assert_array_equal(make_als(n_jobs=4).fit(X, Y).predict(X), expected)
+
+
+def test_a_fit_outlives_the_main_thread(tmp_path):
+    """The interpreter waits for the thread, and starts no executors meanwhile."""
+    path = tmp_path / "model"
+    code = f"""
+import threading, time
+from sklearn_mf import ALSFactorizer, load
+from sklearn_mf.datasets import make_ratings
+X, y = make_ratings(60, 40, 900, random_state=0)
+def fit():
+    threading.main_thread().join()
+    ALSFactorizer(3, random_state=0, n_jobs=2).fit(X, y).save({str(path)!r})
+threading.Thread(target=fit).start()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+    )
+    assert done.stderr == ""
+    assert_array_equal(
+        load(path).predict(X),
+        ALSFactorizer(3, random_state=0).fit(X, Y).predict(X),
+    )
 
 
 def test_fit_and_predict_leave_no_thread(monkeypatch):
@@ -266,7 +350,7 @@ def test_fit_and_predict_leave_no_thread(monkeypatch):
 
     def watch(kernel):
         def watched(*args):
-            pooled.append(threading.current_thread().name.startswith("sklearn_mf"))
+            pooled.append(threading.current_thread().name)
             kernel(*args)
 
         return watched
@@ -280,7 +364,7 @@ def test_fit_and_predict_leave_no_thread(monkeypatch):
     assert sklearn_mf_threads() == []
     als.score(X, Y)
     assert sklearn_mf_threads() == []
-    assert all(pooled)
+    assert any(name.startswith("sklearn_mf") for name in pooled)
 
     def fail(*args):
         raise FloatingPointError

@@ -3,7 +3,6 @@
 import copy
 import itertools
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -25,7 +24,6 @@ from sklearn_mf._model.perceptron import (
     pad_width,
     read_layers,
 )
-from sklearn_mf._runtime import threads
 from sklearn_mf._solvers.two_tasks import kernels as two_tasks_kernels
 from sklearn_mf._solvers.two_tasks import solver as two_tasks_solver
 from sklearn_mf._solvers.two_tasks.kernels import (
@@ -636,26 +634,6 @@ def test_validation_scores_are_those_of_the_held_out_ratings(
 
 
 # -------------------------------------------------- interrupts, threads and processes
-
-
-@pytest.mark.parametrize("exception", [KeyboardInterrupt, RuntimeError])
-def test_a_task_that_is_not_handed_out_is_not_waited_for(
-    exception, data, in_blocks, monkeypatch
-):
-    model = multitask(n_jobs=2).fit(*data)
-    before = copy.deepcopy(fitted(model))
-
-    class Executor(ThreadPoolExecutor):
-        def submit(self, kernel, first, *args):
-            if first == 1:
-                raise exception
-            return super().submit(kernel, first, *args)
-
-    monkeypatch.setattr(threads, "ThreadPoolExecutor", Executor)
-    with pytest.raises(exception):
-        model.fit(*data)
-    assert_same_bits(fitted(model), before)
-    assert sklearn_mf_threads() == []
 
 
 @pytest.mark.parametrize("sizes", SIZES)
