@@ -1,10 +1,20 @@
-"""The fitted state is one: whoever reads sees the model before a fit or after it."""
+"""The fitted state is one: whoever reads sees the model before a fit or after it.
 
+``SKLEARN_MF_LONG_TESTS=1`` makes many more rounds.
+"""
+
+import collections
+import copy
+import os
+import signal
 import sys
 import threading
+import time
+from functools import partial
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 from sklearn_mf import ALSFactorizer, AutoRec, BiasedMF, MultiTaskMF, SGDFactorizer
 from sklearn_mf.datasets import make_ratings
@@ -12,6 +22,7 @@ from sklearn_mf.datasets import make_ratings
 X, Y = make_ratings(30, 20, 250, random_state=0)
 OTHER_X, OTHER_Y = np.array([[5000, 3], [7, 3], [5000, 8], [9, 8]]), np.ones(4)
 QUERY = np.array([[u, i] for u in (0, 7, 5000) for i in (3, 8, 11)])
+ROUNDS = 2000 if os.environ.get("SKLEARN_MF_LONG_TESTS") else 40  # of each model
 QUICK = {"n_factors": 2, "max_iter": 1, "tol": None, "random_state": 0, "n_jobs": 1}
 MODELS = [
     ALSFactorizer(**QUICK),
@@ -75,6 +86,80 @@ def test_answers_during_fits_belong_to_one_state(model):
         reader.join(60)
         assert not reader.is_alive()
     assert problems == []
+
+
+def learn(model, step):
+    """Let a model learn in one of the ways it has, the same for the same arguments."""
+    data = [(X, Y), (OTHER_X, OTHER_Y), (X[::2], Y[::2])]
+    steps = [partial(model.fit, *part) for part in data]
+    more = np.array([[7, 3], [9, 8]]), np.array([1.0, 3.0])
+    for name in ("partial_fit", "fold_in_users"):
+        if hasattr(model, name):
+            steps.append(partial(getattr(model, name), *more))
+    steps[step % len(steps)]()
+
+
+@pytest.mark.compiled
+@pytest.mark.filterwarnings("ignore::sklearn_mf.ColdStartWarning")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer sends signals")
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
+def test_serving_while_learning_is_interrupted(model):
+    """Signals come at random moments, while another thread reads all the time.
+
+    Whatever was interrupted, the model is the old one or the new one, and every answer
+    belongs to a state that there was.
+    """
+    rng, model = np.random.default_rng(0), clone(model).fit(OTHER_X, OTHER_Y)
+    states, given = [answers(model)], [set() for _ in answers(model)]
+    problems, stop, armed = [], threading.Event(), False
+
+    def read():
+        while not stop.is_set():
+            try:
+                for part, answer in zip(given, answers(model), strict=True):
+                    part.add(answer)
+            except Exception as error:
+                problems.append(repr(error))
+
+    def interrupt(*_):
+        nonlocal armed
+        if armed:
+            armed = False
+            raise KeyboardInterrupt
+
+    n_interrupted, duration = collections.Counter(), 0.001
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        for _ in range(ROUNDS):
+            step, new = int(rng.integers(5)), copy.deepcopy(model)
+            start = time.perf_counter()
+            learn(new, step)
+            duration = time.perf_counter() - start
+            try:
+                armed = True
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 1.2 * duration))
+                learn(model, step)
+                armed = False
+            except KeyboardInterrupt:
+                n_interrupted["interrupted"] += 1
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            found, expected = answers(model), answers(new)
+            assert found in (states[-1], expected)
+            n_interrupted["old" if found == states[-1] else "new"] += 1
+            states.append(found)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        stop.set()
+        reader.join(60)
+    assert not reader.is_alive()
+    assert problems == []
+    for part, known in zip(given, map(set, zip(*states, strict=True)), strict=True):
+        assert part <= known
+    print(f"\n{type(model).__name__}: {ROUNDS} rounds, {dict(n_interrupted)}")
+    assert n_interrupted["interrupted"] > ROUNDS / 10
 
 
 def test_parameters_set_during_a_fit_are_kept():
