@@ -166,7 +166,7 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
     Notes
     -----
     The normal equations of a row are built and eliminated (LDLᵀ) tile by tile in vector
-    registers, in threads that release the interpreter's lock; no BLAS is called. The
+    registers, in threads that release the interpreter's lock. The
     first fit of a machine compiles this (some seconds), later processes load it from
     numba's cache. The same `random_state` gives the same bits,
     whatever `n_jobs` and the order of the rows of X.

@@ -47,13 +47,14 @@ import numba, numpy, sklearn.callback, sklearn.metrics
 before = dict(os.environ), threading.active_count(), numpy.geterr()
 import sklearn_mf
 from sklearn_mf._solvers.als.kernels import approach_rows, solve_rows, sum_rows
+from sklearn_mf._solvers.als.short_rows import solve_short_rows
 from sklearn_mf._solvers.autoencoder.kernels import STEP_BIASES, STEP_COLUMNS
 from sklearn_mf._solvers.autoencoder.kernels import differentiate_rows
 from sklearn_mf._model.perceptron import predict_pairs
 from sklearn_mf._solvers.two_tasks.kernels import train_batches
 from sklearn_mf._model.scoring import score_pairs
 from sklearn_mf._solvers.sgd.kernels import PASS_IN_BATCHES, PASS_OVER_BLOCKS
-kernels = [solve_rows, approach_rows, sum_rows, score_pairs]
+kernels = [solve_rows, solve_short_rows, approach_rows, sum_rows, score_pairs]
 kernels += [predict_pairs, train_batches]
 kernels += [differentiate_rows, *STEP_BIASES.values(), *STEP_COLUMNS.values()]
 kernels += [*PASS_IN_BATCHES.values(), *PASS_OVER_BLOCKS.values()]

@@ -86,6 +86,11 @@ class Unobserved(NamedTuple):
     product: np.ndarray
     value: float
 
+    def astype(self, dtype):
+        """Return the same with arrays of a dtype."""
+        arrays = self.gram.astype(dtype), self.product.astype(dtype)
+        return Unobserved(dtype.type(self.weight), *arrays, self.value)
+
 
 def pad(rows):
     """Copy rows of parameters, padded with zeros to the width of whole tiles."""
@@ -109,8 +114,8 @@ def _tile_adder(lanes):
     return add_to_tile
 
 
-_add_to_square = _tile_adder(TILE)
-_add_to_wide = _tile_adder(2 * TILE)
+add_to_square = _tile_adder(TILE)
+add_to_wide = _tile_adder(2 * TILE)
 
 
 @helper
@@ -122,10 +127,10 @@ def add_products(A, top, L, R, n):
     """
     left = top
     while left + 2 * TILE <= A.shape[1]:
-        _add_to_wide(A, top, left, L, R, n)
+        add_to_wide(A, top, left, L, R, n)
         left += 2 * TILE
     if left < A.shape[1]:
-        _add_to_square(A, top, left, L, R, n)
+        add_to_square(A, top, left, L, R, n)
 
 
 # -------------------------------------------------------------------------- exact rows
@@ -135,6 +140,7 @@ def add_products(A, top, L, R, n):
 def solve_rows(
     start,
     stop,
+    rows,
     side,
     fixed,
     terms,
@@ -145,7 +151,7 @@ def solve_rows(
     loss,
     singular,
 ):
-    """Minimise the objective over the parameters of rows start to stop.
+    """Minimise the objective over the parameters of some rows.
 
     The minimum is x = A⁻¹ b by an LDLᵀ elimination, and its value v − b·x. A row that
     the objective does not mention becomes 0. With `non_negative` the factors stay at or
@@ -155,7 +161,9 @@ def solve_rows(
     Parameters
     ----------
     start, stop : int
-        The rows to solve.
+        Which of the rows to solve.
+    rows : int ndarray
+        The rows.
     side : Side
         Their ratings.
     fixed : ndarray of shape (n_other_rows, width)
@@ -169,13 +177,13 @@ def solve_rows(
     non_negative : bool
         Whether the factors must not fall below 0.
     solved : ndarray of shape (n_rows, width)
-        Rows start to stop are overwritten with x.
+        The rows are overwritten with x.
     loss : float64 ndarray of shape (n_rows,)
-        Rows start to stop are overwritten with the objective at x, the penalty of the
-        row included.
+        The rows are overwritten with the objective at x, the penalty of the row
+        included.
     singular : bool ndarray of shape (n_rows,)
-        Rows start to stop are overwritten: True where A is singular to working
-        precision; x and the objective of that row are then undefined.
+        The rows are overwritten: True where A is singular to working precision; x and
+        the objective of that row are then undefined.
     """
     mean, n_columns, biased, penalty, bias_penalty, _ = terms
     width = fixed.shape[1]
@@ -192,7 +200,8 @@ def solve_rows(
     wq = q if plain else np.zeros((CHUNK, width), dtype)
     eliminated = False  # whether L holds the elimination of the A that rows share
 
-    for row in range(start, stop):
+    for at in range(start, stop):
+        row = rows[at]
         first, last = side.indptr[row], side.indptr[row + 1]
         singular[row] = False
         if first == last and unobserved.weight == 0:
@@ -227,7 +236,7 @@ def solve_rows(
                 q,
             )
             # b ← b + Σ (w z + α₀ t) q
-            _add_transposed(q, n, coefficient, b)
+            add_transposed(q, n, coefficient, b)
             # A ← A + Σ (w − α₀) q qᵀ
             if not plain:
                 for m in range(n):
@@ -253,7 +262,7 @@ def solve_rows(
                 _mirror(A, L)
             elif (
                 unobserved.weight == 0 and last - first < n_unpenalised
-            ) or not _eliminate(A, L, scales, n_columns):
+            ) or not eliminate(A, L, scales, n_columns):
                 singular[row] = True
                 continue
             eliminated = shares_gram
@@ -261,7 +270,7 @@ def solve_rows(
         if non_negative:
             loss[row] = value + _descend(L, b, n_columns, biased, work, solved, row)
         else:
-            loss[row] = value - _substitute(L, scales, b, work, solved, row)
+            loss[row] = value - substitute(L, scales, b, work, solved, row)
 
 
 @helper
@@ -316,7 +325,7 @@ def _gather(
 
 
 @helper
-def _add_transposed(q, n, factors, total):
+def add_transposed(q, n, factors, total):
     """Add the first n rows of q, each times its factor, to a total of one row.
 
     Four at a time. The factors have places for that, where zeros are put.
@@ -332,7 +341,7 @@ def _add_transposed(q, n, factors, total):
 
 
 @helper
-def _eliminate(A, L, scales, n_columns):
+def eliminate(A, L, scales, n_columns):
     """Overwrite A = Uᵀ D⁻¹ U with its upper triangle U, with D the diagonal of U.
 
     The rows of L become −D⁻¹ U, `scales` the diagonal of D⁻¹. Return False, and stop,
@@ -362,8 +371,8 @@ def _eliminate(A, L, scales, n_columns):
 
 
 @helper
-def _substitute(L, scales, b, y, solved, row):
-    """Solve Uᵀ D⁻¹ U x = b with what `_eliminate` returned; return b·x. b is lost.
+def substitute(L, scales, b, y, solved, row):
+    """Solve Uᵀ D⁻¹ U x = b with what `eliminate` returned; return b·x. b is lost.
 
     Left of its diagonal L holds rounding errors: after step j the first j entries of b
     are not read again, and in step j those of x are still 0.
@@ -498,8 +507,7 @@ def approach_rows(
             # image = A direction = (λ I + α₀ Σ q qᵀ + Σ (w − α₀) q qᵀ) direction
             image[0] = own * direction[0]
             if unobserved.weight != 0:
-                for j in range(n_columns):
-                    image[0] += direction[0, j] * unobserved.gram[j]
+                add_transposed(unobserved.gram, n_columns, direction[0], image)
             if step < 0:
                 residual[0] = unobserved.product - image[0]
                 for j in range(n_columns):
@@ -526,7 +534,7 @@ def approach_rows(
                         coefficient_k,
                         q_k,
                     )
-                _multiply(q_k, n, direction, products)
+                multiply(q_k, n, direction, products)
                 if step < 0:
                     # residual ← residual + Σ (s − (w − α₀) y) q, with y = q·x and s its
                     # coefficient in b; the value v − x·(b + residual) likewise
@@ -535,11 +543,11 @@ def approach_rows(
                         y = products[m]
                         products[m] = coefficient_k[m] - weight_k[m] * y
                         value -= y * (coefficient_k[m] + products[m])
-                    _add_transposed(q_k, n, products, residual)
+                    add_transposed(q_k, n, products, residual)
                 else:
                     for m in range(n):
                         products[m] *= weight_k[m]
-                    _add_transposed(q_k, n, products, image)
+                    add_transposed(q_k, n, products, image)
 
             if step >= 0:
                 # x ← x + length direction, residual ← residual − length image, with
@@ -562,7 +570,7 @@ def approach_rows(
 
 
 @helper
-def _multiply(q, n, p, products):
+def multiply(q, n, p, products):
     """Multiply the first n rows of q with p. Four at a time, as far as q has rows."""
     for m in range(0, n, 4):
         # tile[i, j] = Σ_left p[left + j] q[m + i, left + j], left = 0, TILE, …

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from sklearn_mf._runtime.eigen import diagonalise
 from sklearn_mf._runtime.threads import cut_evenly, cut_rows
 from sklearn_mf._solvers.als.kernels import (
+    TILE,
     Terms,
     Unobserved,
     approach_rows,
@@ -14,10 +16,24 @@ from sklearn_mf._solvers.als.kernels import (
     sum_rows,
 )
 from sklearn_mf._solvers.als.least_norm import solve_least_norm
+from sklearn_mf._solvers.als.short_rows import Rotated, rotate_rows, solve_short_rows
 
+SHORT = 0.75  # ratings for each factor up to which a row is short
+EIGEN_WORK = 20  # multiplications of an eigenproblem, over the cube of its size
 BLOCK_WORK = 1e7  # multiplications that are worth a task of their own: some ms
 SUM_ROWS = 2**12  # rows of the fixed side that are summed in one task, at least
 MAX_SUMS = 64  # such tasks, at most: each keeps a sum of its own
+
+
+def work_of_long(counts, width):
+    """Return the multiplications of rows that are solved by an equation a factor."""
+    return (counts + width / 3) * (width**2 + 16)
+
+
+def work_of_short(counts, width):
+    """Return the multiplications of rows that are solved by an equation a rating."""
+    sizes = -(-counts // TILE) * TILE
+    return (sizes + 4.0) * (sizes + 4) * width + sizes**3 / 3 + 16 * width
 
 
 class AlternatingLeastSquares:
@@ -49,8 +65,8 @@ class AlternatingLeastSquares:
 
     def sweep(self):
         """Solve the items, then the users; return the objective."""
-        self.item_side.solve(self.users, self.items)
-        loss = self.user_side.solve(self.items, self.users)
+        self.item_side.solve(self.users, self.items, rotate=True)
+        loss = self.user_side.solve(self.items, self.users, rotate=True)
         return loss + self.item_side.penalise(self.items)
 
     def parameters(self):
@@ -128,35 +144,157 @@ class HalfSweep:
         )
         self.loss = np.empty(len(self.counts))
         self.singular = np.zeros(len(self.counts), dtype=bool)
+        self.short = np.zeros(0, np.intp)  # rows to be solved by their few ratings
+        self.long = np.arange(len(self.counts))
+        if cg_steps is None and not objective.non_negative and not self.shares_gram:
+            self._divide(n_others)
 
-    def solve(self, fixed, solved):
+    def _divide(self, n_others):
+        """Divide the rows into short and long ones, by the work that they make."""
+        counts, width = self.side.counts(), -(-self.n_columns // TILE) * TILE
+        alpha, penalty = self.objective.unobserved_weight, self.objective.penalty
+        is_unequal = penalty.biased and not (penalty.biases and penalty.factors)
+        if width == TILE or is_unequal:
+            return
+        is_short = counts <= SHORT * width
+        if alpha:
+            weights = self.side.weights
+            heavy = np.ones_like(self.side.ratings) if weights is None else weights
+            light_rows = np.repeat(self.long, counts)[heavy <= alpha]
+            is_short[light_rows] = False
+            # Both tables are rotated, and eigenvectors are found.
+            overhead = (n_others + is_short.sum()) * width**2 + EIGEN_WORK * width**3
+            saved = work_of_long(counts, width) - work_of_short(counts, width)
+            if not penalty.factors or saved[is_short].sum() < overhead:
+                return
+        else:
+            is_short &= counts > 0
+        self.short, self.long = np.flatnonzero(is_short), np.flatnonzero(~is_short)
+
+    def solve(self, fixed, solved, *, rotate=False):
         """Solve the rows; return the objective less the penalty of the other side.
 
         Parameters
         ----------
         fixed, solved : ndarrays of shape (n_other_rows, width) and (n_rows, width)
             Padded parameters of the other side and of this one, which are overwritten.
+        rotate : bool
+            Whether the parameters of the other side may be rotated with those of this
+            one, which leaves all predictions as they are.
         """
-        rows = self.side, fixed, self.terms, self._sum_unobserved(fixed)
+        unobserved = self._sum_unobserved(fixed)
         counts, width = self.side.counts(), fixed.shape[1]
         if self.cg_steps is not None:
+            given = self.side, fixed, self.terms, unobserved.astype(fixed.dtype)
             blocks = cut_rows(4 * (counts + 4) * (width + 4), BLOCK_WORK)
-            self.run(approach_rows, blocks, *rows, self.cg_steps, solved, self.loss)
+            self.run(approach_rows, blocks, *given, self.cg_steps, solved, self.loss)
             return self.loss.sum()
-        work = (counts + width) * (width + 4 if self.shares_gram else width**2 + 16)
+        long = self.long
+        if len(self.short):
+            rotation = self._diagonalise(unobserved)
+            if rotation is None:  # numbers overflow
+                long = np.arange(len(counts))
+            else:
+                unobserved = self._solve_short(
+                    fixed, solved, unobserved, *rotation, rotate=rotate
+                )
+        given = self.side, fixed, self.terms, unobserved.astype(fixed.dtype)
+        if len(long):
+            work = work_of_long(counts[long], width)
+            if self.shares_gram:
+                work = (counts[long] + width) * (width + 4)
+            self.run(
+                solve_rows,
+                cut_rows(work, BLOCK_WORK),
+                long,
+                *given,
+                self.shares_gram,
+                self.objective.non_negative,
+                solved,
+                self.loss,
+                self.singular,
+            )
+        if self.singular.any():
+            self._solve_singular(np.flatnonzero(self.singular), fixed, solved)
+        return self.loss.sum()
+
+    def _diagonalise(self, unobserved):
+        """Return the coordinates in which what the rows share is diagonal.
+
+        That is α₀ Σ q qᵀ + λ diag(1, …, 1, ρ), with the ratio ρ of the penalties of
+        biases and factors (1 without biases), where x = V x̃. With the diagonal matrix
+        M = diag(1, …, 1, ρ^-½) and the eigenvectors U of M α₀ Σ q qᵀ M, V is M U;
+        without unobserved pairs it is M.
+
+        Returns
+        -------
+        M, values : ndarrays of shape (width,)
+            The diagonal of M, and the eigenvalues.
+        V : ndarray of shape (width, width), or None if it is M
+        """
+        n, width = self.n_columns, len(unobserved.product)
+        M, values, V = np.ones(width), np.zeros(width), None
+        if self.terms.biased:
+            penalty = self.objective.penalty
+            M[n - 1] = (penalty.factors / penalty.biases) ** 0.5
+        if unobserved.weight:
+            scaled = (M[:, np.newaxis] * unobserved.gram * M)[:n, :n]
+            if not np.isfinite(scaled).all():
+                return None
+            values[:n], U = diagonalise(scaled)
+            V = np.zeros((width, width))
+            V[:n, :n] = M[:n, np.newaxis] * U
+        return M, np.maximum(values, 0), V
+
+    def _solve_short(self, fixed, solved, unobserved, M, values, V, *, rotate):
+        """Solve the short rows; return what the long ones are to be solved with."""
+        bias, dtype = self.n_columns - 1, fixed.dtype
+        known, design = np.full(len(fixed), self.terms.mean), fixed
+        product = unobserved.product
+        if self.terms.biased:
+            known += fixed[:, bias]
+            design = fixed.copy()
+            design[:, bias] = M[bias] if V is None else 1
+        rotate = rotate and V is not None and not self.terms.biased
+        if V is not None:
+            product = (product[:, np.newaxis] * V).sum(axis=0)
+            V = V.astype(dtype)
+            every = np.arange(len(fixed))
+            design = self._rotate(every, design, V, fixed if rotate else None)
+        rotated = Rotated(
+            design,
+            known,
+            self.terms.penalty,
+            dtype.type(unobserved.weight),
+            values.astype(dtype),
+            product.astype(dtype),
+            unobserved.value,
+        )
+        counts, width = self.side.counts()[self.short], fixed.shape[1]
         self.run(
-            solve_rows,
-            cut_rows(work, BLOCK_WORK),
-            *rows,
-            self.shares_gram,
-            self.objective.non_negative,
+            solve_short_rows,
+            cut_rows(work_of_short(counts, width), BLOCK_WORK),
+            self.short,
+            self.side,
+            rotated,
             solved,
             self.loss,
             self.singular,
         )
-        if self.singular.any():
-            self._solve_singular(np.flatnonzero(self.singular), fixed, solved)
-        return self.loss.sum()
+        if rotate:
+            return unobserved._replace(gram=np.diag(values), product=product)
+        if V is not None:
+            self._rotate(self.short, solved, np.ascontiguousarray(V.T), solved)
+        elif self.terms.biased:
+            solved[self.short, bias] *= dtype.type(M[bias])
+        return unobserved
+
+    def _rotate(self, rows, source, V, target=None):
+        """Return a table of which rows are those of another, multiplied with V."""
+        target = np.empty_like(source) if target is None else target
+        work = np.full(len(rows), float(source.shape[1] ** 2))
+        self.run(rotate_rows, cut_rows(work, BLOCK_WORK), rows, source, V, target)
+        return target
 
     def penalise(self, rows):
         """Return the penalty of the rows of this side."""
@@ -184,13 +322,8 @@ class HalfSweep:
         )
         gram = np.triu(weight * grams.sum(axis=0))
         gram += np.triu(gram, 1).T
-        dtype = fixed.dtype
-        return Unobserved(
-            dtype.type(weight),
-            gram.astype(dtype),
-            (-weight * products.sum(axis=0)).astype(dtype),
-            float(weight * values.sum()),
-        )
+        product = -weight * products.sum(axis=0)
+        return Unobserved(float(weight), gram, product, float(weight * values.sum()))
 
     def _solve_singular(self, rows, fixed, solved):
         """Solve rows whose normal equations are singular to working precision.

@@ -55,6 +55,10 @@ class Problem(NamedTuple):
         return len(self.penalty)
 
     @property
+    def every_row(self):
+        return np.arange(self.n_rows)
+
+    @property
     def given(self):
         """The arguments of the kernels from `side` to `unobserved`."""
         mean = self.fixed.dtype.type(MEAN)
@@ -151,7 +155,7 @@ def solve(problem, *, alike=False, non_negative=False, solved=None):
         solved = solved.astype(problem.fixed.dtype)
     loss, singular = np.full(problem.n_rows, np.nan), np.ones(problem.n_rows, bool)
     rest = alike, non_negative, solved, loss, singular
-    solve_rows(0, problem.n_rows, *problem.given, *rest)
+    solve_rows(0, problem.n_rows, problem.every_row, *problem.given, *rest)
     assert not singular.any()
     return problem.rows(solved), loss
 
@@ -257,7 +261,8 @@ def test_a_million_equal_weights_add_up(cg_steps, biased):
     )
     solved, loss = np.zeros((1, TILE), np.float32), np.zeros(1)
     if cg_steps is None:
-        solve_rows(0, 1, *given, False, False, solved, loss, np.zeros(1, dtype=bool))
+        rest = False, False, solved, loss, np.zeros(1, dtype=bool)
+        solve_rows(0, 1, np.zeros(1, int), *given, *rest)
     else:
         approach_rows(0, 1, *given, cg_steps, solved, loss)
     w, r = weights.astype(float), ratings.astype(float)
@@ -278,7 +283,7 @@ def test_kernels_write_their_rows_only(kernel, unobserved_weight):
         approach_rows(1, 2, *problem.given, 2, solved, loss)
     else:
         rest = False, kernel == "non_negative", solved, loss, singular
-        solve_rows(1, 2, *problem.given, *rest)
+        solve_rows(0, 1, np.array([1]), *problem.given, *rest)
         assert_array_equal(singular, [True, False, True])
     assert_array_equal(solved[[0, 2]], before[[0, 2]])
     assert (solved[1, :2] != 7).all()
@@ -297,7 +302,8 @@ def test_singular_rows_are_told(biased, unobserved_weight, dtype):
     problem.penalty[:], problem.bias_penalty[:] = 0, 0
     singular = np.zeros(3, dtype=bool)
     solved, loss = problem.begin(np.random.default_rng(0)), np.full(3, np.nan)
-    solve_rows(0, 3, *problem.given, False, False, solved, loss, singular)
+    rest = False, False, solved, loss, singular
+    solve_rows(0, 3, problem.every_row, *problem.given, *rest)
     # Every pair counts where those without a rating do.
     assert singular.tolist() == [unobserved_weight == 0, unobserved_weight == 0, False]
 
