@@ -166,10 +166,13 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
     Notes
     -----
     The normal equations of a row are built and eliminated (LDLᵀ) tile by tile in vector
-    registers, in threads that release the interpreter's lock. The
-    first fit of a machine compiles this (some seconds), later processes load it from
-    numba's cache. The same `random_state` gives the same bits,
-    whatever `n_jobs` and the order of the rows of X.
+    registers, in threads that release the interpreter's lock. A row with fewer ratings
+    than factors is solved by as many equations as it has ratings (Woodbury's identity),
+    to the same minimum; with `unobserved_weight` the factors of both sides are rotated
+    for this, which leaves all predictions as they are. The first fit of a machine
+    compiles this (some seconds), later processes load it from numba's cache. The same
+    `random_state` gives the same bits, whatever `n_jobs` is and however the rows of X
+    are ordered.
 
     References
     ----------
