@@ -5,6 +5,7 @@ import signal
 import numba
 import numpy as np
 import pytest
+from sklearn import get_config
 from sklearn.model_selection import train_test_split
 
 from sklearn_mf.datasets import make_ratings
@@ -23,6 +24,14 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("compiled"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def no_configuration_is_left():
+    """Fail if a test leaves scikit-learn configured for all that run after it."""
+    before = get_config()
+    yield
+    assert get_config() == before
 
 
 @pytest.fixture(scope="session")
