@@ -50,7 +50,7 @@ def objective(R, W, P, Q, mu, lam, weighted, lam_b=None, *, logistic=False):
         losses = -2 * (R * np.log(expit(z)) + (1 - R) * np.log(expit(-z)))
     value = (W * losses).sum()
     for rows, c in ((P, W.sum(axis=1)), (Q, W.sum(axis=0))):
-        c = c if weighted else np.ones(len(rows))
+        c = c ** float(weighted)
         value += (penalties(c, rows.shape[1], lam, lam_b) * rows**2).sum()
     return value
 
@@ -85,7 +85,7 @@ def solve_side(R, W, Q, mu, lam, weighted, lam_b=None):
         if lam_b is not None:
             r -= design[:, -1]
             design[:, -1] = 1
-        c = W[u].sum() if weighted else 1.0
+        c = W[u].sum() ** float(weighted)
         penalty = penalties([c], d, lam, lam_b)[0]
         A = np.vstack([root[:, None] * design, np.diag(np.sqrt(penalty))])
         X[u] = np.linalg.pinv(A) @ np.concatenate([root * r, np.zeros(d)])

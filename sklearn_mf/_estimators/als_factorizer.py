@@ -45,7 +45,8 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
     where r are the ratings y, w the sample weights (one each by default), α₀ is
     `unobserved_weight`, μ the weighted mean of the pairs that the objective covers (0
     without `fit_intercept`), λ is `regularization`, and c_u and c_i are the sums of the
-    weights of the user's and of the item's pairs (1 without `weighted_regularization`).
+    weights of the user's and of the item's pairs, to the power of
+    `weighted_regularization`.
     With either side held fixed this is a ridge regression for each row of the other,
     solved items and users in turn [1]_.
 
@@ -73,17 +74,19 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
         Steps of conjugate gradient for each row in an iteration of "cg".
     regularization : float or "scale", default="scale"
         The penalty λ ≥ 0, in the unit of y: ratings ten times as large want ten times
-        the λ. "scale" is 0.12 times `rating_scale_`, and without
-        `weighted_regularization` this times the mean weight of an id. Typical numbers
+        the λ. "scale" is 0.12 times `rating_scale_`, and with less than full
+        `weighted_regularization` this times Σ n / Σ c, the mean weight of an id where
+        c is 1, so that the whole penalty weighs as much. Typical numbers
         for ratings in stars are 0.02 to 0.2 with `weighted_regularization`, and 1 to 20
         without. With 0, a row that its ratings do not determine gets the solution of
         least norm, if it is solved exactly.
-    weighted_regularization : bool, default=True
-        Whether the penalty of an id grows with its ratings: c is the sum of its
-        weights, `unobserved_weight` for a pair without a rating, as in ALS-WR [1]_ and
-        as in stochastic gradient descent with a penalty per rating. The best λ then
-        depends little on `n_factors` and on the size of the data. False: c = 1, the
-        plain penalty λ ‖P‖² + λ ‖Q‖².
+    weighted_regularization : bool or float, default=True
+        How the penalty of an id grows with its ratings: c is n^ν, where n is the sum of
+        its weights, `unobserved_weight` for a pair without a rating, and ν is this
+        number from 0 to 1. True is ν = 1, as in ALS-WR [1]_ and in stochastic
+        gradient descent with a penalty per rating: the best λ then depends little on
+        `n_factors` and on the size of the data. False is ν = 0: the plain penalty
+        λ ‖P‖² + λ ‖Q‖². Numbers between are from [4]_.
     unobserved_weight : float, default=0.0
         The weight α₀ ≥ 0 of every pair of a known user and a known item that has no
         rating, and counts as a rating of 0.
@@ -182,6 +185,8 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
        Feedback Datasets". ICDM 2008, equations 3 to 5.
     .. [3] G. Takács, I. Pilászy and D. Tikk (2011). "Applications of the Conjugate
        Gradient Method for Implicit Feedback Collaborative Filtering". RecSys 2011.
+    .. [4] S. Rendle, W. Krichene, L. Zhang and Y. Koren (2022). "Revisiting the
+       Performance of iALS on Item Recommendation Benchmarks". RecSys 2022.
 
     Examples
     --------
@@ -215,7 +220,7 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
         solver: Literal["cholesky", "cg"] = "cholesky",
         cg_steps: int = 3,
         regularization: float | Literal["scale"] = "scale",
-        weighted_regularization: bool = True,
+        weighted_regularization: float = True,
         unobserved_weight: float = 0.0,
         non_negative: bool = False,
         fit_intercept: bool = True,
@@ -268,7 +273,7 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
 
     def _objective(self):
         return QuadraticObjective(
-            Penalty(self.regularization_, weighted=self.weighted_regularization),
+            Penalty(self.regularization_, exponent=float(self.weighted_regularization)),
             self._unobserved_weight,
             self.non_negative,
         )

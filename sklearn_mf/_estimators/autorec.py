@@ -13,6 +13,7 @@ from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.labels import locate
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
+from sklearn_mf._estimators.scale import EXPONENT
 from sklearn_mf._files import checks
 from sklearn_mf._model.parameters import carry_over, draw_rows
 from sklearn_mf._objective.penalty import Penalty
@@ -59,8 +60,8 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
     where s is `rating_scale_`, so that the unit of y does not matter (1 where f is
     "sigmoid"), ℓ is the squared error, or with ``loss="log_loss"`` twice the log loss,
     w_ui are the sample weights (one each by default), λ is `regularization`, and n_c is
-    the sum of the weights of the column's ratings (1 without
-    `weighted_regularization`).
+    the sum of the weights of the column's ratings, to the power of
+    `weighted_regularization`.
 
     Fitted, it is a factorisation with biases: with h₀ = g(a), the hidden units of a row
     without ratings, the factors of a row are h_r − h₀ and its bias is 0, those of a
@@ -85,9 +86,10 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
     regularization : float, default=0.2
         The penalty λ ≥ 0. Typical values are 0.1 to 0.4 for ratings in stars, 0.01 to
         0.1 under log loss; without `weighted_regularization` 1 to 20.
-    weighted_regularization : bool, default=True
-        Whether the penalty of a column grows with its ratings: n_c is the sum of their
-        weights. False: n_c = 1, the penalty of [1]_.
+    weighted_regularization : bool or float, default=True
+        How the penalty of a column grows with its ratings: n_c is n^ν, where n is the
+        sum of their weights and ν is this number from 0 to 1. True is ν = 1, and False
+        is ν = 0: n_c = 1, the penalty of [1]_.
     fit_intercept : bool, default=True
         Whether μ comes from the mean of the ratings. False: μ = 0.
     optimizer : {"adam", "sgd"}, default="adam"
@@ -251,7 +253,7 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
         "output_activation": [StrOptions({"sigmoid", "identity"}), None],
         "loss": [StrOptions({"squared_error", "log_loss"})],
         "regularization": [Interval(Real, 0, None, closed="left")],
-        "weighted_regularization": ["boolean"],
+        "weighted_regularization": EXPONENT,
         "optimizer": [StrOptions({"adam", "sgd"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [
@@ -269,7 +271,7 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
         output_activation: Literal["identity", "sigmoid"] | None = None,
         loss: Literal["squared_error", "log_loss"] = "squared_error",
         regularization: float = 0.2,
-        weighted_regularization: bool = True,
+        weighted_regularization: float = True,
         fit_intercept: bool = True,
         optimizer: Literal["adam", "sgd"] = "adam",
         learning_rate: float = 0.002,
@@ -368,7 +370,9 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
             problem,
             start,
             penalty=Penalty(
-                self.regularization, biased=True, weighted=self.weighted_regularization
+                self.regularization,
+                biased=True,
+                exponent=float(self.weighted_regularization),
             ),
             output=self._output,
             optimizer=self.optimizer,

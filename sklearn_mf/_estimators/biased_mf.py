@@ -33,8 +33,8 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
     where r are the ratings y, w the sample weights (one each by default), α₀ is
     `unobserved_weight`, μ the weighted mean of the pairs that the objective covers (0
     without `fit_intercept`), λ is `regularization`, λ_b is `bias_regularization`, and
-    c_u and c_i are the sums of the weights of the user's and of the item's pairs (1
-    without `weighted_regularization`) [1]_.
+    c_u and c_i are the sums of the weights of the user's and of the item's pairs, to
+    the power of `weighted_regularization` [1]_.
 
     With ``loss="log_loss"`` r̂ is the probability σ(μ + b_u + b_i + p_u · q_i), μ the
     logit of the mean, and the squared error is replaced by twice the log loss. With
@@ -57,17 +57,17 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         Steps of conjugate gradient for each row in an iteration of "als-cg".
     regularization : float or "scale", default="scale"
         The penalty λ ≥ 0 of the factors, in the unit of y: ratings ten times as large
-        want ten times the λ. "scale" is 0.12 times `rating_scale_`, and without
-        `weighted_regularization` this times the mean weight of an id. Typical numbers
-        for ratings in stars are 0.05 to 0.2 with `weighted_regularization`, and 2 to 20
-        without.
+        want ten times the λ. "scale" is 0.12 times `rating_scale_`, and with less than
+        full `weighted_regularization` this times Σ n / Σ c. Typical numbers for ratings
+        in stars are 0.05 to 0.2 with `weighted_regularization`, and 2 to 20 without.
     bias_regularization : float or None, default=None
         The penalty λ_b ≥ 0 of the biases, which does not depend on the unit of y. None:
         the same number as `regularization`, or if that is "scale" as for ratings whose
         `rating_scale_` is 1.
-    weighted_regularization : bool, default=True
-        Whether the penalty of an id grows with its ratings: c is the sum of its
-        weights, `unobserved_weight` for a pair without a rating. False: c = 1.
+    weighted_regularization : bool or float, default=True
+        How the penalty of an id grows with its ratings: c is n^ν, where n is the sum of
+        its weights, `unobserved_weight` for a pair without a rating, and ν is this
+        number from 0 to 1. True is ν = 1, and False is ν = 0: c = 1.
     unobserved_weight : float, default=0.0
         The weight α₀ ≥ 0 of every pair of a known user and a known item that has no
         rating, and counts as a rating of 0: see `ALSFactorizer`. It needs "als" or
@@ -277,7 +277,7 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         cg_steps: int = 3,
         regularization: float | Literal["scale"] = "scale",
         bias_regularization: float | None = None,
-        weighted_regularization: bool = True,
+        weighted_regularization: float = True,
         unobserved_weight: float = 0.0,
         non_negative: bool = False,
         fit_intercept: bool = True,
@@ -354,7 +354,7 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
             self.regularization_,
             self.bias_regularization_,
             biased=True,
-            weighted=self.weighted_regularization,
+            exponent=float(self.weighted_regularization),
         )
 
     def _set_numbers(self, ratings):

@@ -10,8 +10,13 @@ from sklearn.utils._param_validation import StrOptions
 
 from sklearn_mf._data.arguments import Interval
 from sklearn_mf._files import checks
+from sklearn_mf._objective.penalty import Penalty
 
 REGULARIZATION = 0.12  # λ of ratings whose standard deviation is 1
+
+
+# The exponent ν of the penalty's n^ν: True and False are 1 and 0.
+EXPONENT = ["boolean", Interval(Real, 0, 1, closed="both")]
 
 
 def number_or_scale(*, closed):
@@ -32,7 +37,7 @@ class ScaleMixin:
 
     _parameter_constraints: dict = {
         "regularization": number_or_scale(closed="left"),
-        "weighted_regularization": ["boolean"],
+        "weighted_regularization": EXPONENT,
         "init_scale": number_or_scale(closed="neither"),
     }
 
@@ -45,13 +50,21 @@ class ScaleMixin:
         )
 
     def _count_scale(self, ratings):
-        """Return what a penalty is to be multiplied by where c is 1: the mean c."""
-        if self.weighted_regularization:
+        """Return what λ is to be multiplied by to weigh as much as where c = n.
+
+        That is Σ n / Σ n^ν over all ids, as in Rendle et al. (2022).
+        """
+        if self.weighted_regularization == 1:
             return 1.0
-        n_rows = sum(
-            (side.counts() > 0).sum() for side in (ratings.by_user, ratings.by_item)
-        )
-        return 2 * ratings.total_weight(self._unobserved_weight) / n_rows
+        penalty = Penalty(1.0, exponent=float(self.weighted_regularization))
+        total = 0.0
+        for side, others in (
+            (ratings.by_user, ratings.items),
+            (ratings.by_item, ratings.users),
+        ):
+            counts = penalty.counts(side, len(others), self._unobserved_weight)
+            total += counts[side.counts() > 0].sum()
+        return 2 * ratings.total_weight(self._unobserved_weight) / total
 
     def _init_scale(self):
         if self.init_scale == "scale":

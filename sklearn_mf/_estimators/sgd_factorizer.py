@@ -20,8 +20,8 @@ class SGDFactorizer(StochasticFactorizer):
 
     where r are the ratings y, w the sample weights (one each by default), μ the
     weighted mean of the ratings (0 without `fit_intercept`), λ is `regularization`,
-    and c_u and c_i are the sums of the weights of the user's and of the item's ratings
-    (1 without `weighted_regularization`). Each rating carries its share of the
+    and c_u and c_i are the sums of the weights of the user's and of the item's ratings,
+    to the power of `weighted_regularization`. Each rating carries its share of the
     penalty, and for each, or for each batch, the parameters that it touches step
     against the gradient [1]_.
 
@@ -35,13 +35,13 @@ class SGDFactorizer(StochasticFactorizer):
         Length d of the factors. An epoch costs about n_ratings · d.
     regularization : float or "scale", default="scale"
         The penalty λ ≥ 0, in the unit of y: ratings ten times as large want
-        ten times the λ. "scale" is 0.12 times `rating_scale_`, and without
-        `weighted_regularization` this times the mean weight of an id. Typical numbers
-        for ratings in stars are 0.05 to 0.2 with `weighted_regularization`, and 2 to 20
-        without.
-    weighted_regularization : bool, default=True
-        Whether the penalty of an id grows with its ratings: c is the sum of its
-        weights. False: c = 1.
+        ten times the λ. "scale" is 0.12 times `rating_scale_`, and with less than full
+        `weighted_regularization` this times Σ n / Σ c. Typical numbers for ratings in
+        stars are 0.05 to 0.2 with `weighted_regularization`, and 2 to 20 without.
+    weighted_regularization : bool or float, default=True
+        How the penalty of an id grows with its ratings: c is n^ν, where n is the sum of
+        its weights and ν is this number from 0 to 1. True is ν = 1, and False is ν = 0:
+        c = 1.
     fit_intercept : bool, default=True
         Whether μ comes from the mean of the ratings. False: μ = 0.
     loss : {"squared_error", "log_loss"}, default="squared_error"
@@ -208,7 +208,7 @@ class SGDFactorizer(StochasticFactorizer):
         n_factors: int = 20,
         *,
         regularization: float | Literal["scale"] = "scale",
-        weighted_regularization: bool = True,
+        weighted_regularization: float = True,
         fit_intercept: bool = True,
         loss: Literal["squared_error", "log_loss"] = "squared_error",
         optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",

@@ -117,7 +117,9 @@ class StochasticFactorizer(ScaleMixin, EarlyStoppingMixin, BaseFactorizer):
 
     @property
     def _penalty(self):
-        return Penalty(self.regularization_, weighted=self.weighted_regularization)
+        return Penalty(
+            self.regularization_, exponent=float(self.weighted_regularization)
+        )
 
     def _set_numbers(self, ratings):
         super()._set_numbers(ratings)

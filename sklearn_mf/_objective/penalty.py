@@ -23,14 +23,15 @@ class Penalty:
         λ and λ_b.
     biased : bool
         Whether the last column of a table of parameters holds biases.
-    weighted : bool
-        Whether c is the sum of the weights of an id's pairs, or 1.
+    exponent : float
+        ν in c = n^ν, where n is the sum of the weights of an id's pairs: 1 and 0 are
+        c = n and c = 1.
     """
 
     factors: float
     biases: float = 0.0
     biased: bool = False
-    weighted: bool = True
+    exponent: float = 1.0
 
     def counts(self, side, n_others=0, unobserved_weight=0.0):
         """Return c of each row of a side.
@@ -44,9 +45,8 @@ class Penalty:
         unobserved_weight : float
             Weight of the pairs of a row and these ids that have no rating.
         """
-        if not self.weighted:
-            return np.ones(len(side.indptr) - 1)
-        return side.weight_sums() + unobserved_weight * (n_others - side.counts())
+        n = side.weight_sums() + unobserved_weight * (n_others - side.counts())
+        return n**self.exponent
 
     def shares(self, side):
         """Return the part of c that a unit of a row's weight carries, float64.
@@ -54,12 +54,8 @@ class Penalty:
         A solver that steps along the gradient of single ratings adds to each of them
         this share of the penalty of its user and of its item.
         """
-        weight_sums = side.weight_sums()
-        if self.weighted:
-            return np.ones_like(weight_sums)
-        return np.divide(
-            1, weight_sums, out=np.zeros_like(weight_sums), where=weight_sums > 0
-        )
+        n = side.weight_sums()
+        return np.divide(n**self.exponent, n, out=np.zeros_like(n), where=n > 0)
 
     def of_rows(self, rows, counts):
         """Return the penalty of a table of parameters, a float; `counts` are its c."""

@@ -48,7 +48,7 @@ INVALID = {
     "regression_weight": [-1e-9],
     "regularization": [-1e-9, "auto"],
     "bias_regularization": [-1e-9, "auto"],
-    "weighted_regularization": ["yes"],
+    "weighted_regularization": ["yes", -1e-9, 1.1, np.nan],
     "unobserved_weight": [-1e-9, None],
     "non_negative": ["yes"],
     "fit_intercept": [2],

@@ -5,7 +5,9 @@ A default fit of a·y + c predicts a·r̂ + c, where r̂ is what a fit of y pred
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
+from sklearn_mf import ALSFactorizer, BiasedMF, SGDFactorizer
 from tests.contract.models import FAMILIES, X, Y, each_model, in_turn
 
 
@@ -78,3 +80,15 @@ def test_ratings_that_are_all_equal_are_learnt_without_a_warning(model, recwarn)
     assert estimator.rating_scale_ == 1
     assert not recwarn.list
     np.testing.assert_allclose(estimator.predict(X), y, rtol=1e-12)
+
+
+@pytest.mark.parametrize("estimator", [ALSFactorizer, BiasedMF, SGDFactorizer])
+def test_the_default_penalty_weighs_as_much_for_any_exponent(estimator):
+    options = {"n_factors": 2, "max_iter": 1, "tol": None}
+    n = [np.bincount(column) for column in X.T]
+    for exponent in (False, 0.25, 1, True):
+        model = estimator(weighted_regularization=exponent, **options).fit(X, Y)
+        whole = model.regularization_ * sum(
+            (c[c > 0] ** float(exponent)).sum() for c in n
+        )
+        assert_allclose(whole, 0.12 * model.rating_scale_ * 2 * len(Y))

@@ -60,7 +60,7 @@ def solve_biases(R, W, mu, lam_b, weighted):
     design[np.arange(len(users)), n_users + items] = 1
     root = np.sqrt(W[users, items])
     c = np.concatenate([W.sum(axis=1), W.sum(axis=0)])
-    penalties = lam_b * (c if weighted else np.ones(len(c)))
+    penalties = lam_b * c ** float(weighted)
     A = np.vstack([root[:, np.newaxis] * design, np.diag(np.sqrt(penalties))])
     b = np.append(root * (R[users, items] - mu), np.zeros(len(c)))
     solution = np.linalg.lstsq(A, b)[0]

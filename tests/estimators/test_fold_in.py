@@ -22,7 +22,7 @@ from tests.assertions import left_as_it_was
 
 VARIANTS = [
     {"regularization": 0.3, "weighted_regularization": weighted, **others}
-    for weighted in (True, False)
+    for weighted in (True, 0.3, False)
     for others in (
         {},
         {"fit_intercept": False},
@@ -111,7 +111,7 @@ def test_a_folded_row_is_the_minimum_of_the_objective(params, data):
             w = np.full(n_items, params.get("unobserved_weight", 0.0))
             r = np.zeros(n_items)
             w[codes], r[codes] = weights[own], y[own]
-            c = w.sum() if params["weighted_regularization"] else 1.0
+            c = w.sum() ** float(params["weighted_regularization"])
             A = (w * Q.T) @ Q + c * np.diag(penalties)
             x = np.linalg.solve(A, (w * Q.T) @ (r - t))
             row = np.searchsorted(model.users_, user)

@@ -138,9 +138,7 @@ def make_pass_over_blocks(optimizer, biased):
                 error = w * ratings.dtype.type(error)
                 p_share, q_share = w, w
                 if shares is not None:
-                    p_share, q_share = w, w
-                    if shares is not None:
-                        p_share, q_share = w * P_shares[u], w * Q_shares[i]
+                    p_share, q_share = w * P_shares[u], w * Q_shares[i]
                 p_c1, p_c2 = correct_bias(optimizer, P_powers, u, constants)
                 q_c1, q_c2 = correct_bias(optimizer, Q_powers, i, constants)
                 # Both sides step along g_p and g_q at once.

@@ -261,7 +261,7 @@ class StochasticGradientDescent:
             )
         )
         self.shares = None
-        if not descent.penalty.weighted:
+        if descent.penalty.exponent != 1:
             self.shares = self.users.shares, self.items.shares
         dtype = P.dtype.type
         beta_1, beta_2, epsilon = descent.constants

@@ -70,7 +70,7 @@ def objective_of(model, R, W):
 # ----------------------------------------------------------------- whole sweeps, exact
 
 
-@pytest.mark.parametrize("weighted_regularization", [False, True])
+@pytest.mark.parametrize("weighted_regularization", [False, 0.7, True])
 @pytest.mark.parametrize("fit_intercept", [False, True])
 @pytest.mark.parametrize("with_weights", [False, True])
 @pytest.mark.parametrize("unobserved_weight", [0, 0.3, 1])
@@ -151,7 +151,7 @@ def test_the_written_objective(variant, data, weights):
 # --------------------------------------------------------------- where it has converged
 
 
-@pytest.mark.parametrize("weighted_regularization", [False, True])
+@pytest.mark.parametrize("weighted_regularization", [False, 0.7, True])
 @pytest.mark.parametrize("unobserved_weight", [0, 0.3, 1])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_gradient_vanishes_or_is_held_back(
@@ -237,7 +237,7 @@ def with_explicit_zeros(X, y, weights, unobserved_weight):
     return np.argwhere(np.ones(R.shape)), R.ravel(), W.ravel()
 
 
-@pytest.mark.parametrize("weighted_regularization", [False, True])
+@pytest.mark.parametrize("weighted_regularization", [False, 0.7, True])
 @pytest.mark.parametrize("with_weights", [False, True])
 @pytest.mark.parametrize("unobserved_weight", [0.3, 1])
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -301,7 +301,7 @@ def test_implicit_feedback_is_that_of_hu_koren_and_volinsky():
     assert_allclose(model.predict(every_pair), (users @ items.T).ravel(), atol=1e-10)
 
 
-@pytest.mark.parametrize("weighted_regularization", [False, True])
+@pytest.mark.parametrize("weighted_regularization", [False, 0.7, True])
 @pytest.mark.parametrize("fit_intercept", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_empty_rows_and_columns_count(
@@ -613,7 +613,7 @@ def solve_side(R, W, Q, mu, lam, weighted, lam_b):
     design, known = Q.copy(), mu
     if lam_b is not None:
         design[:, -1], known = 1, mu + Q[:, -1]
-    c = W.sum(axis=1) if weighted else np.ones(len(R))
+    c = W.sum(axis=1) ** float(weighted)
     penalty = reference.penalties(c, Q.shape[1], lam, lam_b)
     return np.array(
         [

@@ -70,7 +70,7 @@ def objective(R, W, theta, mean, model):
         losses = -2 * (R * np.log(p) + (1 - R) * np.log(1 - p))
     else:
         losses = (R - p) ** 2
-    n = W.sum(axis=0) if model.weighted_regularization else (W > 0).any(axis=0)
+    n = W.sum(axis=0) ** float(model.weighted_regularization) * (W > 0).any(axis=0)
     squares = (theta[0] ** 2).sum(axis=1) + (theta[2] ** 2).sum(axis=1)
     return (W * losses).sum() + model.regularization * (n * squares).sum()
 
@@ -96,7 +96,7 @@ def start(model, X, y, w):
     return parameters(begin.fit(X, y, sample_weight=w))
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", [False, 0.7, True])
 @pytest.mark.parametrize("activation", ["sigmoid", "identity"])
 @pytest.mark.parametrize(("loss", "output"), LOSSES)
 @pytest.mark.parametrize("axis", ["user", "item"])

@@ -57,7 +57,7 @@ def loss_of(z, r, logistic):
 def counts_of(X, w, weighted):
     """The counts c of users and of items."""
     counts = np.bincount(X[:, 0], w), np.bincount(X[:, 1], w)
-    return counts if weighted else [np.ones(len(c)) for c in counts]
+    return [c ** float(weighted) for c in counts]
 
 
 def objective(theta, X, y, w, mu, lams, weighted, logistic):
@@ -111,8 +111,7 @@ def descend(
     rate = dict(zip("PQbc", np.repeat(rates, 2), strict=True))
     lam = dict(zip("PQbc", np.repeat(lams, 2), strict=True))
     weight_sums = counts_of(X, w, True)
-    ones = counts_of(X, w, False)
-    share = ones if weighted else [1 / c for c in weight_sums]
+    share = [c ** (float(weighted) - 1) for c in weight_sums]
     share = {"P": share[0], "b": share[0], "Q": share[1], "c": share[1]}
     if orders is None:
         orders = [[np.lexsort((X[:, 1], X[:, 0]))]] * n_epochs
@@ -146,7 +145,7 @@ def descend(
                     memory.setdefault((key, row), {}),
                     options,
                 )
-        c_users, c_items = weight_sums if weighted else ones
+        c_users, c_items = (c ** float(weighted) for c in weight_sums)
         P, Q, b, c = (theta[key] for key in "PQbc")
         penalty = lams[0] * ((c_users @ P**2).sum() + (c_items @ Q**2).sum())
         penalty += lams[1] * (c_users @ b**2 + c_items @ c**2)
@@ -157,7 +156,7 @@ def descend(
 # ---------------------------------------------------------------------------- gradient
 
 
-@pytest.mark.parametrize("weighted_regularization", [False, True])
+@pytest.mark.parametrize("weighted_regularization", [False, 0.7, True])
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
 @pytest.mark.parametrize("make", [sgd, biased_sgd])
 def test_a_step_goes_along_half_the_gradient(
@@ -652,7 +651,7 @@ def test_loss_curve_tends_to_the_objective(data):
     """Where steps are short, the loss as met is the loss at the end of the epoch."""
     X, y = data
     w = np.ones(len(y))
-    for weighted in (False, True):
+    for weighted in (False, 0.5, True):
         model = sgd(
             optimizer="sgd",
             learning_rate=1e-7,
