@@ -553,19 +553,17 @@ def test_the_number_of_threads_does_not_change_a_bit(
         shared_embeddings=shared, hidden_layer_sizes=(20, 5), early_stopping=True
     )
     model.set_params(batch_size=8 * CHUNK, n_factors=20)
-    threads, train = set(), two_tasks_solver.train_batches
+    starts, train = set(), two_tasks_solver.train_batches
 
-    def note(*args):
-        threads.add(threading.get_ident())
-        train(*args)
+    def note(batches, blocks, parts, *args):
+        starts.add(blocks[0])
+        train(batches, blocks, parts, *args)
 
     monkeypatch.setattr(two_tasks_solver, "train_batches", note)
     expected = fitted(clone(model).set_params(n_jobs=1).fit(X, y, sample_weight=w))
-    assert len(threads) == 1
+    assert len(starts) > 1  # the gradients of a batch are work for several threads
     for n_jobs in (2, 3, 4, 16):
-        threads.clear()
         other = clone(model).set_params(n_jobs=n_jobs).fit(X, y, sample_weight=w)
-        assert threads - {threading.get_ident()}  # one of the pool at least
         assert_same_bits(fitted(other), expected)
     assert len(expected["loss_curve_"]["joint"]) == 2
 
