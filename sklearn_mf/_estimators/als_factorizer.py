@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn_mf._data.arguments import Interval
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._estimators.fold_in import FoldInMixin
+from sklearn_mf._estimators.implicit import ImplicitMixin
 from sklearn_mf._estimators.scale import ScaleMixin
 from sklearn_mf._objective.penalty import Penalty
 from sklearn_mf._objective.quadratic import QuadraticObjective
@@ -30,7 +31,7 @@ def als_start(n_factors):
     return n_factors**-0.25 if n_factors else 1.0
 
 
-class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
+class ALSFactorizer(ImplicitMixin, ScaleMixin, FoldInMixin, BaseFactorizer):
     """Matrix factorisation by alternating least squares.
 
     The prediction for user u and item i is::
@@ -54,15 +55,30 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
       nothing.
     - ``unobserved_weight=1`` reads them as zeros: a regularised singular value
       decomposition of the dense matrix.
-    - Implicit feedback [2]_, where r counts what a user did with an item: pass y = 1,
-      ``sample_weight=1 + alpha * r`` and ``unobserved_weight=1, fit_intercept=False``.
-      A prediction is then a preference, to rank items by.
+    - ``feedback="implicit"`` learns from counts of what users did [2]_: the pairs
+      without one count too, and a prediction is a preference, to rank items by.
 
     Parameters
     ----------
     n_factors : int, default=20
         Length d of the factors. More factors can express more and need more
         regularisation; 5 to 100 are usual.
+    feedback : {"explicit", "implicit"}, default="explicit"
+        What y holds: ratings, or counts r ≥ 0 of what each user did with each item,
+        such as clicks or plays. With "implicit" a pair with a count above 0 has the
+        rating 1 and the weight w_ui = 1 + α f(r), every other pair of a known user and
+        a known item the rating 0 and the weight 1, and μ is 0;
+        `fit_intercept` is not used. y=None counts every row of X once, and the counts
+        of a pair that occurs several times are added, each multiplied by its sample
+        weight. It is the same as y = 1, ``sample_weight=1 + alpha * r``
+        and ``unobserved_weight=1, fit_intercept=False`` [2]_.
+    alpha : float or "scale", default="scale"
+        With implicit feedback, how much a count adds to the confidence in a pair: α ≥ 0
+        in units of 1/f(y). "scale" makes all pairs without a count weigh six times as
+        much as those with one, or where these are too many, a count 1 on average.
+    confidence : {"linear", "log"}, default="linear"
+        The f of implicit feedback: f(r) = r, or f(r) = log(1 + r), in which few very
+        large counts matter less.
     solver : {"cholesky", "cg"}, default="cholesky"
         "cholesky" solves each row exactly, in n_ratings · d² + (n_users + n_items) · d³
         / 6 multiplications an iteration, or with ``unobserved_weight=1`` and no sample
@@ -74,9 +90,9 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
         Steps of conjugate gradient for each row in an iteration of "cg".
     regularization : float or "scale", default="scale"
         The penalty λ ≥ 0, in the unit of y: ratings ten times as large want ten times
-        the λ. "scale" is 0.12 times `rating_scale_`, and with less than full
-        `weighted_regularization` this times Σ n / Σ c, the mean weight of an id where
-        c is 1, so that the whole penalty weighs as much. Typical numbers
+        the λ. "scale" is 0.12 times `rating_scale_`, or 0.03 times where pairs without
+        a rating count, and with less than full `weighted_regularization` this times
+        Σ n / Σ c, so that the whole penalty weighs as much. Typical numbers
         for ratings in stars are 0.02 to 0.2 with `weighted_regularization`, and 1 to 20
         without. With 0, a row that its ratings do not determine gets the solution of
         least norm, if it is solved exactly.
@@ -152,6 +168,8 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
         1.0 where all are equal. The unit of what is "scale".
     regularization_ : float
         The number used for λ.
+    alpha_ : float
+        The number used for α. Only with implicit feedback.
     n_iter_ : int
         Number of iterations run.
     loss_curve_ : list of float
@@ -182,7 +200,7 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
     .. [1] Y. Zhou, D. Wilkinson, R. Schreiber and R. Pan (2008). "Large-scale Parallel
        Collaborative Filtering for the Netflix Prize". AAIM 2008, sections 3.1 and 3.2.
     .. [2] Y. Hu, Y. Koren and C. Volinsky (2008). "Collaborative Filtering for Implicit
-       Feedback Datasets". ICDM 2008, equations 3 to 5.
+       Feedback Datasets". ICDM 2008, equations 3 to 6.
     .. [3] G. Takács, I. Pilászy and D. Tikk (2011). "Applications of the Conjugate
        Gradient Method for Implicit Feedback Collaborative Filtering". RecSys 2011.
     .. [4] S. Rendle, W. Krichene, L. Zhang and Y. Koren (2022). "Revisiting the
@@ -204,11 +222,16 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
 
     loss_curve_: list[float]
 
-    _fitted: dict = {**BaseFactorizer._fitted, **ScaleMixin._fitted}
+    _fitted: dict = {
+        **BaseFactorizer._fitted,
+        **ScaleMixin._fitted,
+        **ImplicitMixin._fitted,
+    }
 
     _parameter_constraints: dict = {
         **BaseFactorizer._parameter_constraints,
         **ScaleMixin._parameter_constraints,
+        **ImplicitMixin._parameter_constraints,
         "solver": [StrOptions({"cholesky", "cg"})],
         **ALTERNATING_CONSTRAINTS,
     }
@@ -217,6 +240,9 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
         self,
         n_factors: int = 20,
         *,
+        feedback: Literal["explicit", "implicit"] = "explicit",
+        alpha: float | Literal["scale"] = "scale",
+        confidence: Literal["linear", "log"] = "linear",
         solver: Literal["cholesky", "cg"] = "cholesky",
         cg_steps: int = 3,
         regularization: float | Literal["scale"] = "scale",
@@ -236,6 +262,9 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
         verbose: bool | int = False,
     ) -> None:
         self.n_factors = n_factors
+        self.feedback = feedback
+        self.alpha = alpha
+        self.confidence = confidence
         self.solver = solver
         self.cg_steps = cg_steps
         self.regularization = regularization
@@ -254,11 +283,8 @@ class ALSFactorizer(ScaleMixin, FoldInMixin, BaseFactorizer):
         self.random_state = random_state
         self.verbose = verbose
 
-    @property
-    def _unobserved_weight(self):
-        return float(self.unobserved_weight)
-
     def _check_options(self):
+        super()._check_options()
         if self.non_negative and self.solver == "cg":
             raise ValueError(
                 "non_negative=True needs solver='cholesky', got solver='cg'."

@@ -76,7 +76,6 @@ class BaseFactorizer(
     feature_names_in_: npt.NDArray[np.object_]
 
     _logistic = False  # whether it predicts probabilities, under log loss
-    _unobserved_weight = 0  # the weight of pairs without a rating
     early_stopping = False
 
     # The fitted attributes: see `check_fitted`.
@@ -161,7 +160,7 @@ class BaseFactorizer(
         if self.warm_start and self.__sklearn_is_fitted__():
             previous = self._snapshot()
         with self._replacing() as new:
-            ratings = read_ratings(new, X, y, sample_weight)
+            ratings = new._read(X, y, sample_weight)
             self._check_range(ratings)
             rng = check_random_state(self.random_state)
             training, held_out = self._hold_out(ratings, rng)
@@ -217,6 +216,11 @@ class BaseFactorizer(
                 stacklevel=3,  # the line that calls fit, which is decorated
             )
         return self
+
+    @property
+    def _unobserved_weight(self):
+        """The weight of pairs without a rating."""
+        return 0.0
 
     @property
     def _biased(self):
@@ -326,6 +330,10 @@ class BaseFactorizer(
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         return {"X": X, "y": y, "metadata": metadata}, view
 
+    def _read(self, X, y, sample_weight, *, known=None, dtype=None):
+        """Read what is to be learnt; see `read_ratings`."""
+        return read_ratings(self, X, y, sample_weight, known=known, dtype=dtype)
+
     def _read_more(self, new, X, y, sample_weight):
         """Read ratings whose new ids join those of a fitted model."""
         if sparse.issparse(X):
@@ -335,14 +343,8 @@ class BaseFactorizer(
                 "sklearn_mf.as_pairs(X), and put the ids in their place, for example "
                 "X[:, 0] = user_ids[X[:, 0]]."
             )
-        return read_ratings(
-            new,
-            X,
-            y,
-            sample_weight,
-            known=(new.users_, new.items_),
-            dtype=new.user_factors_.dtype,
-        )
+        known, dtype = (new.users_, new.items_), new.user_factors_.dtype
+        return new._read(X, y, sample_weight, known=known, dtype=dtype)
 
     def _widen_range(self, others):
         """Return the range of the ratings seen before and of another range."""

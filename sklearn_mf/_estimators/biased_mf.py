@@ -10,7 +10,7 @@ from sklearn_mf._data.arguments import Interval
 from sklearn_mf._estimators.als_factorizer import ALTERNATING_CONSTRAINTS, als_start
 from sklearn_mf._estimators.base import OVERFLOW_REMEDY
 from sklearn_mf._estimators.fold_in import FoldInMixin
-from sklearn_mf._estimators.scale import REGULARIZATION
+from sklearn_mf._estimators.implicit import ImplicitMixin
 from sklearn_mf._estimators.stochastic import StochasticFactorizer
 from sklearn_mf._files import checks
 from sklearn_mf._objective.penalty import Penalty
@@ -18,7 +18,7 @@ from sklearn_mf._objective.quadratic import QuadraticObjective
 from sklearn_mf._solvers.als.solver import AlternatingLeastSquares
 
 
-class BiasedMF(FoldInMixin, StochasticFactorizer):
+class BiasedMF(ImplicitMixin, FoldInMixin, StochasticFactorizer):
     """Matrix factorisation with biases of users and items.
 
     The prediction for user u and item i is::
@@ -45,6 +45,21 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
     ----------
     n_factors : int, default=40
         Length d of the factors. 0 is the baseline of the biases alone.
+    feedback : {"explicit", "implicit"}, default="explicit"
+        What y holds: ratings, or counts r ≥ 0 of what each user did with each item,
+        such as clicks or plays. With "implicit" a pair with a count above 0 has the
+        rating 1 and the weight w_ui = 1 + α f(r), every other pair of a known user and
+        a known item the rating 0 and the weight 1, and μ is 0;
+        `fit_intercept` is not used. y=None counts every row of X once, and the counts
+        of a pair that occurs several times are added, each multiplied by its sample
+        weight. It needs "als" or "als-cg"; see `ALSFactorizer`.
+    alpha : float or "scale", default="scale"
+        With implicit feedback, how much a count adds to the confidence in a pair: α ≥ 0
+        in units of 1/f(y). "scale" makes all pairs without a count weigh six times as
+        much as those with one, or where these are too many, a count 1 on average.
+    confidence : {"linear", "log"}, default="linear"
+        The f of implicit feedback: f(r) = r, or f(r) = log(1 + r), in which few very
+        large counts matter less.
     solver : {"sgd", "als", "als-cg"}, default="sgd"
         How the objective is minimised. "sgd" is stochastic gradient descent, n_ratings
         · d an epoch, with `partial_fit`, `early_stopping` and log loss. "als" solves
@@ -57,9 +72,10 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         Steps of conjugate gradient for each row in an iteration of "als-cg".
     regularization : float or "scale", default="scale"
         The penalty λ ≥ 0 of the factors, in the unit of y: ratings ten times as large
-        want ten times the λ. "scale" is 0.12 times `rating_scale_`, and with less than
-        full `weighted_regularization` this times Σ n / Σ c. Typical numbers for ratings
-        in stars are 0.05 to 0.2 with `weighted_regularization`, and 2 to 20 without.
+        want ten times the λ. "scale" is 0.12 times `rating_scale_`, or 0.03 times
+        where pairs without a rating count, and with less than full
+        `weighted_regularization` this times Σ n / Σ c. Typical numbers for ratings in
+        stars are 0.05 to 0.2 with `weighted_regularization`, and 2 to 20 without.
     bias_regularization : float or None, default=None
         The penalty λ_b ≥ 0 of the biases, which does not depend on the unit of y. None:
         the same number as `regularization`, or if that is "scale" as for ratings whose
@@ -190,6 +206,8 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         The number used for λ.
     bias_regularization_ : float
         The number used for λ_b.
+    alpha_ : float
+        The number used for α. Only with implicit feedback.
     learning_rate_ : float
         The number used for γ. Only set by "sgd".
     weight_sum_ : float
@@ -257,11 +275,13 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
     _fitted: dict = {
         **StochasticFactorizer._fitted,
         **StochasticFactorizer._fitted_biases,
+        **ImplicitMixin._fitted,
         "bias_regularization_": checks.check_non_negative,
     }
 
     _parameter_constraints: dict = {
         **StochasticFactorizer._parameter_constraints,
+        **ImplicitMixin._parameter_constraints,
         "n_factors": [Interval(Integral, 0, None, closed="left")],
         "solver": [StrOptions({"sgd", "als", "als-cg"})],
         **ALTERNATING_CONSTRAINTS,
@@ -273,6 +293,9 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         self,
         n_factors: int = 40,
         *,
+        feedback: Literal["explicit", "implicit"] = "explicit",
+        alpha: float | Literal["scale"] = "scale",
+        confidence: Literal["linear", "log"] = "linear",
         solver: Literal["sgd", "als", "als-cg"] = "sgd",
         cg_steps: int = 3,
         regularization: float | Literal["scale"] = "scale",
@@ -312,6 +335,9 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         verbose: bool | int = False,
     ) -> None:
         self.n_factors = n_factors
+        self.feedback = feedback
+        self.alpha = alpha
+        self.confidence = confidence
         self.solver = solver
         self.cg_steps = cg_steps
         self.regularization = regularization
@@ -365,7 +391,7 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         if penalty is None:
             penalty = self.regularization
         if penalty == "scale":  # in the unit of the weights alone
-            penalty = self._count_scale(ratings) * REGULARIZATION
+            penalty = self._count_scale(ratings) * self._default_penalty
         self.bias_regularization_ = float(penalty)
 
     def _rates(self):
@@ -377,14 +403,12 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
     def _start(self):
         return super()._start() if self.solver == "sgd" else als_start(self.n_factors)
 
-    @property
-    def _unobserved_weight(self):
-        return float(self.unobserved_weight)
-
     def _check_options(self):
+        super()._check_options()
         for name, usual, solvers in (
             ("loss", "squared_error", ("sgd",)),
             ("early_stopping", False, ("sgd",)),
+            ("feedback", "explicit", ("als", "als-cg")),
             ("unobserved_weight", 0, ("als", "als-cg")),
             ("non_negative", False, ("als",)),
         ):
@@ -410,7 +434,7 @@ class BiasedMF(FoldInMixin, StochasticFactorizer):
         )
 
     def _remedy(self):
-        if self.solver == "sgd":
+        if self.solver == "sgd" or self._implicit:
             return super()._remedy()
         return OVERFLOW_REMEDY
 

@@ -12,7 +12,9 @@ from sklearn_mf._data.arguments import Interval
 from sklearn_mf._files import checks
 from sklearn_mf._objective.penalty import Penalty
 
-REGULARIZATION = 0.12  # λ of ratings whose standard deviation is 1
+# λ of ratings whose standard deviation is 1: of ratings alone, and where the many pairs
+# without one count, which hold the factors down already.
+REGULARIZATION, PREFERENCE_REGULARIZATION = 0.12, 0.03
 
 
 # The exponent ν of the penalty's n^ν: True and False are 1 and 0.
@@ -44,10 +46,14 @@ class ScaleMixin:
     def _set_numbers(self, ratings):
         """Set the fitted attributes for parameters that depend on the ratings."""
         self.regularization_ = float(
-            self._count_scale(ratings) * REGULARIZATION * self.rating_scale_
+            self._count_scale(ratings) * self._default_penalty * self.rating_scale_
             if self.regularization == "scale"
             else self.regularization
         )
+
+    @property
+    def _default_penalty(self):
+        return PREFERENCE_REGULARIZATION if self._unobserved_weight else REGULARIZATION
 
     def _count_scale(self, ratings):
         """Return what λ is to be multiplied by to weigh as much as where c = n.

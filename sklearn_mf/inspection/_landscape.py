@@ -10,7 +10,6 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._plotting import _validate_style_kwargs
 
 from sklearn_mf._data.arguments import Interval
-from sklearn_mf._data.tables import read_ratings
 from sklearn_mf._estimators.als_factorizer import ALSFactorizer
 from sklearn_mf._estimators.biased_mf import BiasedMF
 from sklearn_mf._estimators.sgd_factorizer import SGDFactorizer
@@ -155,9 +154,7 @@ class LossLandscapeDisplay:
                 "and biases alone, but of a network too."
             )
         known = estimator.users_, estimator.items_
-        ratings = read_ratings(
-            estimator, X, y, sample_weight, known=known, dtype=np.float64
-        )
+        ratings = estimator._read(X, y, sample_weight, known=known, dtype=np.float64)
         for side, old in zip(("user", "item"), known, strict=True):
             n_new = len(getattr(ratings, f"{side}s")) - len(old)
             if n_new:

@@ -85,6 +85,21 @@ class Model:
             or self.options.get("output_activation") == "sigmoid"
         )
 
+    @property
+    def counts(self):
+        """Whether y counts what people did: its unit and its size do not matter."""
+        return self.options.get("feedback") == "implicit"
+
+    @property
+    def unobserved_weight(self):
+        """The weight of a pair without a rating, which counts as 0."""
+        return 1.0 if self.counts else self.options.get("unobserved_weight", 0.0)
+
+    @property
+    def has_intercept(self):
+        """Whether μ is the mean of what counts."""
+        return self.options.get("fit_intercept", True) and not self.counts
+
     def y(self, ratings=Y):
         """Return ratings from 1 to 5 in the range that the model takes."""
         return (ratings - 1) / 4 if self.shares else ratings
@@ -150,6 +165,7 @@ MODELS = [
     als({}),
     als({"weighted_regularization": False, "fit_intercept": False}),
     als({"unobserved_weight": 1}),
+    als({"feedback": "implicit"}),
     als({"non_negative": True}),
     als({"non_negative": True, "unobserved_weight": 0.3, "clip": False}),
     als({"solver": "cg"}, many=100),
@@ -196,6 +212,7 @@ MODELS = [
     biased_als({"solver": "als", "n_factors": 0}, random=False, threads=False),
     biased_als({"solver": "als", "non_negative": True}),
     biased_als({"solver": "als", "unobserved_weight": 1, "bias_regularization": 0.5}),
+    biased_als({"solver": "als", "feedback": "implicit"}),
     biased_als({"solver": "als-cg"}, many=100),
     biased_als({"solver": "als-cg", "unobserved_weight": 0.3}, many=100),
     autorec({}),

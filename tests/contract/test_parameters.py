@@ -38,6 +38,9 @@ INVALID = {
     "n_factors": [0, 2.5],
     "solver": ["lbfgs", None],
     "cg_steps": [0, 2.5],
+    "feedback": ["clicks", None],
+    "alpha": [-1e-9, "auto", None],
+    "confidence": ["sqrt"],
     "axis": ["rows"],
     "activation": ["tanh"],
     "output_activation": ["tanh"],
@@ -83,6 +86,7 @@ INVALID = {
 # What lies just inside.
 VALID = {
     "cg_steps": [1],
+    "alpha": [0],
     "regularization": [0],
     "bias_regularization": [0, None],
     "unobserved_weight": [0],
@@ -228,6 +232,9 @@ OF_A_CLASS = {
         "cg_steps": ({"solver": "cg"}, 1),
         "unobserved_weight": ({}, 0.1),
         "non_negative": ({}, True),
+        "feedback": ({}, "implicit"),
+        "alpha": ({"feedback": "implicit"}, 2.0),
+        "confidence": ({"feedback": "implicit"}, "log"),
         "tol": ({"max_iter": 50}, 0.01),
     },
     AutoRec: {
@@ -239,6 +246,9 @@ OF_A_CLASS = {
         "cg_steps": ({"solver": "als-cg"}, 1),
         "unobserved_weight": ({"solver": "als"}, 0.1),
         "non_negative": ({"solver": "als"}, True),
+        "feedback": ({"solver": "als"}, "implicit"),
+        "alpha": ({"solver": "als", "feedback": "implicit"}, 2.0),
+        "confidence": ({"solver": "als", "feedback": "implicit"}, "log"),
     },
     MultiTaskMF: {
         "clip": ({"max_iter": 50, "learning_rate": 0.05}, False),
@@ -252,7 +262,7 @@ ELSEWHERE = {"warm_start", "user_column", "item_column", "n_jobs", "verbose"}
 
 
 @pytest.mark.compiled
-@each_parameter([*CHANGES, "solver", "cg_steps", "unobserved_weight", "non_negative"])
+@each_parameter([*CHANGES, *OF_A_CLASS[BiasedMF]])
 def test_a_parameter_changes_the_predictions(model, name):
     context, value = (CHANGES | OF_A_CLASS[model.cls])[name]
     y, predictions = (Y - 1) / 4, []
@@ -291,8 +301,8 @@ def test_parameters_set_after_a_fit_are_those_of_the_next(model):
     params = {"n_factors": 5, "max_iter": 2, "fit_intercept": False}
     estimator.set_params(**params).fit(X, model.y())
     assert_same_bits(estimator, model(**params).fit(X, model.y()))
-    with pytest.raises(ValueError, match="Invalid parameter 'alpha'"):
-        estimator.set_params(alpha=1.0)
+    with pytest.raises(ValueError, match="Invalid parameter 'lam'"):
+        estimator.set_params(lam=1.0)
 
 
 @pytest.mark.parametrize("model", CLASSES, ids=str)

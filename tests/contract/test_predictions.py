@@ -63,7 +63,8 @@ def test_predictions_are_clipped_to_the_range_of_the_ratings(model):
     y, pairs = model.y(), np.vstack([EVERY_PAIR, UNSEEN])
     fitted = model(clip=True).fit(X, y)
     low, high = fitted.rating_range_
-    unobserved = [0.0] if model.options.get("unobserved_weight") else []
+    unobserved = [0.0] if model.unobserved_weight else []
+    y = np.ones_like(y) if model.counts else y
     assert (low, high) == (min(*y, *unobserved), max(*y, *unobserved))
     # A range that some predictions surely leave on both sides:
     free = fitted.set_params(clip=False).predict(pairs)
@@ -89,12 +90,11 @@ def test_pairs_of_unseen_ids_have_a_prediction(model):
         assert_allclose(found[2], fitted.global_mean_, rtol=1e-12)
         if not hasattr(fitted, "user_biases_"):  # one known id says nothing
             assert_allclose(found, fitted.global_mean_, rtol=1e-12)
-    if model.options.get("fit_intercept", True) and not model.overfitting:
-        unobserved = model.options.get("unobserved_weight", 0.0)
-        n_unobserved = unobserved * (30 * 20 - len(X))
+    if model.has_intercept and not model.overfitting:
+        n_unobserved = model.unobserved_weight * (30 * 20 - len(X))
         mean = model.y().sum() / (len(X) + n_unobserved)
         assert_allclose(fitted.global_mean_, mean, rtol=1e-12)
-    elif not model.options.get("fit_intercept", True):
+    elif not model.has_intercept:
         assert fitted.global_mean_ == (0.5 if model.shares else 0.0)
 
 

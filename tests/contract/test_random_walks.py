@@ -209,15 +209,12 @@ class Walk:
         items = model.items_[model.seen_indices_].tolist()
         assert set(zip(users, items, strict=True)) == slow.seen
         assert len(users) == len(slow.seen)
-        low = min(slow.low, 0) if self.unobserved else slow.low
-        high = max(slow.high, 0) if self.unobserved else slow.high
+        low, high = (1, 1) if self.model.counts else (slow.low, slow.high)
+        if self.model.unobserved_weight:
+            low, high = min(low, 0), max(high, 0)
         assert_allclose(model.rating_range_, (low, high), rtol=1e-12)
         self.ask_predict()
         self.ask_recommend()
-
-    @property
-    def unobserved(self):
-        return getattr(self.estimator, "unobserved_weight", 0) > 0
 
     def score(self, user, item):
         """Return the prediction for a pair by the written formula, before its link."""
@@ -256,7 +253,9 @@ class Walk:
             expected += mean
         if model.clip:
             low, high = model.rating_range_
-            expected = expected.clip(low, np.inf if self.unobserved else high)
+            expected = expected.clip(
+                low, np.inf if self.model.unobserved_weight else high
+            )
         assert_allclose(
             model.predict(self.table(pairs)), expected, rtol=1e-6, atol=1e-6
         )

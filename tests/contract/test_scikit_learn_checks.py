@@ -30,7 +30,7 @@ def squash(y):
 
 
 class OfAnyRatings:
-    """Passes ratings on to an estimator that takes those between 0 and 1 only.
+    """Passes ratings on to an estimator that takes those between 0 and 1, or counts.
 
     scikit-learn's checks fit ratings of all sizes.
     """
@@ -38,28 +38,43 @@ class OfAnyRatings:
     def fit(self, X, y=None, sample_weight=None):
         return super().fit(X, squash(y), sample_weight)
 
-    def partial_fit(self, X, y=None, sample_weight=None):
-        return super().partial_fit(X, squash(y), sample_weight)
-
     def score(self, X, y, sample_weight=None):
         return super().score(X, squash(y), sample_weight)
 
 
-class SquashedSGD(OfAnyRatings, SGDFactorizer):
+class InParts(OfAnyRatings):
+    """The same for an estimator with `partial_fit`."""
+
+    def partial_fit(self, X, y=None, sample_weight=None):
+        return super().partial_fit(X, squash(y), sample_weight)
+
+
+class SquashedSGD(InParts, SGDFactorizer):
     pass
 
 
-class SquashedBiasedMF(OfAnyRatings, BiasedMF):
+class SquashedBiasedMF(InParts, BiasedMF):
     pass
 
 
-class SquashedAutoRec(OfAnyRatings, AutoRec):
+class SquashedAutoRec(InParts, AutoRec):
+    pass
+
+
+class CountingALS(OfAnyRatings, ALSFactorizer):
+    pass
+
+
+class CountingBiasedMF(OfAnyRatings, BiasedMF):
     pass
 
 
 SQUASHED = {
-    cls.__mro__[2]: cls for cls in (SquashedSGD, SquashedBiasedMF, SquashedAutoRec)
+    SGDFactorizer: SquashedSGD,
+    BiasedMF: SquashedBiasedMF,
+    AutoRec: SquashedAutoRec,
 }
+COUNTING = {ALSFactorizer: CountingALS, BiasedMF: CountingBiasedMF}
 
 
 def for_checks(model):
@@ -72,7 +87,8 @@ def for_checks(model):
         params = {"n_factors": 4, "max_iter": 20} | params
     if model.cls is AutoRec and params:
         params = {"max_iter": 50} | params
-    return (SQUASHED[model.cls] if model.shares else model.cls)(**params)
+    wrapped = SQUASHED if model.shares else COUNTING if model.counts else {}
+    return wrapped.get(model.cls, model.cls)(**params)
 
 
 ESTIMATORS = [

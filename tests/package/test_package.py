@@ -125,7 +125,7 @@ def test_class_docstring_documents_parameters_and_attributes(estimator):
             defaults.update(zip(names, map(eval, values), strict=True))
     model = estimator().fit([[0, 0], [1, 1]], [1.0, 2.0])
     attributes = {name for name in vars(model) if name.endswith("_")}
-    optional = {"feature_names_in_", "optimizer_", "optimizer_state_"}
+    optional = {"feature_names_in_", "optimizer_", "optimizer_state_", "alpha_"}
     assert described - optional == {*attributes, *model.get_params()} - optional
     assert defaults == model.get_params()
 

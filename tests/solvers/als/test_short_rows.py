@@ -22,10 +22,10 @@ from tests.assertions import assert_same_bits
 SIZES = [0, 1, 2, 3, 5, 8, 9, 16, 17, 29, 40, 70, 0]
 PENALTIES = {
     "equal": Penalty(0.4),
-    "by counts": Penalty(0.05, weighted=True),
-    "c = 1": Penalty(0.7, weighted=False),
+    "by counts": Penalty(0.05, exponent=1.0),
+    "c = 1": Penalty(0.7, exponent=0.0),
     "biased": Penalty(0.3, 2.0, biased=True),
-    "biased, c = 1": Penalty(3.0, 0.1, biased=True, weighted=False),
+    "biased, c = 1": Penalty(3.0, 0.1, biased=True, exponent=0.0),
 }
 
 
