@@ -371,7 +371,7 @@ def _mean_of_all(estimator, relevant):
     reciprocals = np.zeros(len(relevant.users))
     bounds = np.searchsorted(relevant.users, np.arange(len(rows) + 1))
     factors = estimator.item_factors_
-    biases = estimator.item_biases_ if estimator._biased else 0
+    terms = estimator._item_terms()
     with thread_pool(count_threads(estimator.n_jobs)) as run:
         run(
             count_ranks,
@@ -384,7 +384,9 @@ def _mean_of_all(estimator, relevant):
                 estimator.seen_indices_,
             ),
             np.ascontiguousarray(factors.T),
-            np.broadcast_to(biases, len(factors)).astype(factors.dtype),
+            np.broadcast_to(0 if terms is None else terms, len(factors)).astype(
+                factors.dtype
+            ),
             relevant.items,
             bounds,
             reciprocals,

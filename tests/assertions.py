@@ -98,6 +98,7 @@ def assert_same_model(model, loaded):
 @contextmanager
 def left_as_it_was(model):
     """Check that the block leaves every attribute in place, and its bits."""
+    vars(model).setdefault("_kept", {})  # what rankings compute from it may be kept
     before = dict(vars(model))
     kept = copy.deepcopy({name: before[name] for name in before if name[0] != "_"})
     yield

@@ -47,6 +47,17 @@ class Side(NamedTuple):
         weights = None if self.weights is None else self.weights[at].astype(dtype)
         return Side(indptr, self.indices[at], self.ratings[at].astype(dtype), weights)
 
+    def with_codes(self, codes):
+        """Return the side with other codes for the other ids, less those of code -1.
+
+        The codes of the others are to be in the order of the ids.
+        """
+        indices = codes[self.indices]
+        kept = indices >= 0
+        ends = np.append(0, np.cumsum(kept))[self.indptr]
+        weights = None if self.weights is None else self.weights[kept]
+        return Side(ends, indices[kept], self.ratings[kept], weights)
+
     def weight_sums(self):
         """Return the sum of weights of each row, float64 of shape (n_rows,)."""
         if self.weights is None:

@@ -523,7 +523,9 @@ class BaseFactorizer(
         return read_pairs(self, X, self.users_, self.items_)
 
     def _predict(self, pairs):
-        predictions = self._predict_from(vars(self), pairs, self.n_jobs)
+        return self._clip(self._predict_from(vars(self), pairs, self.n_jobs))
+
+    def _clip(self, predictions):
         ends = self._clip_range()
         if ends is not None:
             predictions.clip(*ends, out=predictions)
@@ -547,9 +549,14 @@ class BaseFactorizer(
             n_jobs,
         )
 
-    def _ranking_link(self):
-        """Return what rankings add to p_u · q_i and biases, and whether σ follows."""
-        return to_intercept(self.global_mean_, self._logistic), self._logistic
+    def _score_recommended(self, learnt, pairs):
+        """Return the scores of recommended pairs, from fitted attributes, a dict."""
+        return self._clip(self._predict_from(learnt, pairs, self.n_jobs))
+
+    @property
+    def _popularity_weight(self):
+        """The default of `recommend`: no model of ratings alone ranks well by them."""
+        return 0.0 if self._unobserved_weight else 1.0
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

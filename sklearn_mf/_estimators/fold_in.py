@@ -7,9 +7,13 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_mf._data.labels import locate
+from sklearn_mf._data.tables import read_ids
+from sklearn_mf._estimators.ranking import Users
 from sklearn_mf._model.parameters import carry_over
 from sklearn_mf._runtime.threads import count_threads, thread_pool
-from sklearn_mf._solvers.als.solver import solve_side
+from sklearn_mf._solvers.als.kernels import pad
+from sklearn_mf._solvers.als.solver import solve_side, sum_unobserved
 from sklearn_mf._solvers.iterations import check_finite
 from sklearn_mf._typing import TableLike
 
@@ -83,8 +87,8 @@ class FoldInMixin:
         """
         return self._fold_in("item", "user", X, y, sample_weight)
 
-    def _fold_in(self, side, other, X, y, sample_weight):
-        check_is_fitted(self)
+    def _check_closed(self):
+        """Raise if the objective has no closed solution."""
         self._validate_params()
         self._check_options()
         if self._logistic:
@@ -92,6 +96,50 @@ class FoldInMixin:
                 "loss='log_loss' has no closed solution to fold ids in by: use "
                 "partial_fit, or loss='squared_error'."
             )
+
+    def _fold_in_history(self, history, users):
+        """Return the ids of users, and what their history says of them."""
+        self._check_closed()
+        parts = history if isinstance(history, tuple) else (history,)
+        if not 1 <= len(parts) <= 3:
+            raise ValueError(
+                f"history is a tuple of {len(parts)}: pass X, (X, y) or "
+                "(X, y, sample_weight)."
+            )
+        reader = object.__new__(type(self))
+        vars(reader).update(vars(self))
+        X, y, sample_weight = (*parts, None, None)[:3]
+        old = self._parameters()
+        ratings = reader._read(X, y, sample_weight, dtype=old.Q.dtype)
+        side = ratings.by_user.with_codes(locate("items", ratings.items, self.items_))
+        pairs, folded = side.without_empty_rows()
+        objective = self._objective()
+        with thread_pool(count_threads(self.n_jobs)) as run:
+            fixed, mean, n_columns = pad(old.Q), old.mean, old.Q.shape[1]
+            tables = self.item_factors_, getattr(self, "item_biases_", None)
+            unobserved = self._derived(
+                "unobserved",
+                (*tables, mean, objective.unobserved_weight),
+                lambda: sum_unobserved(fixed, n_columns, mean, objective, run),
+            )
+            rows = np.zeros((len(folded), n_columns), old.Q.dtype)
+            rows, loss = solve_side(
+                pairs, old.Q, rows, mean, objective, run, unobserved
+            )
+        check_finite(loss, f"recommend: the objective of the history is {loss}.")
+        places = np.full(len(ratings.users), -1, np.int32)
+        places[folded] = np.arange(len(folded))
+        if users is None:
+            users = ratings.users
+        else:
+            known = read_ids("users", users, ratings.users)
+            places = np.where(known < 0, np.int32(-1), places[known])
+        learnt = replace(old, users=ratings.users[folded], P=rows).attributes()
+        return users, Users(places, learnt, pairs.indptr, pairs.indices)
+
+    def _fold_in(self, side, other, X, y, sample_weight):
+        check_is_fitted(self)
+        self._check_closed()
         with self._replacing(keep_fitted=True) as new:
             self._check_n_factors(new)
             ratings = self._read_more(new, X, y, sample_weight)

@@ -67,7 +67,7 @@ class ImplicitMixin:
         if y is None and not sparse.issparse(X):
             y = np.ones(_num_samples(X))
         ratings = read_ratings(self, X, y, sample_weight, known=known, dtype=dtype)
-        if known is None:
+        if not hasattr(self, "alpha_"):  # what is read later is read alike
             self.alpha_ = self._choose_alpha(ratings)
         return replace(
             ratings,

@@ -333,12 +333,15 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         """
         model = self._snapshot()
         pairs = model._read_pairs(X)
-        parameters = tuple(getattr(model, name) for name in PARAMETERS)
-        intercept, logistic = model._ranking_link()
-        return predict_codes(pairs, intercept, logistic, parameters, model.n_jobs)
+        return model._score_recommended(vars(model), pairs)
 
-    def _ranking_link(self):
-        return 0.0, True
+    def _score_recommended(self, learnt, pairs):
+        parameters = tuple(map(learnt.get, PARAMETERS))
+        return predict_codes(pairs, 0.0, True, parameters, self.n_jobs)
+
+    @property
+    def _popularity_weight(self):
+        return 0.0
 
     def _check_options(self):
         sizes = self.hidden_layer_sizes

@@ -1,9 +1,10 @@
 """From factors to rankings: recommendations, and similar ids."""
 
+import importlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,17 +14,46 @@ from sklearn.utils._param_validation import (
 )
 
 from sklearn_mf._data.arguments import Interval
+from sklearn_mf._data.ratings import Pairs, join_patterns
 from sklearn_mf._data.tables import read_ids
-from sklearn_mf._model.ranking import Queries, rank
-from sklearn_mf._objective.loss import to_ratings
+from sklearn_mf._model.ranking import Queries, rank, rank_pairs
 from sklearn_mf._runtime.arrays import square_norms
 from sklearn_mf._typing import Ids, MaskedArray
+
+
+class Users(NamedTuple):
+    """The users of recommendations, and what is known of them.
+
+    Attributes
+    ----------
+    rows : int32 ndarray of shape (n_users,)
+        Where each stands in the arrays below; -1 for a user of whom nothing is known.
+    parameters : dict
+        The fitted attributes that hold the parameters of users, with a row for each
+        user that is known.
+    seen_indptr, seen_indices : int64 and int32 ndarrays
+        Codes of the items that each of them has seen: compressed sparse rows.
+    """
+
+    rows: np.ndarray
+    parameters: dict
+    seen_indptr: np.ndarray
+    seen_indices: np.ndarray
+
+    def seen_pairs(self):
+        """Return which of the users have seen which items: two arrays."""
+        starts = self.seen_indptr[self.rows]
+        counts = np.where(self.rows < 0, 0, self.seen_indptr[self.rows + 1] - starts)
+        users = np.repeat(np.arange(len(self.rows)), counts)
+        within = np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return users, self.seen_indices[np.repeat(starts, counts) + within]
 
 
 class RankingMixin:
     """Rankings by a fitted factorisation, which has these attributes."""
 
     n_jobs: int | None
+    rating_scale_: float
     users_: npt.NDArray[Any]
     items_: npt.NDArray[Any]
     user_factors_: npt.NDArray[np.floating]
@@ -33,35 +63,66 @@ class RankingMixin:
     seen_indptr_: npt.NDArray[np.int64]
     seen_indices_: npt.NDArray[np.int32]
     _biased: bool
-    _ranking_link: Callable[[], tuple[float, bool]]
+    _popularity_weight: float
+    _score_recommended: Callable[[dict, Pairs], npt.NDArray[np.floating]]
+    _derived: Callable[..., Any]
     _snapshot: Callable[[], Any]
 
     def recommend(
         self,
-        users: Ids,
+        users: Ids | None = None,
         n_items: int = 10,
         *,
+        history: Any = None,
         exclude_seen: bool = True,
-        candidates: Ids | None = None,
-        exclude: Ids | None = None,
+        candidates: Any = None,
+        exclude: Any = None,
+        popularity_weight: float | None = None,
+        as_frame: bool | Literal["pandas", "polars"] = False,
         max_memory: float = 64,
-    ) -> tuple[MaskedArray[Any], MaskedArray[np.floating]]:
-        """Find the items with the highest predictions for each user.
+    ) -> Any:
+        """Find the best items for each user.
+
+        A model of ratings knows what those who rated an item thought of it, but not who
+        else would: its highest predictions are for items that one or two users rated.
+        Such a model therefore ranks by::
+
+            r̂(u,i) + ω s log(1 + n_i)
+
+        with `rating_scale_` s, the number n_i of users whose rating of the item was
+        seen, and the `popularity_weight` ω. A model that learns from pairs without a
+        rating too, such as with implicit feedback, ranks by its predictions alone, and
+        much better.
 
         Parameters
         ----------
-        users : array-like of shape (n_users,)
-            Ids of users. One that was not seen in fit gets what the model implies for
-            it: by the biases of the items, or where there are none, the same for all.
+        users : array-like of shape (n_users,) or None, default=None
+            Ids of users. One that is not known gets what the model implies for it: the
+            popular items, or those of the largest bias. None: with `history` all of its
+            users, sorted.
         n_items : int, default=10
             How many items to find for each.
+        history : table or tuple, default=None
+            What the users rated or did, in place of what was seen in fit: X as in
+            `fit`, or a tuple (X, y) or (X, y, sample_weight). The factors of each user
+            are the exact solution for this history, as in `fold_in_users`, but the
+            model stays as it is. Items that it does not know are not read. Only for
+            models with `fold_in_users`.
         exclude_seen : bool, default=True
-            Whether the items that the user rated in fit are left out.
-        candidates : array-like of shape (n_candidates,) or None, default=None
-            Ids of the items to choose from. None: all that were seen in fit. Ids that
-            the model does not know are never found, and masked ones are left out.
-        exclude : array-like of shape (n_excluded,) or None, default=None
-            Ids of items that are left out for every user. Masked ones are not.
+            Whether the items that the user rated in fit, or in the history, are left
+            out.
+        candidates : array-like of ids, or of one list for each user, default=None
+            The items to choose from: for all users the same, or a list for each. None:
+            all that were seen in fit. Ids that the model does not know are never found,
+            and masked ones are left out.
+        exclude : array-like of ids, or of one list for each user, default=None
+            Items that are left out, for all users or for each. Masked ones are not.
+        popularity_weight : float or None, default=None
+            The weight ω ≥ 0 of how many users rated an item. None: 1 for a model of
+            ratings, 0 for one that learns from pairs without a rating too. With 0 items
+            are ranked by predictions alone.
+        as_frame : bool, "pandas" or "polars", default=False
+            Whether to return a DataFrame, True of pandas.
         max_memory : float, default=64
             Mebibytes for working copies, beside the result. Less than the factors of
             the candidates need costs little time.
@@ -69,11 +130,13 @@ class RankingMixin:
         Returns
         -------
         items : masked array of shape (n_users, n_items)
-            Ids, the best first; of equal predictions the lower id. Masked where fewer
-            candidates are left.
+            Ids, the best first; of equals the lower id. Masked where fewer candidates
+            are left.
         scores : masked array of shape (n_users, n_items)
-            Their predictions, but not clipped to `rating_range_`, so that the best do
-            not tie.
+            What `predict` gives for them. (`MultiTaskMF`: `predict_interaction`.)
+        frame : DataFrame
+            With `as_frame`, instead of both: the columns user, item, score and rank,
+            which counts from 1, with a row for each item that was found.
 
         Raises
         ------
@@ -81,6 +144,9 @@ class RankingMixin:
             If ids are of another kind than in fit, a parameter is out of range, or
             `n_items` so much larger than the number of candidates that the masked
             part of the result would take more than a gibibyte.
+        TypeError
+            If neither users nor a history are passed, or a history to a model that
+            cannot fold users in.
 
         Examples
         --------
@@ -90,32 +156,34 @@ class RankingMixin:
         >>> items, scores = model.recommend(["bob", "dan"], n_items=2)
         >>> items.tolist()
         [['wall-e', 'heat'], ['up', 'wall-e']]
+        >>> model.recommend(history=([["dan", "heat"]], [1]), n_items=1)[0].tolist()
+        [['up']]
         """
         model = self._snapshot()
         _check_arguments(
             "recommend",
             n_items=n_items,
             exclude_seen=exclude_seen,
+            popularity_weight=popularity_weight,
+            as_frame=as_frame,
             max_memory=max_memory,
         )
-        rows = read_ids("users", users, model.users_)
-        seen = exclude_seen, model.seen_indptr_, model.seen_indices_
-        candidates = model._candidates(candidates, exclude)
-        _check_size("n_items", n_items, len(rows), len(candidates))
-        best, scores = rank(
-            Queries(rows, model.user_factors_, *seen),
-            model.item_factors_,
-            model.item_biases_ if model._biased else None,
-            n_items,
-            candidates=candidates,
-            max_memory=float(max_memory),
-            n_jobs=model.n_jobs,
+        if history is not None:
+            users, asked = model._fold_in_history(history, users)
+        elif users is None:
+            raise TypeError("recommend needs users, or the history of some.")
+        else:
+            asked = model._known_users(users)
+        terms = model._item_terms(popularity_weight)
+        choice = _Choice(model, asked, exclude_seen, candidates, exclude)
+        _check_size("n_items", n_items, len(asked.rows), choice.n_candidates)
+        best = choice.find(terms, n_items, float(max_memory))
+        pairs = Pairs(np.repeat(asked.rows, best.shape[1]), best.ravel(), 0.0)
+        scores = model._score_recommended(vars(model) | asked.parameters, pairs)
+        items, scores = _mask(best, scores.reshape(best.shape), model.items_)
+        return (
+            _as_frame(as_frame, users, items, scores) if as_frame else (items, scores)
         )
-        intercept, logistic = model._ranking_link()
-        scores += scores.dtype.type(intercept)
-        if model._biased:
-            scores += np.where(rows < 0, 0, model.user_biases_[rows])[:, np.newaxis]
-        return _mask(best, to_ratings(scores, logistic), model.items_)
 
     def similar_items(
         self,
@@ -228,12 +296,170 @@ class RankingMixin:
         )
         return _mask(best, scores, labels)
 
-    def _candidates(self, candidates, exclude):
-        chosen = _choose("candidates", candidates, self.items_)
-        if exclude is None:
-            return chosen
-        excluded = _choose("exclude", exclude, self.items_)
-        return np.setdiff1d(chosen, excluded, assume_unique=True)
+    def _known_users(self, users):
+        """Return what fit has seen of users, an instance of `Users`."""
+        names = [f"user_{name}_" for name in ("factors", "biases")]
+        return Users(
+            read_ids("users", users, self.users_),
+            {name: getattr(self, name) for name in names if hasattr(self, name)},
+            self.seen_indptr_,
+            self.seen_indices_,
+        )
+
+    def _fold_in_history(self, history, users):
+        """Return the ids of users, and what their history says of them."""
+        raise TypeError(
+            f"history: {type(self).__name__} cannot fold users in. Use ALSFactorizer "
+            "or BiasedMF, or fit the model to what the users did."
+        )
+
+    def _item_terms(self, popularity_weight=None):
+        """Return what rankings add to p_u · q_i for each item, or None."""
+        biases = self.item_biases_ if self._biased else None
+        if popularity_weight is None:
+            popularity_weight = self._popularity_weight
+        if not popularity_weight:
+            return biases
+        n_items = len(self.items_)
+        counts = self._derived(
+            "item_counts",
+            (self.seen_indices_,),
+            lambda: np.bincount(self.seen_indices_, minlength=n_items),
+        )
+        terms = popularity_weight * self.rating_scale_ * np.log1p(counts)
+        if biases is not None:
+            terms += biases
+        return terms.astype(self.item_factors_.dtype)
+
+
+class _Choice:
+    """The items that each user may get: the same for all, or a list for each."""
+
+    def __init__(self, model, asked, exclude_seen, candidates, exclude):
+        self.model, self.asked, self.exclude_seen = model, asked, exclude_seen
+        n_users, labels = len(asked.rows), model.items_
+        self.pairs = self.excluded = None
+        if _has_lists(candidates):
+            self.pairs = _read_lists("candidates", candidates, n_users, labels)
+            self.codes = np.empty(0, np.int32)
+            self.n_candidates = int(np.bincount(self.pairs[0]).max(initial=0))
+        else:
+            self.codes = _choose("candidates", candidates, labels)
+        if _has_lists(exclude):
+            self.excluded = _read_lists("exclude", exclude, n_users, labels)
+        elif exclude is not None:
+            excluded = _choose("exclude", exclude, labels)
+            self.codes = np.setdiff1d(self.codes, excluded, assume_unique=True)
+            if self.pairs is not None:
+                kept = np.isin(self.pairs[1], excluded, invert=True)
+                self.pairs = tuple(codes[kept] for codes in self.pairs)
+        if self.pairs is None:
+            self.n_candidates = len(self.codes)
+
+    def find(self, terms, n_best, max_memory):
+        """Return the codes of the best items of each user, -1 where none is left."""
+        model, asked = self.model, self.asked
+        n_users, n_items = len(asked.rows), len(model.items_)
+        factors = asked.parameters["user_factors_"]
+        if self.pairs is not None:
+            users, codes = self._left()
+            return rank_pairs(
+                users,
+                codes,
+                (asked.rows, factors, model.item_factors_, terms),
+                n_best,
+                n_jobs=model.n_jobs,
+            )
+        queries = Queries(
+            asked.rows,
+            factors,
+            self.exclude_seen,
+            asked.seen_indptr,
+            asked.seen_indices,
+        )
+        if self.excluded is not None:
+            left_out = [self.excluded]
+            if self.exclude_seen:
+                left_out.append(asked.seen_pairs())
+            pattern = join_patterns((n_users, n_items), *left_out)
+            own = np.where(asked.rows[:, np.newaxis] < 0, 0, factors[asked.rows])
+            rows = np.arange(n_users, dtype=np.int32)
+            queries = Queries(rows, own.astype(factors.dtype), True, *pattern)
+        best, _ = rank(
+            queries,
+            model.item_factors_,
+            terms,
+            n_best,
+            candidates=self.codes,
+            max_memory=max_memory,
+            n_jobs=model.n_jobs,
+        )
+        return best
+
+    def _left(self):
+        """Return the pairs of users and their own candidates that are not left out."""
+        left_out = [] if self.excluded is None else [self.excluded]
+        if self.exclude_seen:
+            left_out.append(self.asked.seen_pairs())
+        n_items = np.int64(len(self.model.items_))
+        users, codes = self.pairs
+        keys = np.unique(users * n_items + codes)
+        for others, other_codes in left_out:
+            others_keys = others * n_items + other_codes
+            keys = keys[np.isin(keys, others_keys, invert=True)]
+        return keys // n_items, (keys % n_items).astype(np.int32)
+
+
+def _has_lists(ids):
+    """Tell whether ids are lists of ids."""
+    if isinstance(ids, np.ndarray) and ids.dtype != object:
+        return ids.ndim == 2
+    return (
+        isinstance(ids, Sequence | np.ndarray)
+        and len(ids) > 0
+        and not isinstance(ids[0], str | bytes)
+        and (isinstance(ids[0], Sequence) or hasattr(ids[0], "__array__"))
+        and np.ndim(ids[0]) > 0
+    )
+
+
+def _read_lists(name, lists, n_users, labels):
+    """Read a list of ids for each user: the user and the code of each that is known."""
+    if len(lists) != n_users:
+        raise ValueError(
+            f"{name} has {len(lists)} lists of ids for {n_users} users: pass one for "
+            "each of them, or one list of ids for all."
+        )
+    own = [ids.compressed() if np.ma.isMaskedArray(ids) else ids for ids in lists]
+    users = np.repeat(np.arange(n_users), list(map(len, own)))
+    flat = list(
+        itertools.chain.from_iterable(
+            ids.tolist() if hasattr(ids, "tolist") else ids for ids in own
+        )
+    )
+    codes = read_ids(name, flat, labels)
+    return users[codes >= 0], codes[codes >= 0]
+
+
+def _as_frame(kind, users, items, scores):
+    """Return recommendations as a DataFrame with a row for each."""
+    library = "pandas" if kind is True else kind
+    try:
+        frames = importlib.import_module(library)
+    except ImportError as error:
+        raise ImportError(
+            f"as_frame={kind!r} needs {library}, which is not installed: install it, "
+            "or pass as_frame=False."
+        ) from error
+    rows, places = np.nonzero(~items.mask)
+    return frames.DataFrame(
+        {
+            "user": np.asarray(users)[rows],
+            "item": items.data[rows, places],
+            "score": scores.data[rows, places],
+            "rank": places + 1,
+        }
+    )
 
 
 def _choose(name, ids, labels):
@@ -268,6 +494,8 @@ _ARGUMENTS = {
     "n_items": _COUNT,
     "n_users": _COUNT,
     "exclude_seen": ["boolean"],
+    "popularity_weight": [Interval(Real, 0, None, closed="left"), None],
+    "as_frame": ["boolean", StrOptions({"pandas", "polars"})],
     "metric": [StrOptions({"cosine", "dot"})],
     "max_memory": [Interval(Real, 0, None, closed="neither")],
 }

@@ -136,11 +136,36 @@ class StateMixin:
         has_enough = self.user_factors_.shape[1] >= fewest
         demand(has_enough, "user_factors_", f"has fewer than {fewest} factors a row")
 
+    def _derived(self, name, sources, compute):
+        """Return what is computed from fitted attributes, but once for each fit.
+
+        Parameters
+        ----------
+        name : str
+            What it is called among what is kept.
+        sources : tuple
+            All that it depends on: arrays, which no method changes in place, or
+            numbers.
+        compute : callable
+            Returns it.
+        """
+        kept = self.__dict__.setdefault("_kept", {})
+        before, value = kept.get(name, ((), None))
+        if len(before) != len(sources) or not all(
+            old is new or (np.isscalar(new) and old == new)
+            for old, new in zip(before, sources, strict=True)
+        ):
+            value = compute()
+            kept[name] = sources, value
+        return value
+
     def __sklearn_is_fitted__(self):
         return hasattr(self, "user_factors_")
 
     def __getstate__(self):
-        return {**super().__getstate__(), "_sklearn_mf_version": __version__}
+        state = {**super().__getstate__(), "_sklearn_mf_version": __version__}
+        state.pop("_kept", None)
+        return state
 
     def __setstate__(self, state):
         version = state.pop("_sklearn_mf_version", "unknown")

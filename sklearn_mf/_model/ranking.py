@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_mf._data.ratings import Pairs
+from sklearn_mf._model.scoring import score_in_blocks, score_pairs
 from sklearn_mf._runtime.compile import helper, jit
 from sklearn_mf._runtime.threads import count_threads, cut_evenly, thread_pool
 from sklearn_mf._runtime.tiles import (
@@ -113,6 +115,52 @@ def rank(queries, factors, biases, n_best, *, candidates, max_memory, n_jobs):
         np.pad(best, missing, constant_values=-1),
         np.pad(scores, missing, constant_values=-np.inf),
     )
+
+
+def rank_pairs(users, codes, scorer, n_best, *, n_jobs):
+    """Find the pairs of largest score of each user.
+
+    Parameters
+    ----------
+    users, codes : int ndarrays of shape (n_pairs,)
+        Places of the users, ascending, and codes of what is ranked for them.
+    scorer : tuple
+        Rows of the users in their factors or -1, these factors, the factors of what is
+        ranked, and what is added to the products or None.
+    n_best : int
+        How many to find for each.
+    n_jobs : int or None
+        Number of threads.
+
+    Returns
+    -------
+    int32 ndarray of shape (n_users, n_best)
+        Codes, the best first; -1 where there are fewer.
+    """
+    rows, user_factors, factors, biases = scorer
+    pairs = Pairs(rows[users], codes, 0.0)
+    zero = user_factors.dtype.type(0)
+    scores = score_in_blocks(
+        score_pairs,
+        pairs,
+        user_factors.dtype,
+        n_jobs,
+        zero,
+        user_factors,
+        factors,
+        None,
+        None,
+    )
+    if biases is not None:
+        scores += biases[codes]
+    order = np.lexsort((codes, -scores, users))
+    users, codes = users[order], codes[order]
+    first = np.searchsorted(users, users)
+    places = np.arange(len(users)) - first
+    kept = places < n_best
+    best = np.full((len(rows), int(n_best)), -1, np.int32)
+    best[users[kept], places[kept]] = codes[kept]
+    return best
 
 
 @jit

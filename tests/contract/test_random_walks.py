@@ -267,9 +267,15 @@ class Walk:
         candidates = sorted(slow.items)
         if self.rng.random() < 0.3:
             candidates = candidates[::2]
+        own_lists = bool(self.rng.random() < 0.3)
         best, scores = model.recommend(
-            users, n_items, exclude_seen=exclude, candidates=candidates
+            users,
+            n_items,
+            exclude_seen=exclude,
+            candidates=[candidates] * 2 if own_lists else candidates,
         )
+        counts = collections.Counter(item for _, item in slow.seen)
+        weight = model.rating_scale_ if not self.model.unobserved_weight else 0
         for user, row, row_scores in zip(users, best, scores, strict=True):
             left = [i for i in candidates if not (exclude and (user, i) in slow.seen)]
             found = row.compressed().tolist()
@@ -277,10 +283,15 @@ class Walk:
             assert set(found) <= set(left)
             if isinstance(model, MultiTaskMF):
                 continue
-            own = {item: self.score(user, item) for item in left}
+            own = {
+                item: self.score(user, item) + weight * np.log1p(counts[item])
+                for item in left
+            }
             expected = sorted(own.values(), reverse=True)[: len(found)]
             assert_allclose([own[item] for item in found], expected, atol=1e-9)
-            assert np.all(np.diff(row_scores.compressed()) <= 0)
+            if found:
+                pairs = self.table([(user, item) for item in found])
+                assert_allclose(row_scores.compressed(), model.predict(pairs))
 
 
 ACTIONS = {

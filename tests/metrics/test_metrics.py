@@ -45,13 +45,17 @@ def model(request, data):
     return request.param.fit(*data[:2])
 
 
-def dense_ranking(model, user, seen):
-    """Predictions that are not clipped of all items not seen: (ids, predictions)."""
-    items = np.setdiff1d(model.items_, seen)
+def dense_ranking(model, user, X):
+    """What all items are ranked by that a user has not seen: (ids, values)."""
+    items = np.setdiff1d(model.items_, X[X[:, 0] == user, 1])
     clip, model.clip = model.clip, False
-    predictions = model.predict([[user, item] for item in items])
+    values = model.predict([[user, item] for item in items])
     model.clip = clip
-    return items, predictions
+    if not getattr(model, "unobserved_weight", 0):
+        values += model.rating_scale_ * np.log1p(
+            (X[:, 1] == items[:, None]).sum(axis=1)
+        )
+    return items, values
 
 
 # ------------------------------------------------------------------- against trec_eval
@@ -64,7 +68,7 @@ def by_trec_eval(measure, model, data, k, threshold=-np.inf, gain=lambda y: 1):
         if rating >= threshold:
             qrels.setdefault(str(user), {})[str(item)] = gain(rating)
     for user in map(int, qrels):
-        items, predictions = dense_ranking(model, user, X[X[:, 0] == user, 1])
+        items, predictions = dense_ranking(model, user, X)
         best = items[np.lexsort((items, -predictions))][:k]
         run[str(user)] = {str(item): k - rank for rank, item in enumerate(best)}
     return ir_measures.calc_aggregate([measure], qrels, run)[measure]
@@ -105,7 +109,7 @@ def test_reciprocal_rank_of_all_is_a_dense_ranking(model, data, threshold, monke
     X, _, X_test, y_test = data
     means = []
     for user in np.unique(X_test[:, 0]):
-        items, predictions = dense_ranking(model, user, X[X[:, 0] == user, 1])
+        items, predictions = dense_ranking(model, user, X)
         ranks = dict(zip(items, rankdata(np.round(-predictions, 12)), strict=True))
         relevant = (X_test[:, 0] == user) & (y_test >= (threshold or -np.inf))
         if relevant.any():

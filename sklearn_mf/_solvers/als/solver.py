@@ -76,7 +76,7 @@ class AlternatingLeastSquares:
         return replace(self.start, P=P, Q=Q)
 
 
-def solve_side(side, fixed, solved, mean, objective, run):
+def solve_side(side, fixed, solved, mean, objective, run, unobserved=None):
     """Minimise the objective over the rows of one side alone.
 
     Parameters
@@ -93,6 +93,8 @@ def solve_side(side, fixed, solved, mean, objective, run):
         What is to be minimised.
     run : callable
         From `thread_pool`.
+    unobserved : Unobserved or None
+        From `sum_unobserved` of the other side, if that is known already.
 
     Returns
     -------
@@ -104,12 +106,54 @@ def solve_side(side, fixed, solved, mean, objective, run):
     n_columns = fixed.shape[1]
     half_sweep = HalfSweep(side, len(fixed), mean, objective, n_columns, None, 1.0, run)
     fixed, solved = pad(fixed), pad(solved)
-    loss = half_sweep.solve(fixed, solved)
+    loss = half_sweep.solve(fixed, solved, unobserved=unobserved)
     while objective.non_negative:  # coordinate descent, until it stands still
         before, loss = loss, half_sweep.solve(fixed, solved)
         if not before - loss > np.finfo(solved.dtype).eps * abs(loss):
             break
     return solved[:, :n_columns], loss
+
+
+def sum_unobserved(fixed, n_columns, mean, objective, run):
+    """Return what the pairs without a rating add to the objective of every row.
+
+    Parameters
+    ----------
+    fixed : ndarray of shape (n_other_rows, width)
+        Padded parameters of the other side, of which `n_columns` columns are some.
+    mean : float
+        The global mean μ.
+    objective : QuadraticObjective
+        What is to be minimised.
+    run : callable
+        From `thread_pool`.
+
+    Returns
+    -------
+    Unobserved
+    """
+    weight, width = objective.unobserved_weight, fixed.shape[1]
+    size = max(SUM_ROWS, -(-len(fixed) // MAX_SUMS))
+    blocks = cut_evenly(len(fixed), size) if weight else []
+    grams = np.zeros((len(blocks), width, width))
+    products = np.zeros((len(blocks), width))
+    values = np.zeros(len(blocks))
+    run(
+        sum_rows,
+        blocks,
+        fixed,
+        mean,
+        n_columns,
+        objective.penalty.biased,
+        size,
+        grams,
+        products,
+        values,
+    )
+    gram = np.triu(weight * grams.sum(axis=0))
+    gram += np.triu(gram, 1).T
+    product = -weight * products.sum(axis=0)
+    return Unobserved(float(weight), gram, product, float(weight * values.sum()))
 
 
 class HalfSweep:
@@ -171,7 +215,7 @@ class HalfSweep:
             is_short &= counts > 0
         self.short, self.long = np.flatnonzero(is_short), np.flatnonzero(~is_short)
 
-    def solve(self, fixed, solved, *, rotate=False):
+    def solve(self, fixed, solved, *, rotate=False, unobserved=None):
         """Solve the rows; return the objective less the penalty of the other side.
 
         Parameters
@@ -181,8 +225,12 @@ class HalfSweep:
         rotate : bool
             Whether the parameters of the other side may be rotated with those of this
             one, which leaves all predictions as they are.
+        unobserved : Unobserved or None
+            What the pairs without a rating add, if that is known already.
         """
-        unobserved = self._sum_unobserved(fixed)
+        if unobserved is None:
+            rest = self.n_columns, self.mean, self.objective, self.run
+            unobserved = sum_unobserved(fixed, *rest)
         counts, width = self.side.counts(), fixed.shape[1]
         if self.cg_steps is not None:
             given = self.side, fixed, self.terms, unobserved.astype(fixed.dtype)
@@ -299,31 +347,6 @@ class HalfSweep:
     def penalise(self, rows):
         """Return the penalty of the rows of this side."""
         return self.objective.penalty.of_rows(rows[:, : self.n_columns], self.counts)
-
-    def _sum_unobserved(self, fixed):
-        """Return what the pairs without a rating add to the objective of every row."""
-        weight, width = self.objective.unobserved_weight, fixed.shape[1]
-        size = max(SUM_ROWS, -(-len(fixed) // MAX_SUMS))
-        blocks = cut_evenly(len(fixed), size) if weight else []
-        grams = np.zeros((len(blocks), width, width))
-        products = np.zeros((len(blocks), width))
-        values = np.zeros(len(blocks))
-        self.run(
-            sum_rows,
-            blocks,
-            fixed,
-            self.mean,
-            self.n_columns,
-            self.terms.biased,
-            size,
-            grams,
-            products,
-            values,
-        )
-        gram = np.triu(weight * grams.sum(axis=0))
-        gram += np.triu(gram, 1).T
-        product = -weight * products.sum(axis=0)
-        return Unobserved(float(weight), gram, product, float(weight * values.sum()))
 
     def _solve_singular(self, rows, fixed, solved):
         """Solve rows whose normal equations are singular to working precision.
