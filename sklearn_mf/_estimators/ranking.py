@@ -133,7 +133,7 @@ class RankingMixin:
             Ids, the best first; of equals the lower id. Masked where fewer candidates
             are left.
         scores : masked array of shape (n_users, n_items)
-            What `predict` gives for them. (`MultiTaskMF`: `predict_interaction`.)
+            What `predict` gives for them, or `predict_interaction` of `MultiTaskMF`.
         frame : DataFrame
             With `as_frame`, instead of both: the columns user, item, score and rank,
             which counts from 1, with a row for each item that was found.

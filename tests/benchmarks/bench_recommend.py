@@ -44,7 +44,10 @@ def make_ours(P, Q, seen, threads):
     model.users_, model.items_ = np.arange(len(P)), np.arange(len(Q))
     model.seen_indptr_, model.seen_indices_ = indptr, indices
     model.global_mean_, model.rating_range_ = 0.0, (0.0, 1.0)
-    return lambda users: [part.data for part in model.recommend(users, N_BEST)]
+    options = {"popularity_weight": 0}  # as implicit ranks
+    return lambda users: [
+        part.data for part in model.recommend(users, N_BEST, **options)
+    ]
 
 
 def make_implicit(P, Q, seen, threads):
