@@ -16,18 +16,14 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import _check_feature_names_in
 
 from sklearn_mf._data.arguments import Interval
-from sklearn_mf._data.labels import as_objects, locate
+from sklearn_mf._data.labels import as_objects
 from sklearn_mf._data.matrices import as_pairs
-from sklearn_mf._data.ratings import join_patterns
-from sklearn_mf._data.tables import (
-    read_pairs,
-    read_ratings,
-    read_targets,
-    read_weights,
-)
-from sklearn_mf._estimators.ranking import RankingMixin
+from sklearn_mf._data.tables import read_ratings, read_targets, read_weights
+from sklearn_mf._estimators.known import KnownMixin
+from sklearn_mf._estimators.ranking import RankingMixin, SimilarityMixin
 from sklearn_mf._estimators.state import StateMixin
 from sklearn_mf._files import checks
+from sklearn_mf._files.checks import demand
 from sklearn_mf._model.parameters import SIDES, Parameters
 from sklearn_mf._model.scoring import predict_codes
 from sklearn_mf._objective.loss import to_intercept
@@ -56,7 +52,9 @@ class ColdStartWarning(UserWarning):
 
 class BaseFactorizer(
     StateMixin,
+    KnownMixin,
     RankingMixin,
+    SimilarityMixin,
     CallbackSupportMixin,
     TransformerMixin,
     RegressorMixin,
@@ -326,66 +324,14 @@ class BaseFactorizer(
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         return {"X": X, "y": y, "metadata": metadata}, view
 
-    def _read_more(self, new, X, y, sample_weight):
-        """Read ratings whose new ids join those of a fitted model."""
-        if sparse.issparse(X):
-            raise ValueError(
-                "X is a sparse matrix, whose rows and columns do not say which ids of "
-                "the fitted model they are. Convert it to pairs: X, y = "
-                "sklearn_mf.as_pairs(X), and put the ids in their place, for example "
-                "X[:, 0] = user_ids[X[:, 0]]."
-            )
-        return read_ratings(
-            new,
-            X,
-            y,
-            sample_weight,
-            known=(new.users_, new.items_),
-            dtype=new.user_factors_.dtype,
-        )
-
     def _widen_range(self, others):
         """Return the range of the ratings seen before and of another range."""
         ends = *self.rating_range_, *others
         return min(ends), max(ends)
 
-    def _join_seen(self, ratings, replaced):
-        """Return the pattern of what was seen, joined by ratings.
-
-        Parameters
-        ----------
-        ratings : Ratings
-            With the labels known before among its labels.
-        replaced : dict
-            For "user" or "item" the codes whose pairs of before are forgotten.
-        """
-        users = np.repeat(np.arange(len(self.users_)), np.diff(self.seen_indptr_))
-        old = {
-            "user": locate("users_", self.users_, ratings.users)[users],
-            "item": locate("items_", self.items_, ratings.items)[self.seen_indices_],
-        }
-        for side, codes in replaced.items():
-            kept = np.isin(old[side], codes, invert=True)
-            old = {name: pairs[kept] for name, pairs in old.items()}
-        side = ratings.by_user
-        new = np.repeat(np.arange(len(ratings.users)), side.counts()), side.indices
-        shape = len(ratings.users), len(ratings.items)
-        indptr, indices = join_patterns(shape, tuple(old.values()), new)
-        return {"seen_indptr_": indptr, "seen_indices_": indices}
-
     def _grow_rest(self, ratings):
         """Return what else has a row for each id, for the ids of `ratings`."""
         return {}
-
-    def _check_known(self, side, labels, remedy):
-        """Raise if the model does not know one of the ids of a side."""
-        unknown = labels[locate(side, labels, getattr(self, f"{side}s_")) < 0]
-        if len(unknown):
-            some = ", ".join(map(repr, unknown[:3].tolist()))
-            raise ValueError(
-                f"X: {len(unknown)} of its {side}s are not known to the model, such as "
-                f"{some}. {remedy}"
-            )
 
     def _column_names(self):
         """Return what error messages call the ids of users and of items."""
@@ -517,9 +463,6 @@ class BaseFactorizer(
             dtype=object,
         )
 
-    def _read_pairs(self, X):
-        return read_pairs(self, X, self.users_, self.items_)
-
     def _predict(self, pairs):
         predictions = self._predict_from(vars(self), pairs, self.n_jobs)
         ends = self._clip_range()
@@ -544,6 +487,12 @@ class BaseFactorizer(
             tuple(map(learnt.get, PARAMETERS)),
             n_jobs,
         )
+
+    def _check_fitted(self):
+        super()._check_fitted()
+        fewest = self._parameter_constraints["n_factors"][0].left
+        has_enough = self.user_factors_.shape[1] >= fewest
+        demand(has_enough, "user_factors_", f"has fewer than {fewest} factors a row")
 
     def _ranking_link(self):
         """Return what rankings add to p_u · q_i and biases, and whether σ follows."""

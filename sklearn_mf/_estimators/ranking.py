@@ -117,6 +117,19 @@ class RankingMixin:
             scores += np.where(rows < 0, 0, model.user_biases_[rows])[:, np.newaxis]
         return _mask(best, to_ratings(scores, logistic), model.items_)
 
+    def _candidates(self, candidates, exclude):
+        chosen = _choose("candidates", candidates, self.items_)
+        if exclude is None:
+            return chosen
+        excluded = _choose("exclude", exclude, self.items_)
+        return np.setdiff1d(chosen, excluded, assume_unique=True)
+
+
+class SimilarityMixin:
+    """Ids that are alike, by the factors of a fitted factorisation."""
+
+    _snapshot: Callable[[], Any]
+
     def similar_items(
         self,
         items: Ids,
@@ -227,13 +240,6 @@ class RankingMixin:
             n_jobs=model.n_jobs,
         )
         return _mask(best, scores, labels)
-
-    def _candidates(self, candidates, exclude):
-        chosen = _choose("candidates", candidates, self.items_)
-        if exclude is None:
-            return chosen
-        excluded = _choose("exclude", exclude, self.items_)
-        return np.setdiff1d(chosen, excluded, assume_unique=True)
 
 
 def _choose(name, ids, labels):
