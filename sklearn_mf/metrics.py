@@ -8,7 +8,6 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Literal
 
-import numpy.typing as npt
 from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
@@ -16,7 +15,6 @@ from sklearn.utils._param_validation import (
 
 from sklearn_mf._data.arguments import COUNT, Interval
 from sklearn_mf._estimators.judging import METRICS, SAMPLED, RankingScorer
-from sklearn_mf._typing import TableLike
 
 __all__ = ["make_ranking_scorer", "mean_reciprocal_rank_of_all"]
 
@@ -42,7 +40,7 @@ def make_ranking_scorer(
     fold_in: float | None = None,
     n_candidates: int | None = None,
     random_state: int = 0,
-) -> Callable[[object, TableLike, npt.ArrayLike], float]:
+) -> Callable[..., float]:
     """Make a scorer of rankings.
 
     The items that a user has not rated in fit are ranked by prediction, as

@@ -132,7 +132,7 @@ class RankingScorer:
     n_candidates: int | None = None
     random_state: int = 0
 
-    def __call__(self, estimator, X, y):
+    def __call__(self, estimator, X, y=None):
         """Return the mean of the metric over users.
 
         Parameters
@@ -141,8 +141,8 @@ class RankingScorer:
             A fitted estimator of sklearn_mf, or a pipeline or search that ends in one.
         X : table of shape (n_ratings, n_features)
             The test ratings, one a row; see `predict`.
-        y : array-like of shape (n_ratings,)
-            The ratings.
+        y : array-like of shape (n_ratings,) or None, default=None
+            The ratings; None stands for ones.
 
         Returns
         -------
@@ -355,8 +355,8 @@ def _read_tested(model, X, y):
     users, items = read_columns(
         X, user_column=model.user_column, item_column=model.item_column
     )
-    y = read_targets(y)
-    check_consistent_length(X, y)
+    y = read_targets(np.ones(len(pairs.users)) if y is None else y)
+    check_consistent_length(pairs.users, y)
     # Codes among the ids of X, which keep unknown ids apart.
     labels, users = factorize(*users)
     item_labels, items = factorize(*items)

@@ -232,7 +232,7 @@ class PopularityRanker(StateMixin, KnownMixin, RankingMixin, BaseEstimator):
         float
             From 0 to 1: higher is better.
         """
-        return RankingScorer("ndcg")(self, X, np.ones(len(X)) if y is None else y)
+        return RankingScorer("ndcg")(self, X, y)
 
     # For rankings this is a factorisation of no factors, whose item biases say it all.
 

@@ -168,6 +168,7 @@ def test_what_users_like_comes_again():
     assert y[p > np.quantile(p, 0.9)].mean() > 2 * y[p < np.median(p)].mean()
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(
     "cv", [RatingKFold(5, random_state=0), LeaveLastOut(), TimeSplit(1)], ids=repr
 )
