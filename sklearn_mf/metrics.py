@@ -166,7 +166,7 @@ def make_ranking_scorer(
        "Solving the apparent diversity-accuracy dilemma of recommender systems", PNAS
        107(10), 2010: the mean self-information.
     .. [7] D. Liang, R. G. Krishnan, M. D. Hoffman and T. Jebara, "Variational
-       autoencoders for collaborative filtering", WWW 2018, section 4.2.
+       autoencoders for collaborative filtering", WWW 2018, section 4.
     .. [8] W. Krichene and S. Rendle, "On sampled metrics for item recommendation",
        KDD 2020.
 

@@ -222,7 +222,7 @@ class StrongGeneralization(_RatingSplitter):
     References
     ----------
     .. [1] D. Liang, R. G. Krishnan, M. D. Hoffman and T. Jebara, "Variational
-       autoencoders for collaborative filtering", WWW 2018, section 4.2.
+       autoencoders for collaborative filtering", WWW 2018, section 4.
 
     Examples
     --------

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, check_consistent_length, gen_batches
+from sklearn.utils import check_consistent_length, gen_batches
 
 from sklearn_mf._data.labels import factorize
 from sklearn_mf._data.tables import read_columns, read_ids, read_targets
-from sklearn_mf._estimators.ranking import RankingMixin
+from sklearn_mf._estimators.ranking import RankingMixin, check_size
 from sklearn_mf._model.ranking import Queries, count_ranks, rank_sample, sort_heaps
 from sklearn_mf._runtime.threads import (
     count_threads,
@@ -222,9 +222,9 @@ class RankingScorer:
                 "model does not know has more than one item. Pass fold_in=None, or "
                 "users with more items."
             )
-        rows = np.flatnonzero((folded & (tested.items >= 0))[tested.pairs])
-        if len(rows):
-            model.fold_in_users(_safe_indexing(X, rows), tested.y[rows])
+        taught = (folded & (tested.items >= 0))[tested.pairs]
+        if taught.any():  # rows of weight 0 are as if not there
+            model.fold_in_users(X, tested.y, sample_weight=taught.astype(np.float64))
         return tested.select(~folded)
 
     def _select(self, tested):
@@ -258,6 +258,7 @@ class RankingScorer:
         queries, biases, bounds = _queries(model, relevant)
         generator = np.random.default_rng(self.random_state)
         k, n_words = int(self.k), min(int(self.n_candidates), len(model.items_))
+        check_size("k", k, n_users, len(model.items_))
         with thread_pool(count_threads(model.n_jobs)) as run:
             for block in gen_batches(n_users, max(1, BLOCK_CELLS // max(k, n_words))):
                 n = block.stop - block.start

@@ -31,9 +31,9 @@ class PopularityRanker(StateMixin, KnownMixin, RankingMixin, BaseEstimator):
     who have the item. It does not depend on u; what u has already is left out of the
     list.
 
-    Nothing is learnt of tastes. This is the baseline: a model that is to recommend
-    should rank better than it does, and with popular items in every history it is
-    harder to beat than it seems.
+    Nothing is learnt of tastes. This is the baseline: a model whose recommendations are
+    no better is not worth its cost. Since most of what users do is with popular items,
+    the baseline is harder to beat than it seems.
 
     Parameters
     ----------

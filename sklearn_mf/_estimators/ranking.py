@@ -101,7 +101,7 @@ class RankingMixin:
         rows = read_ids("users", users, model.users_)
         seen = exclude_seen, model.seen_indptr_, model.seen_indices_
         candidates = model._candidates(candidates, exclude)
-        _check_size("n_items", n_items, len(rows), len(candidates))
+        check_size("n_items", n_items, len(rows), len(candidates))
         best, scores = rank(
             Queries(rows, model.user_factors_, *seen),
             model.item_factors_,
@@ -229,7 +229,7 @@ class SimilarityMixin:
         itself = np.arange(len(labels) + 1)  # is left out
         seen = True, itself, itself[:-1].astype(np.int32)
         candidates = _choose("candidates", candidates, labels)
-        _check_size(f"n_{side}s", n_best, len(rows), len(candidates))
+        check_size(f"n_{side}s", n_best, len(rows), len(candidates))
         best, scores = rank(
             Queries(rows, factors, *seen),
             factors,
@@ -250,7 +250,7 @@ def _choose(name, ids, labels):
     return codes[codes >= 0]
 
 
-def _check_size(name, n_best, n_queries, n_candidates):
+def check_size(name, n_best, n_queries, n_candidates):
     """Refuse a result that would be large, and for the most part masked."""
     if n_queries * (int(n_best) - n_candidates) * 16 > 2**30:  # bytes
         raise ValueError(

@@ -49,7 +49,7 @@ def make_interactions(
 
     There are `n_factors` kinds of items. Each time user u does something, at a time t
     between 0, the beginning of a year, and 1, its end, the item is i with the
-    probability::
+    probability [1]_::
 
         P(i | u, t) = (1 - drift t) p_u . q_i + drift t p'_u . q'_i
 
@@ -130,9 +130,10 @@ def make_interactions(
     The number of rows of each user is drawn first, in proportion to a log-normal
     activity (the standard deviation of its log is 1). Then items are drawn until the
     user has as many different ones; items drawn again are counted. A user who would
-    need more draws than there are items gets the items that are still missing without
-    repetition, by the same probabilities. The distribution of the items is therefore
-    that of successive draws without replacement, also if nearly all pairs are wanted.
+    need more draws than there are items gets those that are still missing in one go, by
+    the same probabilities, once each and at times spread evenly over the year. So the
+    items of a user are distributed as successive draws without replacement, also if
+    nearly all pairs are wanted.
 
     For a given `random_state`, the planted parameters depend only on `n_users`,
     `n_items`, `n_factors`, `concentration` and `popularity`.
@@ -143,7 +144,7 @@ def make_interactions(
     References
     ----------
     .. [1] T. Hofmann, "Latent semantic models for collaborative filtering", ACM
-       Transactions on Information Systems 22(1), 2004: p_u . q_i is its equation 3.
+       Transactions on Information Systems 22(1), 2004: the mixture p_u . q_i.
 
     Examples
     --------

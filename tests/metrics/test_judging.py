@@ -1,6 +1,7 @@
 """Scorers against plain loops: AUC, what is recommended, samples, fold-in."""
 
 import copy
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -261,9 +262,10 @@ def test_part_of_a_history_is_folded_in(model, fold_in, monkeypatch):
 
     taught, fold_in_users = [], type(model).fold_in_users
 
-    def record(self, X, y):
-        taught.extend(zip(map(tuple, X.tolist()), y.tolist(), strict=True))
-        return fold_in_users(self, X, y)
+    def record(self, X, y, sample_weight):
+        rows = zip(map(tuple, X.tolist()), y.tolist(), strict=True)
+        taught.extend(itertools.compress(rows, sample_weight))
+        return fold_in_users(self, X, y, sample_weight)
 
     monkeypatch.setattr(type(model), "fold_in_users", record)
     with left_as_it_was(model):
