@@ -5,87 +5,30 @@ RMSE and MAE are scikit-learn's own: ``scoring="neg_root_mean_squared_error"`` a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-from sklearn.pipeline import Pipeline
-from sklearn.utils import check_consistent_length, gen_batches
 from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
 
-from sklearn_mf._data.arguments import Interval
-from sklearn_mf._data.labels import factorize
-from sklearn_mf._data.tables import read_columns, read_ids, read_targets
-from sklearn_mf._estimators.ranking import RankingMixin
-from sklearn_mf._model.ranking import Queries, count_ranks
-from sklearn_mf._runtime.threads import count_threads, cut_rows, thread_pool
-from sklearn_mf._typing import TableLike
+from sklearn_mf._data.arguments import COUNT, Interval
+from sklearn_mf._estimators.judging import METRICS, SAMPLED, RankingScorer
 
 __all__ = ["make_ranking_scorer", "mean_reciprocal_rank_of_all"]
 
-BLOCK_CELLS = 2**20  # places in rankings that are held at a time
-BLOCK_WORK = 2**20  # multiplications and comparisons that are worth a separate task
+RankingScorer.__module__ = __name__  # pickles see the public place
 
-
-# --------------------------------------------------------------------------- formulas
-
-# Each computes one value for each user from the gains of the k recommended items (0 for
-# an item that is not relevant), the number of relevant items, and the DCG of the best
-# ranking that is possible.
-
-
-def _precision(gains, n_relevant, ideal):
-    return (gains > 0).mean(axis=1)
-
-
-def _recall(gains, n_relevant, ideal):
-    return (gains > 0).sum(axis=1) / n_relevant
-
-
-def _hit_rate(gains, n_relevant, ideal):
-    return (gains > 0).any(axis=1).astype(np.float64)
-
-
-def _reciprocal_rank(gains, n_relevant, ideal):
-    return ((gains > 0) / _ranks(gains)).max(axis=1)
-
-
-def _average_precision(gains, n_relevant, ideal):
-    hits = gains > 0
-    precisions = hits.cumsum(axis=1) / _ranks(gains)
-    return (hits * precisions).sum(axis=1) / n_relevant
-
-
-def _ndcg(gains, n_relevant, ideal):
-    return (gains / np.log2(1 + _ranks(gains))).sum(axis=1) / ideal
-
-
-def _ranks(gains):
-    return np.arange(1, gains.shape[1] + 1)
-
-
-_AT_K = {
-    "precision": _precision,
-    "recall": _recall,
-    "ndcg": _ndcg,
-    "map": _average_precision,
-    "hit_rate": _hit_rate,
-    "reciprocal_rank": _reciprocal_rank,
-}
 _PARAMETERS = {
-    "metric": [StrOptions({*_AT_K, "reciprocal_rank_of_all"})],
-    "k": [Interval(Integral, 1, None, closed="left")],
+    "metric": [StrOptions(set(METRICS))],
+    "k": [COUNT],
     "threshold": [Interval(Real, None, None, closed="neither"), None],
     "gain": [StrOptions({"binary", "rating"})],
+    "fold_in": [Interval(Real, 0, 1, closed="neither"), None],
+    "n_candidates": [COUNT, None],
+    "random_state": [Interval(Integral, 0, None, closed="left")],
 }
-
-
-# ---------------------------------------------------------------------------- scorers
 
 
 def make_ranking_scorer(
@@ -94,7 +37,10 @@ def make_ranking_scorer(
     k: int = 10,
     threshold: float | None = None,
     gain: Literal["binary", "rating"] = "binary",
-) -> Callable[[object, TableLike, npt.ArrayLike], float]:
+    fold_in: float | None = None,
+    n_candidates: int | None = None,
+    random_state: int = 0,
+) -> Callable[..., float]:
     """Make a scorer of rankings.
 
     The items that a user has not rated in fit are ranked by prediction, as
@@ -118,6 +64,24 @@ def make_ranking_scorer(
     "reciprocal_rank_of_all"
         Mean of 1 / rank over all n relevant items, however far down; items of equal
         prediction share the mean of their ranks [4]_.
+    "auc"
+        Share of the pairs of a relevant item and another one that are in the right
+        order; pairs of equal prediction count one half [5]_. 0.5 is chance.
+
+    Three more say what kind of items are recommended, not how well. They look at the
+    first k items of all users of the test set, whatever they rated there:
+
+    "coverage"
+        Share of the items of fit that are recommended to anybody.
+    "novelty"
+        Mean of −log2(share of the users of fit who have the item) over all items that
+        are recommended, in bits [6]_: 0 if all users have them, one more for items that
+        half as many have. An item that nobody has counts as if one user had it.
+    "popularity"
+        Mean number of users of fit who have the item, over all items that are
+        recommended. **Higher is not better.** Print it beside a measure of accuracy; a
+        search that maximised it would find the model that recommends what everybody
+        has.
 
     Parameters
     ----------
@@ -125,36 +89,62 @@ def make_ranking_scorer(
         One of the names above.
     k : int, default=10
         Number of recommended items that are evaluated. Not used by
-        ``"reciprocal_rank_of_all"``.
+        ``"reciprocal_rank_of_all"`` and ``"auc"``.
     threshold : float or None, default=None
         Items that the user rated this high or higher in the test set are relevant.
         None: all items that the user rated there.
     gain : {"binary", "rating"}, default="binary"
         Gain of a relevant item in ``"ndcg"``: 1, or its rating, which must not be
         negative, and items rated 0 are not relevant.
+    fold_in : float or None, default=None
+        For test users whom the model does not know: the share of their items, between 0
+        and 1, from which a copy of the model learns them, by `fold_in_users`, before
+        their other items are ranked and judged [7]_. 0.8 is usual. At least one item
+        is folded in and one is left; users with a single item are left out. The
+        estimator itself stays as it is. None: they are ranked for as unknown users. See
+        `sklearn_mf.model_selection.StrongGeneralization`.
+    n_candidates : int or None, default=None
+        For the metrics at k that judge accuracy: rank a user's relevant
+        items not among all items, but among this many others, drawn at random from
+        those that the user has not rated in fit. Many papers measured so. The scores
+        are higher, and can order models in another way than the metric itself does
+        [8]_, as a warning says at each call. None: all items.
+    random_state : int, default=0
+        Seed of what is drawn for `fold_in` and `n_candidates`: the same for all models,
+        whatever the order of the rows.
 
     Returns
     -------
     callable
-        ``scorer(estimator, X, y)`` returns a float from 0 to 1, higher is better. X, y
-        are the test ratings. The estimator is one of sklearn_mf, or a pipeline or
-        search that ends in one. The scorer takes no sample_weight.
+        ``scorer(estimator, X, y)`` returns a float: from 0 to 1, higher is better, but
+        see ``"novelty"`` and ``"popularity"``. X, y are the test ratings. The estimator
+        is one of sklearn_mf, or a pipeline or search that ends in one. The scorer takes
+        no sample_weight.
 
     Raises
     ------
     InvalidParameterError
         A ValueError, if a parameter is out of range. The scorer raises a ValueError if
-        no test rating is relevant.
+        no test rating is relevant, or if `fold_in` leaves nothing to rank.
     TypeError
-        Raised by the scorer, if the estimator cannot rank items.
+        Raised by the scorer, if the estimator cannot rank items, or with `fold_in`
+        cannot learn users without a fit.
+
+    See Also
+    --------
+    sklearn_mf.PopularityRanker : The ranking that any other has to beat.
 
     Notes
     -----
     Users without a relevant item are left out of the mean. Users unknown to the model
     are included, with the items that `recommend` returns for them. A relevant item that
     cannot be recommended, because the model does not know it or the user already rated
-    it in fit, still counts as relevant, with 1 / rank = 0. The ratings of a pair that
-    occurs twice are averaged.
+    it in fit, still counts as relevant, with 1 / rank = 0, and in ``"auc"`` as if it
+    came after all others. The ratings of a pair that occurs twice are averaged.
+    ``"auc"`` leaves out users for whom every item left is relevant.
+
+    Ratings are folded in with weight 1 each, and those of items that the model does not
+    know are not. The rest of a user's items is judged as those of any other user.
 
     Items without a rating count as irrelevant, though the user may never have seen
     them: the scores are lower than the true ones, and favour popular items.
@@ -170,6 +160,15 @@ def make_ranking_scorer(
        discount log2(1 + r) of trec_eval, which differs at every rank.
     .. [4] M. Kula, "Spotlight", 2017, https://github.com/maciejkula/spotlight,
        ``spotlight.evaluation.mrr_score``.
+    .. [5] S. Rendle, C. Freudenthaler, Z. Gantner and L. Schmidt-Thieme, "BPR: Bayesian
+       personalized ranking from implicit feedback", UAI 2009, section 4.1.1.
+    .. [6] T. Zhou, Z. Kuscsik, J.-G. Liu, M. Medo, J. R. Wakeling and Y.-C. Zhang,
+       "Solving the apparent diversity-accuracy dilemma of recommender systems", PNAS
+       107(10), 2010: the mean self-information.
+    .. [7] D. Liang, R. G. Krishnan, M. D. Hoffman and T. Jebara, "Variational
+       autoencoders for collaborative filtering", WWW 2018, section 4.
+    .. [8] W. Krichene and S. Rendle, "On sampled metrics for item recommendation",
+       KDD 2020.
 
     Examples
     --------
@@ -189,206 +188,19 @@ def make_ranking_scorer(
     >>> results["test_ndcg"].shape
     (5,)
     """
-    scorer = _RankingScorer(metric, k, threshold, gain)
+    scorer = RankingScorer(
+        metric, k, threshold, gain, fold_in, n_candidates, random_state
+    )
     validate_parameter_constraints(
         _PARAMETERS, vars(scorer), caller_name="make_ranking_scorer"
     )
+    if n_candidates is not None and metric not in SAMPLED:
+        raise ValueError(
+            f"n_candidates={n_candidates} is for metrics of the first k items, "
+            f"{', '.join(map(repr, SAMPLED))}, got metric={metric!r}: pass "
+            "n_candidates=None."
+        )
     return scorer
 
 
-@dataclass(frozen=True, repr=False)
-class _RankingScorer:
-    """A scorer; see `make_ranking_scorer`."""
-
-    metric: str
-    k: int = 10
-    threshold: float | None = None
-    gain: str = "binary"
-
-    def __call__(self, estimator: object, X: TableLike, y: npt.ArrayLike) -> float:
-        """Return the mean of the metric over users.
-
-        Parameters
-        ----------
-        estimator : object
-            A fitted estimator of sklearn_mf, or a pipeline or search that ends in one.
-        X : table of shape (n_ratings, n_features)
-            The test ratings, one a row; see `predict`.
-        y : array-like of shape (n_ratings,)
-            The ratings.
-
-        Returns
-        -------
-        float
-        """
-        model, X = _find_factorizer(estimator, X)
-        relevant = self._read_relevant(model, X, y)
-        if self.metric == "reciprocal_rank_of_all":
-            return float(_mean_of_all(model, relevant).mean())
-        k = int(self.k)
-        gains = _find_gains(model, relevant, k)
-        n_relevant = np.bincount(relevant.users)
-        values = _AT_K[self.metric](gains, n_relevant, _ideal(relevant, k))
-        return float(values.mean())
-
-    def _read_relevant(self, estimator, X, y):
-        """Read the relevant items of each user who has some."""
-        pairs = estimator._read_pairs(X)
-        users, items = read_columns(
-            X, user_column=estimator.user_column, item_column=estimator.item_column
-        )
-        y = read_targets(y)
-        check_consistent_length(X, y)
-        # Codes among the ids of X, which keep unknown ids apart.
-        labels, users = factorize(*users)
-        item_labels, items = factorize(*items)
-        _, rows, inverse = np.unique(
-            users * np.int64(len(item_labels)) + items,
-            return_index=True,
-            return_inverse=True,
-        )
-        ratings = np.bincount(inverse, y) / np.bincount(inverse)
-        relevant = np.ones(len(rows), dtype=bool)
-        if self.threshold is not None:
-            relevant = ratings >= self.threshold
-        if self.metric == "ndcg" and self.gain == "rating":
-            if ratings.min() < 0:
-                raise ValueError(
-                    "gain='rating' requires ratings of 0 or more, got "
-                    f"{ratings.min()}: shift y, or pass gain='binary'."
-                )
-            relevant &= ratings > 0
-            gains = ratings[relevant]
-        else:
-            gains = np.ones(np.count_nonzero(relevant))
-        if not len(gains):
-            raise ValueError(
-                f"threshold={self.threshold}: no rating of X is relevant, the highest "
-                f"is {ratings.max()}: lower the threshold."
-            )
-        rows = rows[relevant]
-        present, users = np.unique(users[rows], return_inverse=True)
-        return _Relevant(labels[present], users, pairs.items[rows], gains)
-
-    def __repr__(self):
-        words = [repr(self.metric)]
-        for name, field in self.__dataclass_fields__.items():
-            value = getattr(self, name)
-            if name != "metric" and value != field.default:
-                words.append(f"{name}={value!r}")
-        return f"make_ranking_scorer({', '.join(words)})"
-
-    def _accept_sample_weight(self):
-        """Tell scikit-learn's searches that the scorer takes no weights."""
-        return False
-
-
 mean_reciprocal_rank_of_all = make_ranking_scorer("reciprocal_rank_of_all")
-
-
-def _find_factorizer(estimator, X):
-    """Return the estimator at the end of searches and pipelines, and its input X."""
-    last = estimator
-    while not isinstance(last, RankingMixin):
-        if hasattr(last, "best_estimator_"):
-            last = last.best_estimator_
-        elif isinstance(last, Pipeline):
-            if len(last.steps) > 1:
-                X = last[:-1].transform(X)
-            last = last.steps[-1][1]
-        else:
-            raise TypeError(
-                f"{estimator!r} cannot rank items: pass an estimator of sklearn_mf, "
-                "or a fitted pipeline or search that ends in one."
-            )
-    return last._snapshot(), X
-
-
-# --------------------------------------------------------------------------- rankings
-
-
-class _Relevant(NamedTuple):
-    """The relevant items of each user who has some.
-
-    Attributes
-    ----------
-    labels : ndarray of shape (n_users,)
-        The users' ids.
-    users : int64 ndarray of shape (n_relevant,)
-        User of each relevant item, as position in `labels`; ascending.
-    items : int32 ndarray of shape (n_relevant,)
-        Code of the item in the model; -1 for one that it does not know.
-    gains : float64 ndarray of shape (n_relevant,)
-        Above 0.
-    """
-
-    labels: np.ndarray
-    users: np.ndarray
-    items: np.ndarray
-    gains: np.ndarray
-
-
-def _find_gains(estimator, relevant, k):
-    """Return the gains of the k items recommended to each user, the best first.
-
-    Returns
-    -------
-    float64 ndarray of shape (n_users, k)
-        0 for an item that is not relevant, and where no item is left.
-    """
-    n_users, n_items = len(relevant.labels), np.int64(len(estimator.items_))
-    known = np.flatnonzero(relevant.items >= 0)
-    pairs = relevant.users[known] * n_items + relevant.items[known]
-    order = np.argsort(pairs)
-    known, pairs = known[order], pairs[order]
-    gains = np.zeros((n_users, k))
-    for block in gen_batches(n_users, max(1, BLOCK_CELLS // k)):
-        items, _ = estimator.recommend(relevant.labels[block], k)
-        codes = read_ids("items", items.data.ravel(), estimator.items_)
-        users = np.arange(block.start, block.stop)
-        found = np.repeat(users, k) * n_items + codes
-        found[items.mask.ravel()] = -1
-        places = np.searchsorted(pairs, found)
-        hits = np.flatnonzero(places < len(pairs))
-        hits = hits[pairs[places[hits]] == found[hits]]
-        gains[block].ravel()[hits] = relevant.gains[known[places[hits]]]
-    return gains
-
-
-def _ideal(relevant, k):
-    """Return the largest possible DCG of each user."""
-    order = np.lexsort((-relevant.gains, relevant.users))
-    users = relevant.users[order]
-    ends = np.cumsum(np.bincount(users))
-    ranks = np.arange(len(users)) - np.concatenate([[0], ends])[users] + 1
-    gains = np.where(ranks <= k, relevant.gains[order] / np.log2(1 + ranks), 0)
-    return np.bincount(users, gains)
-
-
-def _mean_of_all(estimator, relevant):
-    """Return the mean reciprocal rank of all relevant items of each user."""
-    rows = read_ids("users", relevant.labels, estimator.users_)
-    reciprocals = np.zeros(len(relevant.users))
-    bounds = np.searchsorted(relevant.users, np.arange(len(rows) + 1))
-    factors = estimator.item_factors_
-    terms = estimator._item_terms()
-    with thread_pool(count_threads(estimator.n_jobs)) as run:
-        run(
-            count_ranks,
-            cut_rows(factors.size + len(factors) * np.diff(bounds), BLOCK_WORK),
-            Queries(
-                rows,
-                estimator.user_factors_,
-                True,
-                estimator.seen_indptr_,
-                estimator.seen_indices_,
-            ),
-            np.ascontiguousarray(factors.T),
-            np.broadcast_to(0 if terms is None else terms, len(factors)).astype(
-                factors.dtype
-            ),
-            relevant.items,
-            bounds,
-            reciprocals,
-        )
-    return np.bincount(relevant.users, reciprocals) / np.diff(bounds)

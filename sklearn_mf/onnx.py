@@ -67,9 +67,9 @@ def to_onnx(model: BaseFactorizer, *, target_opset: int | None = None) -> "Model
     onnx = _import_onnx()
     if not isinstance(model, BaseFactorizer):
         raise TypeError(
-            f"model must be a fitted estimator of sklearn_mf, got "
-            f"{type(model).__name__}: of a search pass best_estimator_, of a pipeline "
-            "its last step."
+            "model must be an ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or "
+            f"MultiTaskMF, got {type(model).__name__}: of a search pass "
+            "best_estimator_, of a pipeline its last step."
         )
     model = model._snapshot()
     newest = onnx.defs.onnx_opset_version()

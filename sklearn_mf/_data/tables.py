@@ -12,7 +12,7 @@ from functools import partial
 import narwhals.stable.v2 as nw  # comes with scikit-learn, as joblib does
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_array, check_consistent_length, get_tags
 from sklearn.utils.validation import (
     _check_sample_weight,
     column_or_1d,
@@ -34,7 +34,8 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
         Its parameters say which columns to read. Without `known`, its attributes
         `n_features_in_` and `feature_names_in_` are set.
     X, y, sample_weight
-        As in `BaseFactorizer.fit`.
+        As in `BaseFactorizer.fit`. An estimator whose tags do not require y may be
+        given None, which stands for ones.
     known : (ndarray, ndarray) or None
         Labels of the users and items of an earlier fit, to which those of X are added.
         None: X is the first table that the estimator sees.
@@ -49,7 +50,9 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
         return _read_matrix(X, y, sample_weight, known, dtype)
     table = check_table(X, estimator, min_columns=1 if known else 2)
     if y is None:
-        _ask_for_ratings(estimator, table)
+        if get_tags(estimator).target_tags.required:
+            _ask_for_ratings(estimator, table)
+        y = np.ones(table.shape[0])
     if not known or getattr(estimator, "n_features_in_", None):
         _check_names(estimator, X, table, reset=not known)
     keys = {

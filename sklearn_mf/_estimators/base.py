@@ -16,18 +16,14 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import _check_feature_names_in
 
 from sklearn_mf._data.arguments import Interval
-from sklearn_mf._data.labels import as_objects, locate
+from sklearn_mf._data.labels import as_objects
 from sklearn_mf._data.matrices import as_pairs
-from sklearn_mf._data.ratings import join_patterns
-from sklearn_mf._data.tables import (
-    read_pairs,
-    read_ratings,
-    read_targets,
-    read_weights,
-)
-from sklearn_mf._estimators.ranking import RankingMixin
+from sklearn_mf._data.tables import read_targets, read_weights
+from sklearn_mf._estimators.known import KnownMixin
+from sklearn_mf._estimators.ranking import RankingMixin, SimilarityMixin
 from sklearn_mf._estimators.state import StateMixin
 from sklearn_mf._files import checks
+from sklearn_mf._files.checks import demand
 from sklearn_mf._model.parameters import SIDES, Parameters
 from sklearn_mf._model.scoring import predict_codes
 from sklearn_mf._objective.loss import to_intercept
@@ -56,7 +52,9 @@ class ColdStartWarning(UserWarning):
 
 class BaseFactorizer(
     StateMixin,
+    KnownMixin,
     RankingMixin,
+    SimilarityMixin,
     CallbackSupportMixin,
     TransformerMixin,
     RegressorMixin,
@@ -330,64 +328,14 @@ class BaseFactorizer(
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         return {"X": X, "y": y, "metadata": metadata}, view
 
-    def _read(self, X, y, sample_weight, *, known=None, dtype=None):
-        """Read what is to be learnt; see `read_ratings`."""
-        return read_ratings(self, X, y, sample_weight, known=known, dtype=dtype)
-
-    def _read_more(self, new, X, y, sample_weight):
-        """Read ratings whose new ids join those of a fitted model."""
-        if sparse.issparse(X):
-            raise ValueError(
-                "X is a sparse matrix, whose rows and columns do not say which ids of "
-                "the fitted model they are. Convert it to pairs: X, y = "
-                "sklearn_mf.as_pairs(X), and put the ids in their place, for example "
-                "X[:, 0] = user_ids[X[:, 0]]."
-            )
-        known, dtype = (new.users_, new.items_), new.user_factors_.dtype
-        return new._read(X, y, sample_weight, known=known, dtype=dtype)
-
     def _widen_range(self, others):
         """Return the range of the ratings seen before and of another range."""
         ends = *self.rating_range_, *others
         return min(ends), max(ends)
 
-    def _join_seen(self, ratings, replaced):
-        """Return the pattern of what was seen, joined by ratings.
-
-        Parameters
-        ----------
-        ratings : Ratings
-            With the labels known before among its labels.
-        replaced : dict
-            For "user" or "item" the codes whose pairs of before are forgotten.
-        """
-        users = np.repeat(np.arange(len(self.users_)), np.diff(self.seen_indptr_))
-        old = {
-            "user": locate("users_", self.users_, ratings.users)[users],
-            "item": locate("items_", self.items_, ratings.items)[self.seen_indices_],
-        }
-        for side, codes in replaced.items():
-            kept = np.isin(old[side], codes, invert=True)
-            old = {name: pairs[kept] for name, pairs in old.items()}
-        side = ratings.by_user
-        new = np.repeat(np.arange(len(ratings.users)), side.counts()), side.indices
-        shape = len(ratings.users), len(ratings.items)
-        indptr, indices = join_patterns(shape, tuple(old.values()), new)
-        return {"seen_indptr_": indptr, "seen_indices_": indices}
-
     def _grow_rest(self, ratings):
         """Return what else has a row for each id, for the ids of `ratings`."""
         return {}
-
-    def _check_known(self, side, labels, remedy):
-        """Raise if the model does not know one of the ids of a side."""
-        unknown = labels[locate(side, labels, getattr(self, f"{side}s_")) < 0]
-        if len(unknown):
-            some = ", ".join(map(repr, unknown[:3].tolist()))
-            raise ValueError(
-                f"X: {len(unknown)} of its {side}s are not known to the model, such as "
-                f"{some}. {remedy}"
-            )
 
     def _column_names(self):
         """Return what error messages call the ids of users and of items."""
@@ -466,6 +414,9 @@ class BaseFactorizer(
         ColdStartWarning
             If more than half of the distinct users of X were not seen in fit.
         """
+        return self._score_ratings(X, y, sample_weight)
+
+    def _score_ratings(self, X, y, sample_weight):
         model = self._snapshot()
         pairs = model._read_pairs(X)
         if pairs.cold_share > 0.5:
@@ -477,7 +428,7 @@ class BaseFactorizer(
                 " use cv=RatingKFold(5) of sklearn_mf.model_selection, or "
                 "cv=KFold(5, shuffle=True).",
                 ColdStartWarning,
-                stacklevel=2,
+                stacklevel=3,  # the line that calls score
             )
         y = read_targets(y)
         check_consistent_length(pairs.users, y)
@@ -519,9 +470,6 @@ class BaseFactorizer(
             dtype=object,
         )
 
-    def _read_pairs(self, X):
-        return read_pairs(self, X, self.users_, self.items_)
-
     def _predict(self, pairs):
         return self._clip(self._predict_from(vars(self), pairs, self.n_jobs))
 
@@ -548,6 +496,12 @@ class BaseFactorizer(
             tuple(map(learnt.get, PARAMETERS)),
             n_jobs,
         )
+
+    def _check_fitted(self):
+        super()._check_fitted()
+        fewest = self._parameter_constraints["n_factors"][0].left
+        has_enough = self.user_factors_.shape[1] >= fewest
+        demand(has_enough, "user_factors_", f"has fewer than {fewest} factors a row")
 
     def _score_recommended(self, learnt, pairs):
         """Return the scores of recommended pairs, from fitted attributes, a dict."""

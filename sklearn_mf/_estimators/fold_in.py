@@ -7,8 +7,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mf._data.labels import locate
-from sklearn_mf._data.tables import read_ids
 from sklearn_mf._estimators.ranking import Users
 from sklearn_mf._model.parameters import carry_over
 from sklearn_mf._runtime.threads import count_threads, thread_pool
@@ -100,42 +98,26 @@ class FoldInMixin:
     def _fold_in_history(self, history, users):
         """Return the ids of users, and what their history says of them."""
         self._check_closed()
-        parts = history if isinstance(history, tuple) else (history,)
-        if not 1 <= len(parts) <= 3:
-            raise ValueError(
-                f"history is a tuple of {len(parts)}: pass X, (X, y) or "
-                "(X, y, sample_weight)."
-            )
-        reader = object.__new__(type(self))
-        vars(reader).update(vars(self))
-        X, y, sample_weight = (*parts, None, None)[:3]
-        old = self._parameters()
-        ratings = reader._read(X, y, sample_weight, dtype=old.Q.dtype)
-        side = ratings.by_user.with_codes(locate("items", ratings.items, self.items_))
-        pairs, folded = side.without_empty_rows()
-        objective = self._objective()
+        users, rows, side = self._read_history(history, users)
+        old, objective = self._parameters(), self._objective()
+        n_columns, mean = old.Q.shape[1], old.mean
+        solved = np.zeros((len(side.indptr) - 1, n_columns), old.Q.dtype)
         with thread_pool(count_threads(self.n_jobs)) as run:
-            fixed, mean, n_columns = pad(old.Q), old.mean, old.Q.shape[1]
+            rest = mean, objective, run
             tables = self.item_factors_, getattr(self, "item_biases_", None)
             unobserved = self._derived(
                 "unobserved",
                 (*tables, mean, objective.unobserved_weight),
-                lambda: sum_unobserved(fixed, n_columns, mean, objective, run),
+                lambda: sum_unobserved(pad(old.Q), n_columns, *rest),
             )
-            rows = np.zeros((len(folded), n_columns), old.Q.dtype)
-            rows, loss = solve_side(
-                pairs, old.Q, rows, mean, objective, run, unobserved
-            )
-        check_finite(loss, f"recommend: the objective of the history is {loss}.")
-        places = np.full(len(ratings.users), -1, np.int32)
-        places[folded] = np.arange(len(folded))
-        if users is None:
-            users = ratings.users
-        else:
-            known = read_ids("users", users, ratings.users)
-            places = np.where(known < 0, np.int32(-1), places[known])
-        learnt = replace(old, users=ratings.users[folded], P=rows).attributes()
-        return users, Users(places, learnt, pairs.indptr, pairs.indices)
+            solved, loss = solve_side(side, old.Q, solved, *rest, unobserved)
+        check_finite(
+            loss,
+            f"recommend: the objective of the history is {loss}. Scale its ratings "
+            "down, or pass float64 to fit if it was float32.",
+        )
+        learnt = replace(old, users=np.arange(len(solved)), P=solved).attributes()
+        return users, Users(rows, learnt, side.indptr, side.indices)
 
     def _fold_in(self, side, other, X, y, sample_weight):
         check_is_fitted(self)

@@ -1,15 +1,16 @@
 """Implicit feedback: counts of what people did become preferences and confidence."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from scipy import sparse
+import numpy.typing as npt
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import _num_samples
 
-from sklearn_mf._data.tables import read_ratings
+from sklearn_mf._estimators.judging import RankingScorer
 from sklearn_mf._estimators.scale import number_or_scale
 from sklearn_mf._files import checks
+from sklearn_mf._typing import TableLike
 
 UNOBSERVED = 6  # weight of all pairs without a count, over that of those with one
 
@@ -24,6 +25,7 @@ class ImplicitMixin:
     """
 
     alpha_: float
+    _score_ratings: Callable[..., float]
 
     _fitted: dict = {"alpha_": checks.Optional(checks.check_non_negative)}
 
@@ -41,6 +43,11 @@ class ImplicitMixin:
     def _unobserved_weight(self):
         return 1.0 if self._implicit else float(self.unobserved_weight)
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = not self._implicit
+        return tags
+
     def _check_options(self):
         super()._check_options()
         if self._implicit and self.unobserved_weight not in (0, 1):
@@ -49,6 +56,41 @@ class ImplicitMixin:
                 "feedback='implicit', where a pair without a count weighs 1: leave "
                 "unobserved_weight at 0, and set alpha, which the other pairs weigh by."
             )
+
+    def score(
+        self,
+        X: TableLike,
+        y: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> float:
+        """Return how good the predictions are: −RMSE, or of implicit feedback NDCG.
+
+        Parameters
+        ----------
+        X : table of shape (n_pairs, n_features)
+            One pair a row; see `predict`.
+        y : array-like of shape (n_pairs,), or None with implicit feedback
+            The true ratings, or counts.
+        sample_weight : array-like of shape (n_pairs,) or None, default=None
+            Weights of the pairs. Not used with implicit feedback.
+
+        Returns
+        -------
+        float
+            The negative root mean squared error, in units of y: higher is better, 0 is
+            perfect. With implicit feedback ``make_ranking_scorer("ndcg")`` of
+            `sklearn_mf.metrics`, of the ten items that are recommended to each user: 0
+            to 1, higher is better.
+
+        Warns
+        -----
+        ColdStartWarning
+            If more than half of the distinct users of X were not seen in fit. Not with
+            implicit feedback.
+        """
+        if self._implicit:
+            return RankingScorer("ndcg")(self, X, y)
+        return self._score_ratings(X, y, sample_weight)
 
     def _mean(self, ratings):
         return 0.0 if self._implicit else super()._mean(ratings)
@@ -62,11 +104,9 @@ class ImplicitMixin:
         )
 
     def _read(self, X, y, sample_weight, *, known=None, dtype=None):
+        ratings = super()._read(X, y, sample_weight, known=known, dtype=dtype)
         if not self._implicit:
-            return super()._read(X, y, sample_weight, known=known, dtype=dtype)
-        if y is None and not sparse.issparse(X):
-            y = np.ones(_num_samples(X))
-        ratings = read_ratings(self, X, y, sample_weight, known=known, dtype=dtype)
+            return ratings
         if not hasattr(self, "alpha_"):  # what is read later is read alike
             self.alpha_ = self._choose_alpha(ratings)
         return replace(

@@ -176,7 +176,7 @@ class RankingMixin:
             asked = model._known_users(users)
         terms = model._item_terms(popularity_weight)
         choice = _Choice(model, asked, exclude_seen, candidates, exclude)
-        _check_size("n_items", n_items, len(asked.rows), choice.n_candidates)
+        check_size("n_items", n_items, len(asked.rows), choice.n_candidates)
         best = choice.find(terms, n_items, float(max_memory))
         pairs = Pairs(np.repeat(asked.rows, best.shape[1]), best.ravel(), 0.0)
         scores = model._score_recommended(vars(model) | asked.parameters, pairs)
@@ -184,6 +184,48 @@ class RankingMixin:
         return (
             _as_frame(as_frame, users, items, scores) if as_frame else (items, scores)
         )
+
+    def _known_users(self, users):
+        """Return what fit has seen of users, an instance of `Users`."""
+        names = [f"user_{name}_" for name in ("factors", "biases")]
+        return Users(
+            read_ids("users", users, self.users_),
+            {name: getattr(self, name) for name in names if hasattr(self, name)},
+            self.seen_indptr_,
+            self.seen_indices_,
+        )
+
+    def _fold_in_history(self, history, users):
+        """Return the ids of users, and what their history says of them."""
+        raise TypeError(
+            f"history: {type(self).__name__} cannot fold users in. Use ALSFactorizer "
+            "or BiasedMF, or fit the model to what the users did."
+        )
+
+    def _item_terms(self, popularity_weight=None):
+        """Return what rankings add to p_u · q_i for each item, or None."""
+        biases = self.item_biases_ if self._biased else None
+        if popularity_weight is None:
+            popularity_weight = self._popularity_weight
+        if not popularity_weight:
+            return biases
+        n_items = len(self.items_)
+        counts = self._derived(
+            "item_counts",
+            (self.seen_indices_,),
+            lambda: np.bincount(self.seen_indices_, minlength=n_items),
+        )
+        terms = popularity_weight * self.rating_scale_ * np.log1p(counts)
+        if biases is not None:
+            terms += biases
+        return terms.astype(self.item_factors_.dtype)
+
+
+class SimilarityMixin:
+    """Ids that are alike, by the factors of a fitted factorisation."""
+
+    n_jobs: int | None
+    _snapshot: Callable[[], Any]
 
     def similar_items(
         self,
@@ -284,7 +326,7 @@ class RankingMixin:
         itself = np.arange(len(labels) + 1)  # is left out
         seen = True, itself, itself[:-1].astype(np.int32)
         candidates = _choose("candidates", candidates, labels)
-        _check_size(f"n_{side}s", n_best, len(rows), len(candidates))
+        check_size(f"n_{side}s", n_best, len(rows), len(candidates))
         best, scores = rank(
             Queries(rows, factors, *seen),
             factors,
@@ -295,41 +337,6 @@ class RankingMixin:
             n_jobs=model.n_jobs,
         )
         return _mask(best, scores, labels)
-
-    def _known_users(self, users):
-        """Return what fit has seen of users, an instance of `Users`."""
-        names = [f"user_{name}_" for name in ("factors", "biases")]
-        return Users(
-            read_ids("users", users, self.users_),
-            {name: getattr(self, name) for name in names if hasattr(self, name)},
-            self.seen_indptr_,
-            self.seen_indices_,
-        )
-
-    def _fold_in_history(self, history, users):
-        """Return the ids of users, and what their history says of them."""
-        raise TypeError(
-            f"history: {type(self).__name__} cannot fold users in. Use ALSFactorizer "
-            "or BiasedMF, or fit the model to what the users did."
-        )
-
-    def _item_terms(self, popularity_weight=None):
-        """Return what rankings add to p_u · q_i for each item, or None."""
-        biases = self.item_biases_ if self._biased else None
-        if popularity_weight is None:
-            popularity_weight = self._popularity_weight
-        if not popularity_weight:
-            return biases
-        n_items = len(self.items_)
-        counts = self._derived(
-            "item_counts",
-            (self.seen_indices_,),
-            lambda: np.bincount(self.seen_indices_, minlength=n_items),
-        )
-        terms = popularity_weight * self.rating_scale_ * np.log1p(counts)
-        if biases is not None:
-            terms += biases
-        return terms.astype(self.item_factors_.dtype)
 
 
 class _Choice:
@@ -470,7 +477,7 @@ def _choose(name, ids, labels):
     return codes[codes >= 0]
 
 
-def _check_size(name, n_best, n_queries, n_candidates):
+def check_size(name, n_best, n_queries, n_candidates):
     """Refuse a result that would be large, and for the most part masked."""
     if n_queries * (int(n_best) - n_candidates) * 16 > 2**30:  # bytes
         raise ValueError(

@@ -9,7 +9,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mf._files.archive import encode_content, write_archive
-from sklearn_mf._files.checks import check_fitted, demand
+from sklearn_mf._files.checks import check_fitted
 from sklearn_mf._version import __version__
 
 FILE_FORMAT = "sklearn_mf"
@@ -132,9 +132,6 @@ class StateMixin:
     def _check_fitted(self):
         """Raise unless the fitted attributes are as a fit leaves them."""
         check_fitted(self._fitted, self._fitted_attributes())
-        fewest = self._parameter_constraints["n_factors"][0].left
-        has_enough = self.user_factors_.shape[1] >= fewest
-        demand(has_enough, "user_factors_", f"has fewer than {fewest} factors a row")
 
     def _derived(self, name, sources, compute):
         """Return what is computed from fitted attributes, but once for each fit.
@@ -160,7 +157,7 @@ class StateMixin:
         return value
 
     def __sklearn_is_fitted__(self):
-        return hasattr(self, "user_factors_")
+        return hasattr(self, "users_")
 
     def __getstate__(self):
         state = {**super().__getstate__(), "_sklearn_mf_version": __version__}

@@ -279,8 +279,8 @@ def sort_heaps(start, stop, scores, best):
 
 
 @jit
-def count_ranks(start, stop, queries, candidates, biases, items, bounds, reciprocals):
-    """Compute 1 / rank of items among all items that a user has not seen, in place.
+def count_ranks(start, stop, queries, candidates, biases, items, bounds, ranks):
+    """Compute the ranks of items among all items that a user has not seen, in place.
 
     Parameters
     ----------
@@ -296,8 +296,8 @@ def count_ranks(start, stop, queries, candidates, biases, items, bounds, recipro
         Codes of the items to be ranked; -1 for one without a score.
     bounds : int64 ndarray of shape (n_users + 1,)
         The items of user u stand at ``bounds[u]`` to ``bounds[u + 1]``.
-    reciprocals : float64 ndarray of shape (n_ranked,)
-        Left as they are where an item has no score, or was seen.
+    ranks : float64 ndarray of shape (n_ranked,)
+        1 is the best. Left as they are where an item has no score, or was seen.
     """
     rows, factors, _, seen_indptr, seen_indices = queries
     scores = np.empty_like(biases)
@@ -319,4 +319,77 @@ def count_ranks(start, stop, queries, candidates, biases, items, bounds, recipro
                 for score in scores:
                     n_above += score > scores[item]
                     n_equal += score == scores[item]
-                reciprocals[place] = 1 / (n_above + (n_equal + 1) / 2)
+                ranks[place] = n_above + (n_equal + 1) / 2
+
+
+@jit
+def rank_sample(
+    start, stop, queries, factors, biases, items, bounds, words, scores, best
+):
+    """Rank the relevant items of users among others that are drawn at random.
+
+    The others are drawn without replacement from the items that the user has not seen,
+    and that are not relevant; all of them, if there are no more than `n_words`.
+
+    Parameters
+    ----------
+    start, stop : int
+        Which of the users.
+    queries : Queries
+        The users.
+    factors : ndarray of shape (n_items, n_factors)
+        The factors of all items.
+    biases : ndarray of shape (n_items,)
+        Added to the scores.
+    items : int32 ndarray of shape (n_relevant,)
+        Codes of the relevant items; -1 for one without a score.
+    bounds : int64 ndarray of shape (n_users + 1,)
+        The items of user u stand at ``bounds[u]`` to ``bounds[u + 1]``.
+    words : uint32 ndarray of shape (n_users, n_words)
+        Random bits, one word for each item to be drawn.
+    scores, best : ndarrays of shape (n_users, n_best)
+        Heaps, as in `rank_candidates`; changed in place.
+    """
+    rows, user_factors, _, seen_indptr, seen_indices = queries
+    last_user = np.full(len(factors), -1)  # that has seen an item, or finds it relevant
+    others = np.empty(len(factors), np.int32)
+    for user in range(start, stop):
+        row = rows[user]
+        if row >= 0:
+            for place in range(seen_indptr[row], seen_indptr[row + 1]):
+                last_user[seen_indices[place]] = user
+        for place in range(bounds[user], bounds[user + 1]):
+            item = items[place]
+            if item >= 0 and last_user[item] != user:
+                last_user[item] = user
+                score = _score(row, item, user_factors, factors, biases)
+                _keep(scores[user], best[user], score, item)
+        n_others = 0
+        for item in range(len(factors)):
+            if last_user[item] != user:
+                others[n_others] = item
+                n_others += 1
+        # A shuffle of Fisher and Yates that ends with the last word.
+        for k in range(min(n_others, words.shape[1])):
+            word, n_left = np.uint64(words[user, k]), np.uint64(n_others - k)
+            drawn = k + np.int64(word * n_left >> np.uint64(32))
+            item, others[drawn] = others[drawn], others[k]
+            score = _score(row, item, user_factors, factors, biases)
+            _keep(scores[user], best[user], score, item)
+
+
+@helper
+def _score(row, item, user_factors, factors, biases):
+    """Return b + p·q, in which the p of row -1 is zero."""
+    score = biases[item]
+    if row >= 0:
+        for f in range(factors.shape[1]):
+            score += user_factors[row, f] * factors[item, f]
+    return score
+
+
+@helper
+def _keep(scores, codes, score, code):
+    """Put an entry into a heap in the place of its worst, if it is better."""
+    if score > scores[0] or (score == scores[0] and code < codes[0]):
+        _replace_root(scores, codes, len(scores), score, code)

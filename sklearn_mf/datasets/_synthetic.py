@@ -160,7 +160,7 @@ def make_ratings(
     ((1000, 5), (500, 5))
     """
     n_users, n_items, n_ratings = map(int, (n_users, n_items, n_ratings))
-    _check_sizes("rated", n_users=n_users, n_items=n_items, n_ratings=n_ratings)
+    check_sizes("rated", n_users=n_users, n_items=n_items, n_ratings=n_ratings)
     low, high = _check_rating_range(rating_range)
     rng = check_random_state(random_state)
 
@@ -315,7 +315,7 @@ def make_answers(
     """
     sizes = n_students, n_questions, n_answers
     n_students, n_questions, n_answers = map(int, sizes)
-    _check_sizes(
+    check_sizes(
         "answered", n_students=n_students, n_questions=n_questions, n_answers=n_answers
     )
     rng = check_random_state(random_state)
@@ -341,7 +341,7 @@ def make_answers(
     return X, y, planted
 
 
-def _check_sizes(done, **sizes):
+def check_sizes(done, **sizes):
     """Check that no more pairs are requested than there are.
 
     Parameters
@@ -415,19 +415,11 @@ def _draw_pairs(n_users, n_items, n_ratings, popularity, rng):
     X : ndarray of shape (n_ratings, 2), int64
         User and item of each pair, in random order.
     """
-    # The least popular item comes first: multinomial draws are more accurate if the
-    # largest probabilities come last.
-    weights = np.arange(n_items, 0, -1) ** -float(popularity)
-    counts = np.zeros(n_items, dtype=np.int64)
-    while (n_missing := n_ratings - counts.sum()) > 0:
-        is_open = counts < n_users
-        p = weights[is_open] / weights[is_open].sum()
-        counts[is_open] += rng.multinomial(n_missing, p)
-        np.minimum(counts, n_users, out=counts)
+    counts = draw_counts(n_ratings, power_law(n_items, popularity), n_users, rng)
     counts = rng.permutation(counts)
 
     # Each user has tickets in proportion to activity: ten on average, at least one.
-    activity = rng.lognormal(sigma=_ACTIVITY_SIGMA, size=n_users)
+    activity = draw_activity(n_users, rng)
     n_tickets = np.ceil(10 * activity / activity.mean()).astype(np.int64)
     tickets = np.repeat(np.arange(n_users), n_tickets)
     generator = np.random.default_rng(rng.randint(np.iinfo(np.int32).max))
@@ -437,6 +429,44 @@ def _draw_pairs(n_users, n_items, n_ratings, popularity, rng):
     items = np.repeat(np.arange(n_items), counts)
     order = rng.permutation(n_ratings)
     return np.column_stack((users[order], items[order]))
+
+
+def power_law(n_items, popularity):
+    """Return weights ``k ** -popularity`` of ranks k, the least popular item first."""
+    return np.arange(n_items, 0, -1) ** -float(popularity)
+
+
+def draw_activity(n_users, rng):
+    """Draw how active each user is, in proportion: a log-normal variable."""
+    return rng.lognormal(sigma=_ACTIVITY_SIGMA, size=n_users)
+
+
+def draw_counts(n_pairs, weights, ceiling, rng):
+    """Divide pairs among ids in proportion to weights, as far as a ceiling allows.
+
+    Parameters
+    ----------
+    n_pairs : int
+        Number of pairs, at most ``ceiling * len(weights)``.
+    weights : ndarray of shape (n_ids,)
+        Above 0. Multinomial draws are more accurate if the largest come last.
+    ceiling : int
+        The most pairs of an id. What it would get beyond that goes to the others.
+    rng : RandomState
+        Source of the draws.
+
+    Returns
+    -------
+    int64 ndarray of shape (n_ids,)
+        Number of pairs of each id.
+    """
+    counts = np.zeros(len(weights), dtype=np.int64)
+    while (n_missing := n_pairs - counts.sum()) > 0:
+        is_open = counts < ceiling
+        p = weights[is_open] / weights[is_open].sum()
+        counts[is_open] += rng.multinomial(n_missing, p)
+        np.minimum(counts, ceiling, out=counts)
+    return counts
 
 
 @njit(nogil=True, cache=True)

@@ -10,11 +10,11 @@ runs in a process of its own for about as many seconds as are allowed, at least 
 sweeps.
 
 irspack and sklearn_mf minimise the objective of Rendle et al. (2022), whose penalty
-grows with the counts; implicit and sklearn_mf that of Hu et al. (2008), with one penalty
-for all ids. After each sweep the objective is computed from the factors, outside of the
-time. "Seconds" is until it was within 0.5 % of the lowest that any fit of the same
-objective reached at this number of factors, and "× ours" that over the time of
-`ALSFactorizer`. The first sweep of a library is not timed twice: what it compiles is
+grows with the counts; implicit and sklearn_mf that of Hu et al. (2008), with one
+penalty for all ids. After each sweep the objective is computed from the factors,
+outside of the time. "Seconds" is until it was within 0.5 % of the lowest that any fit
+of the same objective reached at this number of factors, and "× ours" that over the time
+of `ALSFactorizer`. The first sweep of a library is not timed twice: what it compiles is
 compiled before.
 """
 
@@ -80,7 +80,7 @@ def objective(R, P, Q, kind):
 
 
 class Clock:
-    """Notes after each sweep the objective, and the time so far less that for noting."""
+    """Notes the objective after each sweep, and the time less that for noting."""
 
     def __init__(self, R, kind, seconds):
         self.R, self.kind, self.allowed = R, kind, seconds

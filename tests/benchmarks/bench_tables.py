@@ -11,8 +11,8 @@ has binary gains and an ideal list that is cut at 20; both are means over the us
 λ, α and ν (`regularization`, `alpha`, `weighted_regularization`) are chosen by NDCG@20
 on a tenth of the training pairs, which is held out for this, and so is the number of
 factors of the last line; then the model is fitted to all training pairs. The test pairs
-are read for the figures that are printed alone. Published figures are those of the model
-pages of RecZoo and of BARS, many of them tuned on the test part.
+are read for the figures that are printed alone. Published figures are those of the
+model pages of RecZoo and of BARS, many of them tuned on the test part.
 """
 
 import argparse

@@ -22,11 +22,13 @@ from scipy import sparse
 
 import sklearn_mf
 from sklearn_mf import as_matrix, as_pairs
-from sklearn_mf.datasets import make_answers, make_ratings
+from sklearn_mf.datasets import make_answers, make_interactions, make_ratings
 from sklearn_mf.metrics import make_ranking_scorer
 from sklearn_mf.model_selection import (
+    GlobalTimeSplit,
     LeaveLastOut,
     RatingKFold,
+    StrongGeneralization,
     TimeSplit,
     cold_share,
 )
@@ -71,6 +73,8 @@ INTERNAL = (
 OF_A_TABLE = "2D array", "array with", "2-dimensional", "numbers of samples"
 OF_A_TABLE += "sparse", "Complex data", "Feature names", "feature names", "user_column"
 OF_A_TABLE += ("item_column", "features", "n_splits", "n_last", "time_column")
+
+OTHERS = "auc", "coverage", "novelty", "popularity", "reciprocal_rank_of_all"
 
 SCALARS = [
     *(None, True, False, np.True_, "", "a", "auto", b"a", 0, 1, 2, -1, -2.5, 0.5),
@@ -246,7 +250,8 @@ def make_fit(cls):
         quick = {"n_factors": 2, "max_iter": 1, "random_state": 0}
         columns = params.get("user_column"), params.get("item_column")
         by_name = any(isinstance(column, str) for column in columns)
-        cls(**quick | params).fit(FRAME if by_name else X, Y)
+        known = {name: quick[name] for name in quick if hasattr(cls(), name)}
+        cls(**known | params).fit(FRAME if by_name else X, Y)
 
     return fit
 
@@ -299,27 +304,35 @@ def all_calls():
         "similar_users": {"users": [1], "n_users": 3, "candidates": None},
         "get_feature_names_out": {"input_features": None},
     }
-    seen = set()
+    seen, fitted = set(), [sklearn_mf.PopularityRanker(n_jobs=1)]
     for model in MODELS:
         key = model.cls, model.options.get("solver"), model.options.get("axis")
         if key in seen:
             continue
         seen.add(key)
-        fitted = model(n_jobs=1, max_iter=1, n_factors=2, clip=True).fit(X, Y)
+        fitted.append(model(n_jobs=1, max_iter=1, n_factors=2, clip=True))
+    for model in fitted:
+        model.fit(X, Y)
         for method, arguments in methods.items():
-            if hasattr(fitted, method):
+            if hasattr(model, method):
+                if method == "score" and isinstance(model, sklearn_mf.PopularityRanker):
+                    arguments = {"X": X, "y": Y}
 
-                def call(fitted=fitted, method=method, **arguments):
+                def call(fitted=model, method=method, **arguments):
                     getattr(copy.copy(fitted), method)(**arguments)
 
                 calls.append((f"{model}.{method}", call, arguments, arguments))
     columns = {"user_column": 0, "item_column": 1}
-    scorer_model = sklearn_mf.BiasedMF(2, max_iter=1, tol=None).fit(X, Y)
+    scorer_model = sklearn_mf.BiasedMF(2, max_iter=1, tol=None).fit(X[:12], Y[:12])
+    scored = {"X": X, "y": Y, "k": 2, "threshold": None, "fold_in": 0.5}
+    sampled = {"metric": "ndcg", "gain": "binary", "n_candidates": 3, "random_state": 0}
 
     def score(X, y, **params):
         make_ranking_scorer(**params)(scorer_model, X, y)
 
     times = np.column_stack([X, np.arange(24)])
+    dates = pd.to_datetime(6 * np.arange(24), unit="h")
+    dated = pd.DataFrame({"user": X[:, 0], "item": X[:, 1], "time": dates})
     for name, function, arguments in (
         ("as_pairs", as_pairs, {"R": as_matrix(X, Y)}),
         ("as_matrix", as_matrix, {"X": X, "y": Y, **columns, "shape": None}),
@@ -340,13 +353,31 @@ def all_calls():
             {"X": times, "n_splits": 2, "time_column": 2},
         ),
         (
-            "make_ranking_scorer",
-            score,
-            {"X": X, "y": Y, "metric": "ndcg", "k": 2, "threshold": None},
+            "StrongGeneralization",
+            lambda **a: split(StrongGeneralization, **a),
+            {
+                "X": X,
+                "n_splits": 2,
+                "test_size": None,
+                "user_column": 0,
+                "random_state": 0,
+            },
         ),
+        (
+            "GlobalTimeSplit",
+            lambda **a: split(GlobalTimeSplit, **a),
+            {"X": times, "cut": 7, "time_column": 2},
+        ),
+        (
+            "GlobalTimeSplit of dates",
+            lambda **a: split(GlobalTimeSplit, **a),
+            {"X": dated, "cut": "1970-01-02", "time_column": 2},
+        ),
+        ("make_ranking_scorer", score, scored | sampled),
+        *((f"scorer of {name}", score, scored | {"metric": name}) for name in OTHERS),
     ):
         calls.append((name, function, arguments, arguments))
-    for make in (make_ratings, make_answers):
+    for make in (make_ratings, make_answers, make_interactions):
         small = dict(zip(inspect.signature(make).parameters, (9, 8, 20), strict=False))
         arguments = dict.fromkeys(inspect.signature(make).parameters)
         calls.append((make.__name__, make, arguments, small))

@@ -140,6 +140,17 @@ def test_a_search_tunes_alpha_by_ranks(counts):
     assert (scores > 0).all()
 
 
+@pytest.mark.parametrize(("estimator", "options"), ESTIMATORS)
+def test_the_score_is_that_of_a_ranking(estimator, options, counts):
+    X, r = counts
+    model = estimator(feedback="implicit", **options, **QUICK).fit(X[::2], r[::2])
+    expected = make_ranking_scorer("ndcg")(model, X[1::2], r[1::2])
+    assert 0 < expected < 1
+    assert model.score(X[1::2], r[1::2]) == model.score(X[1::2]) == expected
+    model.set_params(feedback="explicit").fit(X, r)
+    assert model.score(X, r) < 0
+
+
 # -------------------------------------------------------------------------- bad input
 
 

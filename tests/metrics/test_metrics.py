@@ -15,7 +15,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeRegressor
 
 from sklearn_mf import ALSFactorizer, BiasedMF, SGDFactorizer
-from sklearn_mf import metrics as metrics_module
+from sklearn_mf._estimators import judging
 from sklearn_mf.datasets import make_ratings
 from sklearn_mf.metrics import make_ranking_scorer, mean_reciprocal_rank_of_all
 from sklearn_mf.model_selection import RatingKFold
@@ -120,7 +120,7 @@ def test_reciprocal_rank_of_all_is_a_dense_ranking(model, data, threshold, monke
     assert_allclose(score, np.mean(means), rtol=1e-12)
     if threshold is None:
         assert mean_reciprocal_rank_of_all(model, X_test, y_test) == score
-    monkeypatch.setattr(metrics_module, "BLOCK_CELLS", 1)
+    monkeypatch.setattr(judging, "BLOCK_CELLS", 1)
     assert_allclose(scorer(model, X_test, y_test), score, rtol=1e-12)
 
 
@@ -242,7 +242,7 @@ def test_ids_of_every_kind(data):
 
 def test_blocks_of_users_change_nothing(model, data, monkeypatch):
     expected = scores(model, *data[2:])
-    monkeypatch.setattr(metrics_module, "BLOCK_CELLS", 30)
+    monkeypatch.setattr(judging, "BLOCK_CELLS", 30)
     for name, score in scores(model, *data[2:]).items():
         assert_allclose(score, expected[name], rtol=1e-12)
 
@@ -278,7 +278,7 @@ def test_scorers_are_values():
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"metric": "auc"}, ["'metric'", "'auc'", "'ndcg'"]),
+        ({"metric": "mse"}, ["'metric'", "'mse'", "'ndcg'", "'auc'"]),
         ({"metric": "ndcg", "k": 0}, ["'k'", "[1, ", "0"]),
         ({"metric": "ndcg", "threshold": np.nan}, ["'threshold'", "nan"]),
         ({"metric": "ndcg", "gain": "exponential"}, ["'gain'", "'exponential'"]),

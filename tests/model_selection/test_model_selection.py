@@ -2,7 +2,7 @@
 
 import itertools
 import pickle
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -30,14 +30,23 @@ from sklearn_mf import ALSFactorizer, BiasedMF
 from sklearn_mf.datasets import make_ratings
 from sklearn_mf.metrics import make_ranking_scorer, mean_reciprocal_rank_of_all
 from sklearn_mf.model_selection import (
+    GlobalTimeSplit,
     LeaveLastOut,
     RatingKFold,
+    StrongGeneralization,
     TimeSplit,
     cold_share,
 )
 from tests import movielens
 
-SPLITTERS = [RatingKFold(2, random_state=0), LeaveLastOut(), TimeSplit(2)]
+SPLITTERS = [
+    RatingKFold(2, random_state=0),
+    StrongGeneralization(2, random_state=0),
+    StrongGeneralization(3, test_size=2, random_state=0),
+    LeaveLastOut(),
+    TimeSplit(2),
+    GlobalTimeSplit(5),
+]
 
 tables = st.lists(
     st.tuples(st.integers(0, 6), st.integers(0, 9), st.integers(0, 8)),
@@ -111,6 +120,50 @@ def test_folds_of_many_users_with_one_rating_are_of_equal_size():
     X = np.arange(103)[:, np.newaxis]
     sizes = [len(test) for _, test in RatingKFold(10, random_state=0).split(X)]
     assert sorted(sizes) == [10] * 7 + [11] * 3
+
+
+# --------------------------------------------------------------- StrongGeneralization
+
+
+@quick
+@given(tables, st.integers(2, 6), st.integers(0, 99))
+def test_each_user_is_held_out_once(rows, n_splits, seed):
+    X = np.array(rows)
+    cv = StrongGeneralization(n_splits, random_state=seed)
+    users = set(X[:, 0])
+    if len(users) < n_splits:
+        with pytest.raises(ValueError, match=f"n_splits={n_splits} is more.* users of"):
+            next(cv.split(X))
+        return
+    splits = list(cv.split(X))
+    assert len(splits) == cv.get_n_splits() == n_splits
+    held_out = [set(X[test, 0]) for _, test in splits]
+    assert set.union(*held_out) == users
+    assert sum(map(len, held_out)) == len(users)
+    assert np.ptp(list(map(len, held_out))) <= 1
+    for train, test in splits:
+        assert_array_equal(np.sort(np.concatenate([train, test])), np.arange(len(X)))
+        assert cold_share(X[train], X[test]).users == 1
+    # Whatever the ids are, and at each call.
+    assert_same_splits(splits, cv.split(X))
+    assert_same_splits(splits, cv.split([[str(17 * u % 7), *rest] for u, *rest in X]))
+    assert_same_splits(splits, cv.split(1000.5 - X))
+
+
+@pytest.mark.parametrize(
+    ("test_size", "n_tested"), [(1, 1), (0.01, 1), (0.3, 6), (0.5, 10), (19, 19)]
+)
+def test_users_are_drawn_anew_for_each_split(test_size, n_tested):
+    X = np.random.default_rng(0).integers(0, 20, (300, 2))
+    cv = StrongGeneralization(8, test_size=test_size, random_state=0)
+    held_out = [frozenset(X[test, 0].tolist()) for _, test in cv.split(X)]
+    assert set(map(len, held_out)) == {n_tested}
+    assert len(set(held_out)) > 4
+    for train, test in cv.split(X):
+        assert cold_share(X[train], X[test]).users == 1
+        assert len(train) + len(test) == len(X)
+    others = StrongGeneralization(8, test_size=test_size, random_state=1).split(X)
+    assert [frozenset(X[test, 0].tolist()) for _, test in others] != held_out
 
 
 # ------------------------------------------------------------------------ LeaveLastOut
@@ -188,6 +241,102 @@ def test_bounds_move_to_the_nearest_change_of_time():
     assert [(len(train), len(test)) for train, test in splits] == [(1, 8), (9, 1)]
 
 
+# --------------------------------------------------------------------- GlobalTimeSplit
+
+
+@quick
+@given(tables, st.floats(-1, 10))
+def test_all_before_the_cut_is_training(rows, cut):
+    X = np.array(rows)
+    cv = GlobalTimeSplit(cut)
+    for times in (X[:, 2], X[:, 2] / 4, X[:, 2].astype(np.uint8)):
+        cv = GlobalTimeSplit(cut / 4 if times.dtype == float else cut)
+        table = np.column_stack([X[:, :2], times])
+        earlier = times < cv.cut
+        if earlier.all() or not earlier.any():
+            words = "test on.*that is earlier" if earlier.all() else "learn from.*later"
+            with pytest.raises(ValueError, match=f"cut={cv.cut!r} leaves .* {words}"):
+                next(cv.split(table))
+            continue
+        [(train, test)] = cv.split(table)
+        assert_array_equal(train, np.flatnonzero(earlier))
+        assert_array_equal(test, np.flatnonzero(~earlier))
+
+
+DAYS = [datetime(2020, 1, day, 12) for day in (1, 2, 3, 4)]  # at noon
+CUTS = {
+    "2020-01-02": 1,
+    "2020-01-02 12:00": 1,
+    "2020-01-02T12:00:01": 2,
+    date(2020, 1, 3): 2,
+    datetime(2020, 1, 4, 12): 3,
+    np.datetime64("2020-01-04"): 3,
+    np.datetime64("2020-01-04T12:00:00.000000001"): 4,
+    pd.Timestamp("2020-01-03 12:00"): 2,
+    pd.Timestamp("2020-01-03 13:00"): 3,
+}
+
+
+def split_days(times, cut):
+    """Return the number of training rows of a split of a column of times."""
+    frame = times
+    if not isinstance(times, pl.DataFrame):
+        frame = pd.DataFrame({"t": times})
+    [(train, test)] = GlobalTimeSplit(cut, time_column="t").split(frame)
+    assert_array_equal([*train, *test], np.arange(len(frame)))
+    return len(train)
+
+
+@pytest.mark.parametrize("cut", CUTS, ids=repr)
+def test_cuts_may_be_dates(cut):
+    times, n_train = pd.Series([*DAYS, datetime(2021, 1, 1)]), CUTS[cut]
+    assert split_days(times, cut) == n_train
+    assert split_days(times.astype("datetime64[s]"), cut) == n_train
+    assert split_days(pl.DataFrame({"t": times.tolist()}), cut) == n_train
+    if n_train < 4:  # microseconds are the finest of Python
+        assert split_days(times.astype(object), cut) == n_train
+        zoned = times.dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin")
+        assert split_days(zoned, cut) == n_train
+        assert split_days(zoned.astype(object), cut) == n_train
+        assert split_days(pl.DataFrame({"t": zoned.tolist()}), cut) == n_train
+
+
+def test_cuts_of_days_zones_and_differences():
+    days = [date(2020, 1, day) for day in (1, 2, 3)]
+    for cut, n_train in (("2020-01-02", 1), ("2020-01-02 00:01", 2), (days[2], 2)):
+        assert split_days(np.array(days, dtype=object), cut) == n_train
+        assert split_days(pl.DataFrame({"t": days}), cut) == n_train
+    zoned = pd.Series(DAYS).dt.tz_localize("Europe/Berlin")
+    for hour, n_train in ((10, 1), (11, 1), (12, 2)):  # noon in Berlin is 11 in UTC
+        cut = datetime(2020, 1, 2, hour, tzinfo=UTC)
+        assert split_days(zoned, cut) == n_train
+    since = pd.Series(DAYS) - DAYS[0]
+    for cut in (timedelta(days=2), np.timedelta64(2, "D"), pd.Timedelta(47, "h")):
+        assert split_days(since, cut) == 2
+
+
+@pytest.mark.parametrize(
+    ("times", "cut"),
+    [
+        ([1, 2], "2020-01-01"),
+        ([1, 2], date(2020, 1, 1)),
+        ([1.5, 2], np.datetime64("2020-01-01")),
+        ([1, 2], np.timedelta64(1, "s")),
+        (DAYS, 5),
+        (DAYS, "new year"),
+        (DAYS, np.datetime64("NaT")),
+        (DAYS, timedelta(days=1)),
+        (np.array(DAYS, dtype=object), 5),
+        (np.array(DAYS, dtype=object), timedelta(days=1)),
+        ([timedelta(1), timedelta(2)], 5),
+        ([timedelta(1), timedelta(2)], "2020-01-01"),
+    ],
+)
+def test_cuts_of_another_kind_than_the_times(times, cut):
+    with pytest.raises(ValueError, match=r"cut=.* cannot be compared .*'t', such as"):
+        split_days(times, cut)
+
+
 # -------------------------------------------------------------------- tables and times
 
 
@@ -205,7 +354,7 @@ def test_all_tables_give_the_same_splits(cv):
         assert_same_splits(splits, named.split(frame))
 
 
-@pytest.mark.parametrize("cv", SPLITTERS[1:], ids=str)
+@pytest.mark.parametrize("cv", SPLITTERS[3:5], ids=str)
 def test_times_may_be_dates(cv):
     X = table()
     splits = list(cv.split(X))
@@ -249,6 +398,12 @@ def test_cold_share_counts_ratings():
         (lambda: RatingKFold(2.5), ["'n_splits'", "int", "2.5"]),
         (lambda: RatingKFold(random_state="x"), ["'random_state'", "'x'"]),
         (lambda: RatingKFold(user_column=-1), ["'user_column'", "-1"]),
+        (lambda: StrongGeneralization(0), ["'n_splits'", "[1, ", "0"]),
+        (lambda: StrongGeneralization(1), ["n_splits=1", "test_size=0.2"]),
+        (lambda: StrongGeneralization(test_size=1.0), ["'test_size'", "1.0"]),
+        (lambda: StrongGeneralization(test_size=0), ["'test_size'", "0"]),
+        (lambda: GlobalTimeSplit(None), ["'cut'", "GlobalTimeSplit", "None"]),
+        (lambda: GlobalTimeSplit(np.nan), ["'cut'", "nan"]),
         (lambda: LeaveLastOut(0), ["'n_last'", "LeaveLastOut", "0"]),
         (lambda: LeaveLastOut(time_column=None), ["'time_column'", "None"]),
         (lambda: TimeSplit(0), ["'n_splits'", "TimeSplit", "[1, "]),
@@ -276,6 +431,11 @@ X = table()
         (RatingKFold(user_column=3), X, "user_column=3 is out of range"),
         (RatingKFold(user_column="u"), X, "user_column='u', but X has no column names"),
         (RatingKFold(), np.full((9, 3), np.nan), r"user_column=0\) contains NaN"),
+        (
+            StrongGeneralization(1, test_size=0.9),
+            X[:3],
+            "test_size=0.9 holds out 2 users, but X has 2.*lower test_size",
+        ),
         (LeaveLastOut(6), X[:5], "n_last=6.*lower n_last"),
         (LeaveLastOut(), X[:, :2], "time_column=2 is out of range"),
         (LeaveLastOut(time_column=0), X, "users and times must be different"),
@@ -337,7 +497,16 @@ def test_metadata_routing(routing):
     X = np.column_stack([X, np.arange(len(y))])
     with config_context(enable_metadata_routing=routing):
         for cv in SPLITTERS:
-            scores = cross_validate(BiasedMF(0, solver="als"), X, y, cv=cv)
+            if isinstance(cv, GlobalTimeSplit):
+                cv = GlobalTimeSplit(500)
+            scores = cross_validate(
+                BiasedMF(0, solver="als"),
+                X,
+                y,
+                cv=cv,
+                scoring="neg_root_mean_squared_error",
+                error_score="raise",
+            )
             assert len(scores["test_score"]) == cv.get_n_splits()
 
 

@@ -14,6 +14,7 @@ from sklearn_mf.datasets import (
     fetch_movielens,
     load_ratings,
     make_answers,
+    make_interactions,
     make_ratings,
 )
 from sklearn_mf.model_selection import ColdShare, RatingKFold, cold_share
@@ -87,6 +88,7 @@ def use_datasets() -> None:
     """Show mypy that results of any length unpack; this is never called."""
     assert_type(make_ratings(), tuple[Any, ...])
     assert_type(make_answers(), tuple[Any, ...])
+    assert_type(make_interactions(), tuple[Any, ...])
     X, y, coef = make_ratings(coef=True)
     print(X, y, coef.user_factors)
     X, y, times = load_ratings("ratings.csv", time=3)

@@ -18,6 +18,7 @@ ESTIMATORS = [
     sklearn_mf.AutoRec,
     sklearn_mf.BiasedMF,
     sklearn_mf.MultiTaskMF,
+    sklearn_mf.PopularityRanker,
     sklearn_mf.SGDFactorizer,
 ]
 MODULES = [
