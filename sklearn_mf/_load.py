@@ -6,6 +6,7 @@ from sklearn_mf._estimators.als_factorizer import ALSFactorizer
 from sklearn_mf._estimators.autorec import AutoRec
 from sklearn_mf._estimators.biased_mf import BiasedMF
 from sklearn_mf._estimators.multitask_mf import MultiTaskMF
+from sklearn_mf._estimators.ranking_factorizer import RankingFactorizer
 from sklearn_mf._estimators.sgd_factorizer import SGDFactorizer
 from sklearn_mf._estimators.state import FILE_FORMAT, FILE_VERSION, is_fitted_name
 from sklearn_mf._files.archive import open_archive
@@ -20,7 +21,14 @@ def register(model):
     MODELS[model.__name__] = model
 
 
-for _model in (ALSFactorizer, AutoRec, BiasedMF, MultiTaskMF, SGDFactorizer):
+for _model in (
+    ALSFactorizer,
+    AutoRec,
+    BiasedMF,
+    MultiTaskMF,
+    RankingFactorizer,
+    SGDFactorizer,
+):
     register(_model)
 
 
@@ -30,7 +38,9 @@ class NewerFileError(ValueError):
 
 def load(
     path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
-) -> ALSFactorizer | SGDFactorizer | BiasedMF | AutoRec | MultiTaskMF:
+) -> (
+    ALSFactorizer | SGDFactorizer | BiasedMF | AutoRec | MultiTaskMF | RankingFactorizer
+):
     """Load a model that `save` wrote.
 
     Nothing in the file is run, whoever wrote it, and a file whose parts do not fit
@@ -43,7 +53,7 @@ def load(
 
     Returns
     -------
-    ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or MultiTaskMF
+    ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec, MultiTaskMF or RankingFactorizer
         A model with the parameters and the fitted attributes of the one saved, to the
         bit: it predicts the same, and `partial_fit` and `warm_start` go on from where
         it stood.

@@ -22,14 +22,12 @@ from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.labels import factorize
 from sklearn_mf._data.tables import read_columns, read_ids, read_targets
 from sklearn_mf._estimators.ranking import RankingMixin
-from sklearn_mf._model.ranking import Queries, count_ranks
-from sklearn_mf._runtime.threads import count_threads, cut_rows, thread_pool
+from sklearn_mf._model.ranking import Queries, reciprocal_ranks
 from sklearn_mf._typing import TableLike
 
 __all__ = ["make_ranking_scorer", "mean_reciprocal_rank_of_all"]
 
 BLOCK_CELLS = 2**20  # places in rankings that are held at a time
-BLOCK_WORK = 2**20  # multiplications and comparisons that are worth a separate task
 
 
 # --------------------------------------------------------------------------- formulas
@@ -368,25 +366,15 @@ def _ideal(relevant, k):
 def _mean_of_all(estimator, relevant):
     """Return the mean reciprocal rank of all relevant items of each user."""
     rows = read_ids("users", relevant.labels, estimator.users_)
-    reciprocals = np.zeros(len(relevant.users))
     bounds = np.searchsorted(relevant.users, np.arange(len(rows) + 1))
-    factors = estimator.item_factors_
-    biases = estimator.item_biases_ if estimator._biased else 0
-    with thread_pool(count_threads(estimator.n_jobs)) as run:
-        run(
-            count_ranks,
-            cut_rows(factors.size + len(factors) * np.diff(bounds), BLOCK_WORK),
-            Queries(
-                rows,
-                estimator.user_factors_,
-                True,
-                estimator.seen_indptr_,
-                estimator.seen_indices_,
-            ),
-            np.ascontiguousarray(factors.T),
-            np.broadcast_to(biases, len(factors)).astype(factors.dtype),
-            relevant.items,
-            bounds,
-            reciprocals,
-        )
+    seen = True, estimator.seen_indptr_, estimator.seen_indices_
+    reciprocals = reciprocal_ranks(
+        Queries(rows, estimator.user_factors_, *seen),
+        estimator.item_factors_,
+        estimator.item_biases_ if estimator._biased else 0,
+        relevant.items,
+        bounds,
+        False,
+        estimator.n_jobs,
+    )
     return np.bincount(relevant.users, reciprocals) / np.diff(bounds)

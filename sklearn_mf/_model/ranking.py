@@ -5,7 +5,12 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_mf._runtime.compile import helper, jit
-from sklearn_mf._runtime.threads import count_threads, cut_evenly, thread_pool
+from sklearn_mf._runtime.threads import (
+    count_threads,
+    cut_evenly,
+    cut_rows,
+    thread_pool,
+)
 from sklearn_mf._runtime.tiles import (
     largest,
     load_row,
@@ -17,6 +22,7 @@ from sklearn_mf._runtime.tiles import (
 QUERIES = 8  # scored at a time
 LANES = 16  # candidates scored at a time: a panel
 BLOCK_QUERIES = 16 * QUERIES  # worth a task of their own
+RANK_WORK = 2**20  # multiplications and comparisons that are worth a separate task
 PANELS = 32  # scored for all queries of a block at a time: they stay in the cache
 
 
@@ -231,7 +237,17 @@ def sort_heaps(start, stop, scores, best):
 
 
 @jit
-def count_ranks(start, stop, queries, candidates, biases, items, bounds, reciprocals):
+def count_ranks(
+    start,
+    stop,
+    queries,
+    candidates,
+    biases,
+    items,
+    bounds,
+    ranks_seen,
+    reciprocals,
+):
     """Compute 1 / rank of items among all items that a user has not seen, in place.
 
     Parameters
@@ -248,11 +264,14 @@ def count_ranks(start, stop, queries, candidates, biases, items, bounds, recipro
         Codes of the items to be ranked; -1 for one without a score.
     bounds : int64 ndarray of shape (n_users + 1,)
         The items of user u stand at ``bounds[u]`` to ``bounds[u + 1]``.
+    ranks_seen : bool
+        Whether items that were seen are ranked too. If so, each item is ranked alone
+        among those that were not seen and are not ranked.
     reciprocals : float64 ndarray of shape (n_ranked,)
-        Left as they are where an item has no score, or was seen.
+        Left as they are where an item has no score, or was seen and is not ranked.
     """
     rows, factors, _, seen_indptr, seen_indices = queries
-    scores = np.empty_like(biases)
+    scores, own = np.empty_like(biases), np.empty(len(items), biases.dtype)
     for user in range(start, stop):
         row = rows[user]
         # b + p·q for all items; −∞ for those that the user has seen
@@ -261,14 +280,57 @@ def count_ranks(start, stop, queries, candidates, biases, items, bounds, recipro
             for f in range(len(candidates)):
                 for item in range(len(scores)):
                     scores[item] += factors[row, f] * candidates[f, item]
+        for place in range(bounds[user], bounds[user + 1]):
+            if items[place] >= 0:
+                own[place] = scores[items[place]]
+        if row >= 0:
             for place in range(seen_indptr[row], seen_indptr[row + 1]):
                 scores[seen_indices[place]] = -np.inf
+        if ranks_seen:
+            for place in range(bounds[user], bounds[user + 1]):
+                if items[place] >= 0:
+                    scores[items[place]] = -np.inf
         # Items of equal score share the mean of their ranks.
         for place in range(bounds[user], bounds[user + 1]):
             item = items[place]
-            if item >= 0 and scores[item] > -np.inf:
+            if item >= 0 and (ranks_seen or scores[item] > -np.inf):
                 n_above, n_equal = 0, 0
                 for score in scores:
-                    n_above += score > scores[item]
-                    n_equal += score == scores[item]
+                    n_above += score > own[place]
+                    n_equal += score == own[place]
+                n_equal += ranks_seen  # the item itself
                 reciprocals[place] = 1 / (n_above + (n_equal + 1) / 2)
+
+
+def reciprocal_ranks(queries, factors, biases, items, bounds, ranks_seen, n_jobs):
+    """Return what `count_ranks` computes, with 0 for what it leaves.
+
+    Parameters
+    ----------
+    queries, items, bounds, ranks_seen
+        See `count_ranks`.
+    factors : ndarray of shape (n_items, n_factors)
+        Factors of all items.
+    biases : ndarray of shape (n_items,) or float
+        Added to the scores.
+    n_jobs : int or None
+        Number of threads.
+
+    Returns
+    -------
+    float64 ndarray of shape (n_ranked,)
+    """
+    reciprocals = np.zeros(len(items))
+    with thread_pool(count_threads(n_jobs)) as run:
+        run(
+            count_ranks,
+            cut_rows(factors.size + len(factors) * np.diff(bounds), RANK_WORK),
+            queries,
+            np.ascontiguousarray(factors.T),
+            np.broadcast_to(biases, len(factors)).astype(factors.dtype),
+            items,
+            bounds,
+            ranks_seen,
+            reciprocals,
+        )
+    return reciprocals

@@ -142,7 +142,7 @@ class LossLandscapeDisplay:
         Raises
         ------
         TypeError
-            If the estimator is an AutoRec, a MultiTaskMF, or none of sklearn_mf.
+            If the estimator is none of an ALSFactorizer, SGDFactorizer and BiasedMF.
         ValueError
             If X has ids that were not seen in fit.
         """
@@ -151,8 +151,8 @@ class LossLandscapeDisplay:
         if not hasattr(estimator, "_objective"):
             raise TypeError(
                 "estimator must be an ALSFactorizer, SGDFactorizer or BiasedMF, got "
-                f"{type(estimator).__name__}, whose objective is not one of factors "
-                "and biases alone, but of a network too."
+                f"{type(estimator).__name__}, whose objective is not one of factors, "
+                "biases and ratings alone."
             )
         known = estimator.users_, estimator.items_
         ratings = read_ratings(

@@ -24,7 +24,7 @@ def test_a_prediction_does_not_depend_on_its_neighbours(model):
 
 
 @in_turn("dtype", DTYPES)
-@each_model()
+@each_model(lambda model: model.rates)
 def test_score_is_the_negative_rmse(model, dtype):
     fitted = model().fit(X, model.y().astype(dtype))
     errors = (fitted.predict(X).astype(float) - model.y()) ** 2
@@ -58,7 +58,7 @@ def test_transform_returns_the_factors(model):
         assert_array_equal(frame.to_numpy(), expected)
 
 
-@each_model()
+@each_model(lambda model: model.rates)
 def test_predictions_are_clipped_to_the_range_of_the_ratings(model):
     y, pairs = model.y(), np.vstack([EVERY_PAIR, UNSEEN])
     fitted = model(clip=True).fit(X, y)

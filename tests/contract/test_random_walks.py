@@ -192,7 +192,8 @@ class Walk:
         return load(self.folder / "model")
 
     def set_clip(self):
-        self.estimator.set_params(clip=bool(self.rng.random() < 0.5))
+        clip = {"clip": bool(self.rng.random() < 0.5)}
+        self.estimator.set_params(**self.model.known(clip))
 
     # ---------------------------------------------------------------------- answering
 
@@ -211,7 +212,8 @@ class Walk:
         assert len(users) == len(slow.seen)
         low = min(slow.low, 0) if self.unobserved else slow.low
         high = max(slow.high, 0) if self.unobserved else slow.high
-        assert_allclose(model.rating_range_, (low, high), rtol=1e-12)
+        if self.model.rates:
+            assert_allclose(model.rating_range_, (low, high), rtol=1e-12)
         self.ask_predict()
         self.ask_recommend()
 
@@ -254,7 +256,7 @@ class Walk:
             expected = expit(logit(np.clip(mean, 1e-6, 1 - 1e-6)) + expected)
         else:
             expected += mean
-        if model.clip:
+        if self.model.rates and model.clip:
             low, high = model.rating_range_
             expected = expected.clip(low, np.inf if self.unobserved else high)
         assert_allclose(
