@@ -90,20 +90,17 @@ def weigh_interactions(y, weights):
             f"y holds the confidence of each interaction, 0 or more, got {y.min():g}: "
             "leave such rows out, or pass y=None, which weighs all rows the same."
         )
-    if weights is None:
-        return None if (y == 1).all() else _refuse_nothing(y)
+    if weights is None and (y == 1).all():
+        return None
     with np.errstate(over="ignore", under="ignore"):
-        weights = y * weights
-    if not np.isfinite(weights).all():
+        weights = y if weights is None else y * weights
+        total = weights.sum()
+    if not np.isfinite(total):
         raise ValueError(
-            "y times sample_weight overflows: scale one of them down, which does not "
-            "change the result."
+            "y: the sum of the confidences, times sample_weight, overflows: scale y "
+            "down, which does not change the result."
         )
-    return _refuse_nothing(weights)
-
-
-def _refuse_nothing(weights):
-    if not weights.any():
+    if total == 0:
         raise ValueError(
             "y: the confidence of every interaction is 0, which leaves nothing to "
             "learn from: pass y=None, which weighs all rows the same."

@@ -36,7 +36,14 @@ from sklearn_mf._runtime.tiles import (
     store,
     zero_tile,
 )
-from sklearn_mf._solvers.optimizers import State, correct_bias, step
+from sklearn_mf._solvers.optimizers import (
+    ADAGRAD,
+    ADAM,
+    SGD,
+    State,
+    correct_bias,
+    step,
+)
 
 BPR, WARP, SOFTMAX, CCL = range(4)
 LOSSES = {"bpr": BPR, "warp": WARP, "softmax": SOFTMAX, "ccl": CCL}
@@ -122,8 +129,6 @@ class RankingTask(NamedTuple):
         α, m, ω and λ.
     corrections : ndarray of shape (n_items,)
         log(N π) of each item.
-    optimizer : int
-        One of `OPTIMIZERS`.
     rate : float
         The learning rate.
     constants : tuple of 5 floats
@@ -137,7 +142,6 @@ class RankingTask(NamedTuple):
     negative_weight: float
     regularization: float
     corrections: np.ndarray
-    optimizer: int
     rate: float
     constants: tuple
 
@@ -446,10 +450,10 @@ def _contrast(k, batch, n_negatives, is_negative, task, slopes, item_slopes):
 
 
 @inlined
-def _step_along(table, row, gradients, at, task, on_sphere):
+def _step_along(optimizer, table, row, gradients, at, task, on_sphere):
     """Step along a gradient with a row of parameters."""
     values, (first, second, powers) = table
-    width, optimizer, rate = values.shape[1], task.optimizer, task.rate
+    width, rate = values.shape[1], task.rate
     zero, one = values.dtype.type(0), values.dtype.type(1)
     if on_sphere:  # g ← g − (g · x) x
         product = zero
@@ -484,7 +488,20 @@ def _step_along(table, row, gradients, at, task, on_sphere):
 
 
 @inlined
-def _learn_rows(block, first, last, batch, drawn, order, seen, model, work, task, loss):
+def _learn_rows(
+    optimizer,
+    block,
+    first,
+    last,
+    batch,
+    drawn,
+    order,
+    seen,
+    model,
+    work,
+    task,
+    loss,
+):
     """Compute the losses and the slopes of rows first to last; step with their users.
 
     Parameters
@@ -563,11 +580,13 @@ def _learn_rows(block, first, last, batch, drawn, order, seen, model, work, task
         for f in range(width):
             work.user_gradients[k, f] += penalty * work.users[k, f]
         user = np.int64(batch.users[k])
-        _step_along(model.users, user, work.user_gradients, k, task, task.sphere)
+        _step_along(
+            optimizer, model.users, user, work.user_gradients, k, task, task.sphere
+        )
 
 
 @inlined
-def _step_items(block, low, high, batch, drawn, model, work, task):
+def _step_items(optimizer, block, low, high, batch, drawn, model, work, task):
     """Step with those of the batch's items that are from `low` to below `high`."""
     Q, width = model.items.values, model.items.values.shape[1]
     n_columns, n_rows = work.slopes.shape[1], len(batch.users)
@@ -635,84 +654,104 @@ def _step_items(block, low, high, batch, drawn, model, work, task):
             item = np.int64(batch.items[batch.ends[0] + at - last])
         if low <= item < high and places[item] == place:
             places[item] = -1
-            _step_along(model.items, item, gradients, place, task, task.sphere)
+            _step_along(
+                optimizer, model.items, item, gradients, place, task, task.sphere
+            )
             if not task.sphere:
-                _step_along(model.biases, item, bias_gradients, place, task, False)
-
-
-@jit
-def learn_batches(
-    numbers,
-    row_blocks,
-    item_blocks,
-    block_rows,
-    cuts,
-    batches,
-    seen,
-    model,
-    work,
-    task,
-    loss,
-):
-    """Compute the losses of batches, and step along their gradients.
-
-    A call trains on many small batches, or on some rows of one batch, or steps with
-    some of its items. All this is one kernel, because two could round the same
-    computation differently.
-
-    Parameters
-    ----------
-    numbers : tuple of 2 ints
-        The first batch, and the one after the last.
-    row_blocks, item_blocks : tuples of 2 ints
-        The blocks of each batch's rows that learn, and the blocks of items that step.
-    block_rows : int
-        Rows of a block, a multiple of ROWS.
-    cuts : int64 ndarray of shape (n_item_blocks + 1,)
-        Where the blocks of items begin and end.
-    batches : RankingBatches
-        The batches.
-    seen : tuple of 2 ndarrays
-        The items that each user has interacted with: compressed sparse rows, ascending.
-    model : RankingModel
-        Changed in place.
-    work : RankingWorkspace
-        Overwritten.
-    task : RankingTask
-        What is minimised.
-    loss : float64 ndarray of shape (n_rows,)
-        Overwritten: the sum of the weighted losses of each row, before its step.
-    """
-    for number in range(numbers[0], numbers[1]):
-        start, stop = batches.bounds[number], batches.bounds[number + 1]
-        batch = RankingBatches(
-            batches.bounds,
-            batches.users[start:stop],
-            batches.ends[start : stop + 1],
-            batches.items,
-            batches.weights,
-            batches.starts,
-            batches.drawn,
-            batches.order,
-        )
-        drawn, order = batches.drawn[number], batches.order[number]
-        for block in range(row_blocks[0], row_blocks[1]):
-            first = block * block_rows
-            last = min(first + block_rows, stop - start)
-            if first < last:
-                _learn_rows(
-                    block,
-                    first,
-                    last,
-                    batch,
-                    drawn,
-                    order,
-                    seen,
-                    model,
-                    work,
-                    task,
-                    loss[start:stop],
+                _step_along(
+                    optimizer, model.biases, item, bias_gradients, place, task, False
                 )
-        for block in range(item_blocks[0], item_blocks[1]):
-            low, high = cuts[block], cuts[block + 1]
-            _step_items(block, low, high, batch, drawn, model, work, task)
+
+
+def make_learn_batches(optimizer):
+    """Make the kernel; `optimizer` is a constant in it."""
+
+    @jit
+    def learn_batches(
+        numbers,
+        row_blocks,
+        item_blocks,
+        block_rows,
+        cuts,
+        batches,
+        seen,
+        model,
+        work,
+        task,
+        loss,
+    ):
+        """Compute the losses of batches, and step along their gradients.
+
+        A call trains on many small batches, or on some rows of one batch, or steps with
+        some of its items. All this is one kernel, because two could round the same
+        computation differently.
+
+        Parameters
+        ----------
+        numbers : tuple of 2 ints
+            The first batch, and the one after the last.
+        row_blocks, item_blocks : tuples of 2 ints
+            The blocks of each batch's rows that learn, and those of items that step.
+        block_rows : int
+            Rows of a block, a multiple of ROWS.
+        cuts : int64 ndarray of shape (n_item_blocks + 1,)
+            Where the blocks of items begin and end.
+        batches : RankingBatches
+            The batches.
+        seen : tuple of 2 ndarrays
+            The items that each user has interacted with: compressed sparse rows of
+            ascending codes.
+        model : RankingModel
+            Changed in place.
+        work : RankingWorkspace
+            Overwritten.
+        task : RankingTask
+            What is minimised.
+        loss : float64 ndarray of shape (n_rows,)
+            Overwritten: the sum of the weighted losses of each row, before its step.
+        """
+        for number in range(numbers[0], numbers[1]):
+            start, stop = batches.bounds[number], batches.bounds[number + 1]
+            batch = RankingBatches(
+                batches.bounds,
+                batches.users[start:stop],
+                batches.ends[start : stop + 1],
+                batches.items,
+                batches.weights,
+                batches.starts,
+                batches.drawn,
+                batches.order,
+            )
+            drawn, order = batches.drawn[number], batches.order[number]
+            for block in range(row_blocks[0], row_blocks[1]):
+                first = block * block_rows
+                last = min(first + block_rows, stop - start)
+                if first < last:
+                    _learn_rows(
+                        optimizer,
+                        block,
+                        first,
+                        last,
+                        batch,
+                        drawn,
+                        order,
+                        seen,
+                        model,
+                        work,
+                        task,
+                        loss[start:stop],
+                    )
+            for block in range(item_blocks[0], item_blocks[1]):
+                low, high = cuts[block], cuts[block + 1]
+                _step_items(
+                    optimizer, block, low, high, batch, drawn, model, work, task
+                )
+
+    return learn_batches
+
+
+# Not a branch in one kernel: where arrays of the state are empty, loops that could read
+# them would be compiled twice, and where they lie in memory would choose.
+LEARN_BATCHES = {
+    optimizer: make_learn_batches(optimizer) for optimizer in (SGD, ADAGRAD, ADAM)
+}

@@ -14,6 +14,7 @@ from sklearn_mf._solvers.optimizers import (
 )
 from sklearn_mf._solvers.ranking.kernels import (
     LANES,
+    LEARN_BATCHES,
     LOSSES,
     ROWS,
     FactorTable,
@@ -22,7 +23,6 @@ from sklearn_mf._solvers.ranking.kernels import (
     RankingTask,
     RankingWorkspace,
     deal_rows,
-    learn_batches,
     shuffle_rows,
 )
 
@@ -176,10 +176,10 @@ class RankingDescent:
             negative_weight=dtype(loss.negative_weight),
             regularization=dtype(loss.regularization),
             corrections=corrections,
-            optimizer=OPTIMIZERS[loss.optimizer],
             rate=dtype(loss.rate),
             constants=make_constants(dtype, epsilon=1e-12),
         )
+        self.kernel = LEARN_BATCHES[OPTIMIZERS[loss.optimizer]]
         self.n_pairs, self.n_items = n_pairs, n_items
 
     def sweep(self):
@@ -215,7 +215,7 @@ class RankingDescent:
     def _train(self, numbers, row_blocks, item_blocks, batches, losses):
         blocks = numbers, row_blocks, item_blocks, self.block_rows, self.cuts
         state = batches, self.seen, self.model, self.work, self.task, losses
-        learn_batches(*blocks, *state)
+        self.kernel(*blocks, *state)
 
     def _penalise(self):
         """Return the penalty of the mean interaction."""

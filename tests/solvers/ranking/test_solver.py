@@ -1,5 +1,7 @@
 """RankingFactorizer: each loss in plain NumPy, its gradient, and what is drawn."""
 
+import functools
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -35,18 +37,21 @@ def data():
 def noted(monkeypatch):
     """Return a list of the batches of each epoch, and one of the start."""
     epochs, start = [], []
-    learn = ranking_solver.learn_batches
+    make = RankingDescent.__init__
 
-    def note(numbers, row_blocks, item_blocks, block_rows, cuts, batches, *args):
-        _, model, *_ = args
+    def note(learn, numbers, row_blocks, item_blocks, block_rows, cuts, *state):
+        batches, _, model, *_ = state
         if numbers[0] == 0 == row_blocks[0] < row_blocks[1]:
             epochs.append(RankingBatches(*map(np.copy, batches)))
             if not start:
                 start.extend(table.values.copy() for table in model)
-        blocks = numbers, row_blocks, item_blocks, block_rows, cuts
-        learn(*blocks, batches, *args)
+        learn(numbers, row_blocks, item_blocks, block_rows, cuts, *state)
 
-    monkeypatch.setattr(ranking_solver, "learn_batches", note)
+    def make_noting(solver, *args):
+        make(solver, *args)
+        solver.kernel = functools.partial(note, solver.kernel)
+
+    monkeypatch.setattr(RankingDescent, "__init__", make_noting)
     return epochs, start
 
 
