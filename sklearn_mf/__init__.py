@@ -7,6 +7,7 @@ from sklearn_mf._estimators.base import ColdStartWarning
 from sklearn_mf._estimators.biased_mf import BiasedMF
 from sklearn_mf._estimators.multitask_mf import MultiTaskMF
 from sklearn_mf._estimators.popularity_ranker import PopularityRanker
+from sklearn_mf._estimators.ranking_factorizer import RankingFactorizer
 from sklearn_mf._estimators.sgd_factorizer import SGDFactorizer
 from sklearn_mf._load import load
 from sklearn_mf._version import __version__
@@ -18,6 +19,7 @@ __all__ = [
     "ColdStartWarning",
     "MultiTaskMF",
     "PopularityRanker",
+    "RankingFactorizer",
     "SGDFactorizer",
     "__version__",
     "as_matrix",

@@ -7,6 +7,7 @@ from sklearn_mf._estimators.autorec import AutoRec
 from sklearn_mf._estimators.biased_mf import BiasedMF
 from sklearn_mf._estimators.multitask_mf import MultiTaskMF
 from sklearn_mf._estimators.popularity_ranker import PopularityRanker
+from sklearn_mf._estimators.ranking_factorizer import RankingFactorizer
 from sklearn_mf._estimators.sgd_factorizer import SGDFactorizer
 from sklearn_mf._estimators.state import FILE_FORMAT, FILE_VERSION, is_fitted_name
 from sklearn_mf._files.archive import open_archive
@@ -27,6 +28,7 @@ for _model in (
     BiasedMF,
     MultiTaskMF,
     PopularityRanker,
+    RankingFactorizer,
     SGDFactorizer,
 ):
     register(_model)
@@ -39,7 +41,13 @@ class NewerFileError(ValueError):
 def load(
     path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
 ) -> (
-    ALSFactorizer | SGDFactorizer | BiasedMF | AutoRec | MultiTaskMF | PopularityRanker
+    ALSFactorizer
+    | SGDFactorizer
+    | BiasedMF
+    | AutoRec
+    | MultiTaskMF
+    | PopularityRanker
+    | RankingFactorizer
 ):
     """Load a model that `save` wrote.
 
@@ -53,7 +61,7 @@ def load(
 
     Returns
     -------
-    ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec, MultiTaskMF or PopularityRanker
+    estimator of sklearn_mf
         A model with the parameters and the fitted attributes of the one saved, to the
         bit: it predicts the same, and `partial_fit` and `warm_start` go on from where
         it stood.

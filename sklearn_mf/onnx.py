@@ -24,7 +24,7 @@ def to_onnx(model: BaseFactorizer, *, target_opset: int | None = None) -> "Model
 
     Parameters
     ----------
-    model : ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or MultiTaskMF
+    model : estimator of sklearn_mf
         A fitted model. Its ids are integers, strings, or floats that are whole numbers.
     target_opset : int or None, default=None
         Version of ONNX's operators. None: 13, the oldest that will do, which all

@@ -25,7 +25,9 @@ from sklearn_mf._data.ratings import Pairs, Ratings, sort_both_ways
 FLOATS = (np.float64, np.float32)
 
 
-def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
+def read_ratings(
+    estimator, X, y, sample_weight, *, known=None, dtype=None, interactions=False
+):
     """Read the input of fit.
 
     Parameters
@@ -41,13 +43,16 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
         None: X is the first table that the estimator sees.
     dtype : dtype or None
         Float type of the ratings; None leaves it to y.
+    interactions : bool
+        Whether y holds confidences, by which weights are multiplied, in place of
+        ratings, which are then all 1; None stands for ones.
 
     Returns
     -------
     Ratings
     """
     if sparse.issparse(X):
-        return _read_matrix(X, y, sample_weight, known, dtype)
+        return _read_matrix(X, y, sample_weight, known, dtype, interactions)
     table = check_table(X, estimator, min_columns=1 if known else 2)
     if y is None:
         if get_tags(estimator).target_tags.required:
@@ -66,12 +71,42 @@ def read_ratings(estimator, X, y, sample_weight, *, known=None, dtype=None):
     check_consistent_length(table, y)
     if sample_weight is not None:
         sample_weight = read_weights(sample_weight, y, ensure_non_negative=True)
-        if not sample_weight.all():
-            kept = np.flatnonzero(sample_weight)
-            columns = [(name, column[kept]) for name, column in columns]
-            y, sample_weight = y[kept], sample_weight[kept]
+    if interactions:
+        y, sample_weight = np.ones_like(y), weigh_interactions(y, sample_weight)
+    if sample_weight is not None and not sample_weight.all():
+        kept = np.flatnonzero(sample_weight)
+        columns = [(name, column[kept]) for name, column in columns]
+        y, sample_weight = y[kept], sample_weight[kept]
     sides = [(name, *factorize(name, column)) for name, column in columns]
     return _make_ratings(sides, y, sample_weight, known)
+
+
+def weigh_interactions(y, weights):
+    """Return the weights of interactions: their confidences y, times weights or 1.
+
+    Interactions of weight 0 are as if they were not there. None stands for ones.
+    """
+    if y.min() < 0:
+        raise ValueError(
+            f"y holds the confidence of each interaction, 0 or more, got {y.min():g}: "
+            "leave such rows out, or pass y=None, which weighs all rows the same."
+        )
+    if weights is None and (y == 1).all():
+        return None
+    with np.errstate(over="ignore", under="ignore"):
+        weights = y if weights is None else y * weights
+        total = weights.sum()
+    if not np.isfinite(total):
+        raise ValueError(
+            "y: the sum of the confidences, times sample_weight, overflows: scale y "
+            "down, which does not change the result."
+        )
+    if total == 0:
+        raise ValueError(
+            "y: the confidence of every interaction is 0, which leaves nothing to "
+            "learn from: pass y=None, which weighs all rows the same."
+        )
+    return weights
 
 
 def _ask_for_ratings(estimator, table):
@@ -123,7 +158,7 @@ def _make_ratings(sides, y, weights, known):
     return Ratings(*all_labels, *sort_both_ways(*all_codes, y, weights, shape))
 
 
-def _read_matrix(R, y, sample_weight, known, dtype):
+def _read_matrix(R, y, sample_weight, known, dtype, interactions):
     """Read the input of fit when it is a sparse matrix alone."""
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
@@ -133,11 +168,21 @@ def _read_matrix(R, y, sample_weight, known, dtype):
                 "X, y = sklearn_mf.as_pairs(X)."
             )
     R = stored_entries(R)
+    ratings, codes, weights = read_targets(R.data, dtype), (R.row, R.col), None
+    if interactions:
+        weights = weigh_interactions(ratings, None)
+        ratings = np.ones_like(ratings)
+    if weights is not None:
+        kept = np.flatnonzero(weights)
+        ratings, weights = ratings[kept], weights[kept]
+        codes = [code[kept] for code in codes]
     sides = [
-        ("rows", np.arange(R.shape[0]), R.row),
-        ("columns", np.arange(R.shape[1]), R.col),
+        (name, np.arange(n_labels), code)
+        for name, n_labels, code in zip(
+            ("rows", "columns"), R.shape, codes, strict=True
+        )
     ]
-    return _make_ratings(sides, read_targets(R.data, dtype), None, known)
+    return _make_ratings(sides, ratings, weights, known)
 
 
 def read_pairs(estimator, X, users, items):

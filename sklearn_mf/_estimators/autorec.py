@@ -433,8 +433,8 @@ class AutoRec(EarlyStoppingMixin, BaseFactorizer):
             run=problem.run,
         )
 
-    def _validation(self, held_out, n_jobs):
-        validate = super()._validation(held_out, n_jobs)
+    def _validation(self, held_out, seen, n_jobs):
+        validate = super()._validation(held_out, seen, n_jobs)
         if validate is None:
             return None
         return lambda parameters: validate(parameters.without_held_out())

@@ -50,6 +50,21 @@ class ColdStartWarning(UserWarning):
     """
 
 
+def warn_of_cold_start(pairs, stacklevel):
+    """Warn where most of the users to be scored are unknown."""
+    if pairs.cold_share > 0.5:
+        warnings.warn(
+            f"{pairs.cold_share:.0%} of the users of X were not seen in fit and "
+            "are predicted without factors of their own. If X has new users, or "
+            "ratings later than those of fit, the score is that for new users. If "
+            "X is a fold of a file that is sorted by user, the score is misleading:"
+            " use cv=RatingKFold(5) of sklearn_mf.model_selection, or "
+            "cv=KFold(5, shuffle=True).",
+            ColdStartWarning,
+            stacklevel=stacklevel,
+        )
+
+
 class BaseFactorizer(
     StateMixin,
     KnownMixin,
@@ -153,6 +168,10 @@ class BaseFactorizer(
         FloatingPointError
             If the fit overflows.
         """
+        return self._fit(X, y, sample_weight)
+
+    def _fit(self, X, y, sample_weight):
+        """Learn the factors; see `fit`."""
         self._check_options()
         previous = None
         if self.warm_start and self.__sklearn_is_fitted__():
@@ -163,7 +182,7 @@ class BaseFactorizer(
             rng = check_random_state(self.random_state)
             training, held_out = self._hold_out(ratings, rng)
             mean = self._mean(training)
-            new.rating_scale_ = self._scale(training, mean)
+            new._set_scale(training, mean)
             new._set_numbers(training)
             start = new._draw(ratings, rng)
             if previous is not None:
@@ -191,7 +210,7 @@ class BaseFactorizer(
                     remedy=new._remedy(),
                     patience=self._patience,
                 )
-                validate = self._validation(held_out, run.n_threads)
+                validate = self._validation(held_out, ratings, run.n_threads)
                 parameters = minimise(solver, iterations, validate)
                 attributes = new._attributes(problem, solver, parameters)
                 check_learnt(
@@ -203,7 +222,7 @@ class BaseFactorizer(
             estimator=self, reconstruction_attributes=view, **data
         )
         if self.early_stopping and held_out is None:
-            warnings.warn(NOTHING_HELD_OUT, UserWarning, stacklevel=3)
+            warnings.warn(NOTHING_HELD_OUT, UserWarning, stacklevel=4)
         if self.tol and not iterations.converged:
             warnings.warn(
                 f"{type(self).__name__} did not converge in max_iter={self.max_iter} "
@@ -211,7 +230,7 @@ class BaseFactorizer(
                 "come. Raise max_iter or tol; tol=None runs all iterations without "
                 "this warning.",
                 ConvergenceWarning,
-                stacklevel=3,  # the line that calls fit, which is decorated
+                stacklevel=4,  # the line that calls fit, which is decorated
             )
         return self
 
@@ -256,6 +275,10 @@ class BaseFactorizer(
         """Return the standard deviation of the factors that a solver begins with."""
         return self.init_scale
 
+    def _set_scale(self, ratings, mean):
+        """Set the fitted attribute for the unit of the ratings."""
+        self.rating_scale_ = self._scale(ratings, mean)
+
     def _scale(self, ratings, mean):
         """Return the unit of the ratings."""
         if self._logistic:
@@ -281,7 +304,7 @@ class BaseFactorizer(
     def _mean(self, ratings):
         return ratings.mean(self._unobserved_weight) if self.fit_intercept else 0.0
 
-    def _validation(self, held_out, n_jobs):
+    def _validation(self, held_out, seen, n_jobs):
         """Return a function that scores parameters on held-out ratings, or None."""
 
     def _remedy(self):
@@ -419,17 +442,7 @@ class BaseFactorizer(
     def _score_ratings(self, X, y, sample_weight):
         model = self._snapshot()
         pairs = model._read_pairs(X)
-        if pairs.cold_share > 0.5:
-            warnings.warn(
-                f"{pairs.cold_share:.0%} of the users of X were not seen in fit and "
-                "are predicted without factors of their own. If X has new users, or "
-                "ratings later than those of fit, the score is that for new users. If "
-                "X is a fold of a file that is sorted by user, the score is misleading:"
-                " use cv=RatingKFold(5) of sklearn_mf.model_selection, or "
-                "cv=KFold(5, shuffle=True).",
-                ColdStartWarning,
-                stacklevel=3,  # the line that calls score
-            )
+        warn_of_cold_start(pairs, stacklevel=4)
         y = read_targets(y)
         check_consistent_length(pairs.users, y)
         if sample_weight is not None:

@@ -35,7 +35,7 @@ class EarlyStoppingMixin:
             return ratings, None
         return hold_out(ratings, self.validation_fraction, rng)
 
-    def _validation(self, held_out, n_jobs):
+    def _validation(self, held_out, seen, n_jobs):
         if held_out is None:
             return None
 

@@ -46,6 +46,7 @@ class ImplicitMixin:
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = not self._implicit
+        tags.target_tags.positive_only = self._implicit
         return tags
 
     def _check_options(self):

@@ -11,11 +11,10 @@ from sklearn.utils import check_consistent_length, gen_batches
 from sklearn_mf._data.labels import factorize
 from sklearn_mf._data.tables import read_columns, read_ids, read_targets
 from sklearn_mf._estimators.ranking import RankingMixin, check_size
-from sklearn_mf._model.ranking import Queries, count_ranks, rank_sample, sort_heaps
+from sklearn_mf._model.ranking import Queries, rank_items, rank_sample, sort_heaps
 from sklearn_mf._runtime.threads import (
     count_threads,
     cut_evenly,
-    cut_rows,
     thread_pool,
 )
 
@@ -470,18 +469,8 @@ def _find_ranks(model, relevant):
     """
     queries, biases, bounds = _queries(model, relevant)
     factors = model.item_factors_
-    ranks = np.zeros(len(relevant.users))
-    work = factors.size + len(factors) * np.diff(bounds)
-    with thread_pool(count_threads(model.n_jobs)) as run:
-        run(
-            count_ranks,
-            cut_rows(work, BLOCK_WORK),
-            queries,
-            np.ascontiguousarray(factors.T),
-            biases,
-            relevant.items,
-            bounds,
-            ranks,
-        )
+    ranks = rank_items(
+        queries, factors, biases, relevant.items, bounds, False, model.n_jobs
+    )
     n_seen = np.where(queries.rows < 0, 0, np.diff(model.seen_indptr_)[queries.rows])
     return ranks, len(factors) - n_seen

@@ -437,15 +437,10 @@ def _read_lists(name, lists, n_users, labels):
             f"{name} has {len(lists)} lists of ids for {n_users} users: pass one for "
             "each of them, or one list of ids for all."
         )
-    own = [ids.compressed() if np.ma.isMaskedArray(ids) else ids for ids in lists]
-    users = np.repeat(np.arange(n_users), list(map(len, own)))
-    flat = list(
-        itertools.chain.from_iterable(
-            ids.tolist() if hasattr(ids, "tolist") else ids for ids in own
-        )
-    )
-    codes = read_ids(name, flat, labels)
-    return users[codes >= 0], codes[codes >= 0]
+    codes = [read_ids(name, ids, labels, skip_masked=True) for ids in lists]
+    users = np.repeat(np.arange(n_users), list(map(len, codes)))
+    found = np.concatenate([np.empty(0, np.int32), *codes])
+    return users[found >= 0], found[found >= 0]
 
 
 def _as_frame(kind, users, items, scores):

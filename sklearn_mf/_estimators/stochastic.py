@@ -9,7 +9,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from sklearn_mf._data.arguments import Interval
-from sklearn_mf._data.tables import read_ratings
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
 from sklearn_mf._estimators.scale import ScaleMixin, number_or_scale
@@ -255,12 +254,12 @@ class StochasticFactorizer(ScaleMixin, EarlyStoppingMixin, BaseFactorizer):
                 if isinstance(rng, Integral):  # or else each call draws the same
                     rng = np.random.RandomState([int(rng), new.n_iter_])
             else:
-                ratings = read_ratings(new, X, y, sample_weight)
+                ratings = new._read(X, y, sample_weight)
             self._check_range(ratings)
             rng = check_random_state(rng)
             mean, states, n_epochs = self._mean(ratings), None, 0
             if not continues:
-                new.rating_scale_ = self._scale(ratings, mean)
+                new._set_scale(ratings, mean)
             new._set_numbers(ratings)
             start, descent = new._draw(ratings, rng), new._descent()
             start.mean = mean

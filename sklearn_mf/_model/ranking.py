@@ -7,7 +7,12 @@ import numpy as np
 from sklearn_mf._data.ratings import Pairs
 from sklearn_mf._model.scoring import score_in_blocks, score_pairs
 from sklearn_mf._runtime.compile import helper, jit
-from sklearn_mf._runtime.threads import count_threads, cut_evenly, thread_pool
+from sklearn_mf._runtime.threads import (
+    count_threads,
+    cut_evenly,
+    cut_rows,
+    thread_pool,
+)
 from sklearn_mf._runtime.tiles import (
     largest,
     load_row,
@@ -19,6 +24,7 @@ from sklearn_mf._runtime.tiles import (
 QUERIES = 8  # scored at a time
 LANES = 16  # candidates scored at a time: a panel
 BLOCK_QUERIES = 16 * QUERIES  # worth a task of their own
+RANK_WORK = 2**20  # multiplications and comparisons that are worth a separate task
 PANELS = 32  # scored for all queries of a block at a time: they stay in the cache
 
 
@@ -279,7 +285,17 @@ def sort_heaps(start, stop, scores, best):
 
 
 @jit
-def count_ranks(start, stop, queries, candidates, biases, items, bounds, ranks):
+def count_ranks(
+    start,
+    stop,
+    queries,
+    candidates,
+    biases,
+    items,
+    bounds,
+    ranks_seen,
+    ranks,
+):
     """Compute the ranks of items among all items that a user has not seen, in place.
 
     Parameters
@@ -296,11 +312,15 @@ def count_ranks(start, stop, queries, candidates, biases, items, bounds, ranks):
         Codes of the items to be ranked; -1 for one without a score.
     bounds : int64 ndarray of shape (n_users + 1,)
         The items of user u stand at ``bounds[u]`` to ``bounds[u + 1]``.
+    ranks_seen : bool
+        Whether items that were seen are ranked too. If so, each item is ranked alone
+        among those that were not seen and are not ranked.
     ranks : float64 ndarray of shape (n_ranked,)
-        1 is the best. Left as they are where an item has no score, or was seen.
+        1 is the best. Left as they are where an item has no score, or was seen and is
+        not ranked.
     """
     rows, factors, _, seen_indptr, seen_indices = queries
-    scores = np.empty_like(biases)
+    scores, own = np.empty_like(biases), np.empty(len(items), biases.dtype)
     for user in range(start, stop):
         row = rows[user]
         # b + p·q for all items; −∞ for those that the user has seen
@@ -309,17 +329,61 @@ def count_ranks(start, stop, queries, candidates, biases, items, bounds, ranks):
             for f in range(len(candidates)):
                 for item in range(len(scores)):
                     scores[item] += factors[row, f] * candidates[f, item]
+        for place in range(bounds[user], bounds[user + 1]):
+            if items[place] >= 0:
+                own[place] = scores[items[place]]
+        if row >= 0:
             for place in range(seen_indptr[row], seen_indptr[row + 1]):
                 scores[seen_indices[place]] = -np.inf
+        if ranks_seen:
+            for place in range(bounds[user], bounds[user + 1]):
+                if items[place] >= 0:
+                    scores[items[place]] = -np.inf
         # Items of equal score share the mean of their ranks.
         for place in range(bounds[user], bounds[user + 1]):
             item = items[place]
-            if item >= 0 and scores[item] > -np.inf:
+            if item >= 0 and (ranks_seen or scores[item] > -np.inf):
                 n_above, n_equal = 0, 0
                 for score in scores:
-                    n_above += score > scores[item]
-                    n_equal += score == scores[item]
+                    n_above += score > own[place]
+                    n_equal += score == own[place]
+                n_equal += ranks_seen  # the item itself
                 ranks[place] = n_above + (n_equal + 1) / 2
+
+
+def rank_items(queries, factors, biases, items, bounds, ranks_seen, n_jobs):
+    """Return what `count_ranks` computes, with 0 for what it leaves.
+
+    Parameters
+    ----------
+    queries, items, bounds, ranks_seen
+        See `count_ranks`.
+    factors : ndarray of shape (n_items, n_factors)
+        Factors of all items.
+    biases : ndarray of shape (n_items,) or None
+        Added to the scores.
+    n_jobs : int or None
+        Number of threads.
+
+    Returns
+    -------
+    float64 ndarray of shape (n_ranked,)
+    """
+    ranks = np.zeros(len(items))
+    biases = np.zeros(len(factors), factors.dtype) if biases is None else biases
+    with thread_pool(count_threads(n_jobs)) as run:
+        run(
+            count_ranks,
+            cut_rows(factors.size + len(factors) * np.diff(bounds), RANK_WORK),
+            queries,
+            np.ascontiguousarray(factors.T),
+            biases,
+            items,
+            bounds,
+            ranks_seen,
+            ranks,
+        )
+    return ranks
 
 
 @jit
@@ -362,7 +426,7 @@ def rank_sample(
             item = items[place]
             if item >= 0 and last_user[item] != user:
                 last_user[item] = user
-                score = _score(row, item, user_factors, factors, biases)
+                score = _score_pair(row, item, user_factors, factors, biases)
                 _keep(scores[user], best[user], score, item)
         n_others = 0
         for item in range(len(factors)):
@@ -374,12 +438,12 @@ def rank_sample(
             word, n_left = np.uint64(words[user, k]), np.uint64(n_others - k)
             drawn = k + np.int64(word * n_left >> np.uint64(32))
             item, others[drawn] = others[drawn], others[k]
-            score = _score(row, item, user_factors, factors, biases)
+            score = _score_pair(row, item, user_factors, factors, biases)
             _keep(scores[user], best[user], score, item)
 
 
 @helper
-def _score(row, item, user_factors, factors, biases):
+def _score_pair(row, item, user_factors, factors, biases):
     """Return b + p·q, in which the p of row -1 is zero."""
     score = biases[item]
     if row >= 0:

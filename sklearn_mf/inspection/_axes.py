@@ -10,6 +10,10 @@ OBJECTIVES = {
     "squared_error": "objective (units of y²)",
     "log_loss": "objective (nats)",
     "joint_loss": "joint loss",
+    "softmax": "mean softmax loss (nats)",
+    "bpr": "mean BPR loss (nats)",
+    "warp": "mean WARP loss",
+    "ccl": "mean cosine contrastive loss",
 }
 SIDE = {"side": [StrOptions({"user", "item"})]}
 
@@ -18,9 +22,9 @@ def check_model(model, name="estimator"):
     """Return a fitted estimator of sklearn_mf as it is now; see `_snapshot`."""
     if not isinstance(model, BaseFactorizer):
         raise TypeError(
-            f"{name} must be an ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or "
-            f"MultiTaskMF, got {type(model).__name__}: of a search pass "
-            "best_estimator_, of a pipeline its last step."
+            f"{name} must be an ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec, "
+            f"MultiTaskMF or RankingFactorizer, got {type(model).__name__}: of a "
+            "search pass best_estimator_, of a pipeline its last step."
         )
     return model._snapshot()
 

@@ -110,7 +110,7 @@ class ColdStartDisplay:
 
         Parameters
         ----------
-        estimator : ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or MultiTaskMF
+        estimator : estimator of sklearn_mf
             A fitted estimator.
         X : table of shape (n_pairs, n_features)
             Test pairs; see its `predict`. Unseen ids have 0 training ratings.

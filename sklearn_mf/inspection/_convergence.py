@@ -8,6 +8,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._plotting import _validate_style_kwargs
 
 from sklearn_mf._estimators.base import BaseFactorizer
+from sklearn_mf._estimators.ranking_factorizer import RankingFactorizer
 from sklearn_mf._typing import Values
 from sklearn_mf.inspection._axes import (
     OBJECTIVES,
@@ -27,6 +28,9 @@ VALIDATION_ERRORS = {
     "squared_error": "validation RMSE (units of y)",
     "log_loss": "validation log loss (nats)",
     "joint_loss": "validation RMSE (units of y)",
+    **dict.fromkeys(
+        ("softmax", "bpr", "warp", "ccl"), "1 − validation mean reciprocal rank"
+    ),
 }
 
 
@@ -102,7 +106,7 @@ class ConvergenceDisplay:
 
         Parameters
         ----------
-        estimator : ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or MultiTaskMF
+        estimator : estimator of sklearn_mf
             A fitted estimator.
         name : str or None, default=None
             What the legend calls it. None: its class.
@@ -178,7 +182,7 @@ class ConvergenceDisplay:
         display = cls(
             objectives={name: _objective_of(model) for name, model in models.items()},
             validation_errors={
-                name: -np.array(model.validation_scores_)
+                name: _best_score(model) - np.array(model.validation_scores_)
                 for name, model in watched.items()
             },
             best_iters={name: model.best_iter_ for name, model in watched.items()},
@@ -251,6 +255,11 @@ class ConvergenceDisplay:
         if len(handles) > 1:
             add_legend(ax, handles)
         return self
+
+
+def _best_score(model):
+    """Return the validation score of a model without errors."""
+    return 1.0 if isinstance(model, RankingFactorizer) else 0.0
 
 
 def _objective_of(model):

@@ -108,7 +108,7 @@ class FactorMapDisplay:
 
         Parameters
         ----------
-        estimator : ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or MultiTaskMF
+        estimator : estimator of sklearn_mf
             A fitted estimator with a factor or more.
         side : {"item", "user"}, default="item"
             Whose factors to draw.

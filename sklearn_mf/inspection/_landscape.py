@@ -141,7 +141,7 @@ class LossLandscapeDisplay:
         Raises
         ------
         TypeError
-            If the estimator is an AutoRec, a MultiTaskMF, or none of sklearn_mf.
+            If the estimator is none of an ALSFactorizer, SGDFactorizer and BiasedMF.
         ValueError
             If X has ids that were not seen in fit.
         """
@@ -150,8 +150,8 @@ class LossLandscapeDisplay:
         if not hasattr(estimator, "_objective"):
             raise TypeError(
                 "estimator must be an ALSFactorizer, SGDFactorizer or BiasedMF, got "
-                f"{type(estimator).__name__}, whose objective is not one of factors "
-                "and biases alone, but of a network too."
+                f"{type(estimator).__name__}, whose objective is not one of factors, "
+                "biases and ratings alone."
             )
         known = estimator.users_, estimator.items_
         ratings = estimator._read(X, y, sample_weight, known=known, dtype=np.float64)

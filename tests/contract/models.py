@@ -13,7 +13,14 @@ from functools import partial
 import numpy as np
 import pytest
 
-from sklearn_mf import ALSFactorizer, AutoRec, BiasedMF, MultiTaskMF, SGDFactorizer
+from sklearn_mf import (
+    ALSFactorizer,
+    AutoRec,
+    BiasedMF,
+    MultiTaskMF,
+    RankingFactorizer,
+    SGDFactorizer,
+)
 from sklearn_mf.datasets import make_ratings
 
 QUICK = {"n_factors": 3, "max_iter": 4, "tol": None, "random_state": 0}
@@ -22,6 +29,10 @@ X, Y = make_ratings(30, 20, 250, random_state=0)
 WEIGHTS = np.random.default_rng(1).uniform(0.5, 2, len(Y))
 # Ratings of users and items that X has, and of some that it has not.
 MORE, MORE_Y = make_ratings(35, 25, 100, random_state=1)
+
+
+# What only models of ratings have.
+OF_RATINGS = {"clip", "fit_intercept"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,11 @@ class Model:
         The side, "user" or "item", where `partial_fit` takes no ids that are new.
     link : str
         The method whose results `recommend` sorts by.
+    rates : bool
+        Whether it predicts ratings. If not, it learns interactions, and y holds their
+        confidences.
+    largest_start : float
+        No entry of the factors that a fit begins with is as large.
     """
 
     cls: type
@@ -68,10 +84,18 @@ class Model:
     threads: bool = True
     closed: str | None = None
     link: str = "predict"
+    rates: bool = True
+    largest_start: float = 0.5
 
     def __call__(self, **params):
         """Return an estimator that is quick to fit, and learns the same each time."""
-        return self.cls(**QUICK | self.options | params)
+        return self.cls(**QUICK | self.options | self.known(params))
+
+    def known(self, params):
+        """Leave those parameters out that only models of ratings have."""
+        if self.rates:
+            return params
+        return {name: v for name, v in params.items() if name not in OF_RATINGS}
 
     def __str__(self):
         options = (f"{name}={value!r}" for name, value in self.options.items())
@@ -160,6 +184,16 @@ multitask = partial(
     link="predict_interaction",
 )
 
+ranking = partial(
+    Model,
+    RankingFactorizer,
+    steps=True,
+    rounding=1e-9,
+    overfitting={"n_factors": 8, "temperature": 0.05},
+    rates=False,
+    largest_start=1.0,
+)
+
 PLAIN = {"optimizer": "sgd", "learning_rate": 0.01}
 MODELS = [
     als({}),
@@ -241,6 +275,18 @@ MODELS = [
         }
     ),
     multitask({"hidden_layer_sizes": (), "batch_size": 64, "early_stopping": True}),
+    ranking({}),
+    ranking({"loss": "softmax", "popularity_exponent": 0.5, "n_negatives": 30}),
+    ranking({"loss": "bpr", "early_stopping": True}),
+    ranking({"loss": "warp", "similarity": "dot", "regularization": 0.05}),
+    ranking(
+        {"loss": "bpr", "similarity": "dot", "optimizer": "adam", "batch_size": 5},
+        overfitting={"n_factors": 8, "regularization": 0.0, "learning_rate": 0.01},
+    ),
+    ranking(
+        {"loss": "ccl", "optimizer": "sgd", "learning_rate": 0.2},
+        overfitting={"n_factors": 16, "negative_weight": 20.0},
+    ),
 ]
 
 # One model of each estimator and kind of solver, for tests that take long.

@@ -9,7 +9,14 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from sklearn_mf import ALSFactorizer, AutoRec, BiasedMF, MultiTaskMF, SGDFactorizer
+from sklearn_mf import (
+    ALSFactorizer,
+    AutoRec,
+    BiasedMF,
+    MultiTaskMF,
+    RankingFactorizer,
+    SGDFactorizer,
+)
 from sklearn_mf.datasets import make_ratings
 from tests.contract.models import in_turn
 
@@ -78,3 +85,24 @@ def test_few_ratings_are_learnt(cls, n_ratings, seed):
         warnings.simplefilter("ignore", ConvergenceWarning)  # it says so
         model = cls(random_state=seed).fit(X, y)
     assert model.score(X, y) > -0.6 * y.std()
+
+
+@in_turn("seed", range(3))
+@in_turn("n_interactions", [100, 1000])
+@in_turn("loss", ["softmax", "bpr", "warp", "ccl"])
+@in_turn("similarity", ["cosine", "dot"])
+def test_few_interactions_are_learnt(similarity, loss, n_interactions, seed):
+    """Users of a group interact with the items of this group alone."""
+    if (similarity, loss) == ("dot", "ccl"):
+        return
+    rng = np.random.default_rng(seed)
+    users = rng.integers(n_interactions // 5, size=n_interactions)
+    X = np.column_stack([users, users % 4 + 4 * rng.integers(8, size=n_interactions)])
+    model = RankingFactorizer(loss=loss, similarity=similarity, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it says so
+        model.fit(X)
+    assert model.score(X) > 0.9
+    items, _ = model.recommend(model.users_, n_items=2)
+    found = items.filled(-1) % 4 == model.users_[:, np.newaxis] % 4
+    assert found.mean() > (0.5 if n_interactions == 1000 else 0.3)  # chance: 0.1

@@ -1,6 +1,7 @@
 """Parameters of the constructor: their bounds, and that each of them does something."""
 
 import inspect
+import itertools
 from fractions import Fraction
 from numbers import Integral
 
@@ -12,7 +13,14 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import Interval, InvalidParameterError
 from sklearn.utils.estimator_checks import check_param_validation
 
-from sklearn_mf import ALSFactorizer, AutoRec, BiasedMF, MultiTaskMF, SGDFactorizer
+from sklearn_mf import (
+    ALSFactorizer,
+    AutoRec,
+    BiasedMF,
+    MultiTaskMF,
+    RankingFactorizer,
+    SGDFactorizer,
+)
 from tests.assertions import assert_same_bits, left_as_it_was
 from tests.contract.models import FAMILIES, QUICK, X, Y, each_model, in_turn
 
@@ -82,6 +90,12 @@ INVALID = {
     "n_jobs": [0, 1.5],
     "random_state": ["seed", -1],
     "verbose": [-1, "yes"],
+    "similarity": ["euclidean"],
+    "temperature": [0, "scale"],
+    "margin": [-1.1, 1],
+    "negative_weight": [0],
+    "n_negatives": [0, 2.5],
+    "popularity_exponent": [-1e-9],
 }
 # What lies just inside.
 VALID = {
@@ -106,6 +120,11 @@ VALID = {
     "n_jobs": [-1, -99, None],
     "random_state": [np.random.RandomState(0), None],
     "verbose": [0],
+    "temperature": [1e-3],
+    "margin": [-1],
+    "negative_weight": [1e-300],
+    "n_negatives": [1],
+    "popularity_exponent": [0],
 }
 
 
@@ -225,6 +244,10 @@ CHANGES = {
     "init_scale": ({}, 0.5),
     "clip": ({"max_iter": 300, "regularization": 1e-6, "init_scale": 0.5}, False),
     "random_state": ({}, 1),
+    "similarity": ({}, "dot"),
+    "temperature": ({}, 1.0),
+    "n_negatives": ({}, 5),
+    "popularity_exponent": ({}, 1.0),
 }
 OF_A_CLASS = {
     ALSFactorizer: {
@@ -254,6 +277,16 @@ OF_A_CLASS = {
         "clip": ({"max_iter": 50, "learning_rate": 0.05}, False),
         "tol": ({"max_iter": 100, "learning_rate": 0.02}, 0.5),
     },
+    RankingFactorizer: {
+        "loss": ({}, "bpr"),
+        "margin": ({"loss": "ccl"}, 0.1),
+        "negative_weight": ({"loss": "ccl"}, 2.0),
+        "regularization": ({"similarity": "dot"}, 0.1),
+        "init_scale": ({"similarity": "dot"}, 0.5),
+        "tol": ({"max_iter": 100}, 50.0),
+        "n_iter_no_change": ({"max_iter": 30, "tol": 50.0}, 1),
+        "learning_rate": ({}, 0.2),
+    },
     SGDFactorizer: {},
 }
 # These have tests of their own, for every model: of a warm start, of columns, of
@@ -262,7 +295,7 @@ ELSEWHERE = {"warm_start", "user_column", "item_column", "n_jobs", "verbose"}
 
 
 @pytest.mark.compiled
-@each_parameter([*CHANGES, *OF_A_CLASS[BiasedMF]])
+@each_parameter(sorted({*CHANGES, *itertools.chain(*OF_A_CLASS.values())}))
 def test_a_parameter_changes_the_predictions(model, name):
     context, value = (CHANGES | OF_A_CLASS[model.cls])[name]
     y, predictions = (Y - 1) / 4, []
@@ -298,7 +331,7 @@ def test_parameters_set_after_a_fit_are_those_of_the_next(model):
     estimator = model.cls()
     assert estimator.set_params(**QUICK | model.options) is estimator
     assert_same_bits(estimator.fit(X, model.y()), model().fit(X, model.y()))
-    params = {"n_factors": 5, "max_iter": 2, "fit_intercept": False}
+    params = model.known({"n_factors": 5, "max_iter": 2, "fit_intercept": False})
     estimator.set_params(**params).fit(X, model.y())
     assert_same_bits(estimator, model(**params).fit(X, model.y()))
     with pytest.raises(ValueError, match="Invalid parameter 'lam'"):

@@ -25,7 +25,7 @@ def test_a_prediction_does_not_depend_on_its_neighbours(model):
 
 
 @in_turn("dtype", DTYPES)
-@each_model(lambda model: not model.counts)
+@each_model(lambda model: model.rates and not model.counts)
 def test_score_is_the_negative_rmse(model, dtype):
     fitted = model().fit(X, model.y().astype(dtype))
     errors = (fitted.predict(X).astype(float) - model.y()) ** 2
@@ -59,7 +59,7 @@ def test_transform_returns_the_factors(model):
         assert_array_equal(frame.to_numpy(), expected)
 
 
-@each_model()
+@each_model(lambda model: model.rates)
 def test_predictions_are_clipped_to_the_range_of_the_ratings(model):
     y, pairs = model.y(), np.vstack([EVERY_PAIR, UNSEEN])
     fitted = model(clip=True).fit(X, y)
@@ -126,7 +126,7 @@ def test_recommend_is_a_sort_of_all_predictions(model):
     expected_scores = getattr(fitted, model.link)(pairs).reshape(31, 20)
     values = getattr(model(clip=False).fit(X, model.y()), model.link)(pairs)
     values = values.reshape(31, 20)
-    if model.link == "predict" and not model.unobserved_weight:
+    if fitted._popularity_weight:
         values = logit(values) if fitted._logistic else values
         values += fitted.rating_scale_ * np.log1p(np.bincount(X[:, 1]))
     for n_items in (1, 7, 20, 30):

@@ -192,7 +192,8 @@ class Walk:
         return load(self.folder / "model")
 
     def set_clip(self):
-        self.estimator.set_params(clip=bool(self.rng.random() < 0.5))
+        clip = {"clip": bool(self.rng.random() < 0.5)}
+        self.estimator.set_params(**self.model.known(clip))
 
     # ---------------------------------------------------------------------- answering
 
@@ -212,7 +213,8 @@ class Walk:
         low, high = (1, 1) if self.model.counts else (slow.low, slow.high)
         if self.model.unobserved_weight:
             low, high = min(low, 0), max(high, 0)
-        assert_allclose(model.rating_range_, (low, high), rtol=1e-12)
+        if self.model.rates:
+            assert_allclose(model.rating_range_, (low, high), rtol=1e-12)
         self.ask_predict()
         self.ask_recommend()
 
@@ -251,7 +253,7 @@ class Walk:
             expected = expit(logit(np.clip(mean, 1e-6, 1 - 1e-6)) + expected)
         else:
             expected += mean
-        if model.clip:
+        if self.model.rates and model.clip:
             low, high = model.rating_range_
             expected = expected.clip(
                 low, np.inf if self.model.unobserved_weight else high
@@ -275,7 +277,7 @@ class Walk:
             candidates=[candidates] * 2 if own_lists else candidates,
         )
         counts = collections.Counter(item for _, item in slow.seen)
-        weight = model.rating_scale_ if not self.model.unobserved_weight else 0
+        weight = 0 if model._popularity_weight == 0 else model.rating_scale_
         for user, row, row_scores in zip(users, best, scores, strict=True):
             left = [i for i in candidates if not (exclude and (user, i) in slow.seen)]
             found = row.compressed().tolist()

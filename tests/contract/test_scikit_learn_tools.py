@@ -529,7 +529,9 @@ def test_repr(model):
 def test_tags(model):
     tags = get_tags(model())
     assert tags.estimator_type == "regressor"
-    assert tags.target_tags.required is not model.counts
+    rates = model.rates and not model.counts
+    assert tags.target_tags.required == rates
+    assert tags.target_tags.positive_only != rates
     assert not tags.target_tags.multi_output
     assert tags.input_tags.two_d_array
     assert tags.input_tags.categorical

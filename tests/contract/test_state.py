@@ -17,7 +17,14 @@ import pytest
 from sklearn import config_context
 from sklearn.base import clone
 
-from sklearn_mf import ALSFactorizer, AutoRec, BiasedMF, MultiTaskMF, SGDFactorizer
+from sklearn_mf import (
+    ALSFactorizer,
+    AutoRec,
+    BiasedMF,
+    MultiTaskMF,
+    RankingFactorizer,
+    SGDFactorizer,
+)
 from sklearn_mf.datasets import make_ratings
 
 X, Y = make_ratings(30, 20, 250, random_state=0)
@@ -31,6 +38,7 @@ MODELS = [
     BiasedMF(**QUICK),
     AutoRec(**QUICK),
     MultiTaskMF(**QUICK),
+    RankingFactorizer(**QUICK),
 ]
 
 

@@ -28,7 +28,7 @@ def has_intercept(model):
 
 
 @in_turn("a, c", [(20, 0), (0.1, -3), (1e4, 5e4), (1e-6, 0)])
-@each_model(is_free)
+@each_model(lambda model: is_free(model) and model.rates)
 def test_the_unit_of_the_ratings_does_not_matter(model, a, c):
     c *= has_intercept(model)
     first = fit_default(model).fit(X, Y)
@@ -73,7 +73,7 @@ def test_the_numbers_that_were_used(model):
     assert literal.learning_rate_ == 0.01
 
 
-@each_model(lambda model: model.link == "predict", among=FAMILIES)
+@each_model(lambda model: model.link == "predict" and model.rates, among=FAMILIES)
 def test_ratings_that_are_all_equal_are_learnt_without_a_warning(model, recwarn):
     y = np.full(len(Y), 0.7)
     estimator = model.cls(random_state=0, **model.options).fit(X, y)

@@ -125,7 +125,7 @@ def test_rows_are_known_by_their_ids(model):
                 assert_allclose(row, known[label], atol=tolerance, rtol=0)
             elif estimator.n_factors:
                 drawn = row[: estimator.n_factors]
-                assert 0 < abs(drawn).min() <= abs(drawn).max() < 0.5
+                assert 0 < abs(drawn).min() <= abs(drawn).max() < model.largest_start
         if hasattr(estimator, f"{side}_biases_") and not model.closed:
             biases = getattr(estimator, f"{side}_biases_")
             new = ~np.isin(ids, list(known))
@@ -147,7 +147,8 @@ def test_ratings_of_another_dtype_decide_the_dtype(model, dtype):
     cold = model(max_iter=1).fit(X, model.y())
     assert curve_of(estimator)[0] < curve_of(cold)[0]
     if model.steps:
-        assert_allclose(estimator.predict(X), before.predict(X), rtol=1e-5)
+        atol = 0 if model.rates else 1e-6  # scores may be next to 0
+        assert_allclose(estimator.predict(X), before.predict(X), rtol=1e-5, atol=atol)
 
 
 @each_model()

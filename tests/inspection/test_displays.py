@@ -20,6 +20,7 @@ from sklearn_mf import (
     AutoRec,
     BiasedMF,
     MultiTaskMF,
+    RankingFactorizer,
     SGDFactorizer,
     as_matrix,
 )
@@ -210,7 +211,7 @@ def test_every_model_is_drawn(model):
     name = model.cls.__name__
     shown = ConvergenceDisplay.from_estimator(fitted)
     assert list(shown.objectives[name]) == curve_of(fitted)
-    loss = model.options.get("loss", "squared_error")
+    loss = getattr(fitted, "loss", "squared_error")
     assert shown.loss == ("joint_loss" if model.cls is MultiTaskMF else loss)
     watched = getattr(fitted, "validation_scores_", None) is not None
     assert list(shown.validation_errors) == [name] * watched
@@ -219,7 +220,7 @@ def test_every_model_is_drawn(model):
         assert len(shown.coordinates) == len(getattr(fitted, f"{side}s_"))
     shown = ColdStartDisplay.from_estimator(fitted, X, y)
     assert shown.n_ratings.sum() == len(y)
-    if model.cls in (AutoRec, MultiTaskMF):
+    if model.cls in (AutoRec, MultiTaskMF, RankingFactorizer):
         with pytest.raises(TypeError, match=rf"must be .*, got {name}"):
             LossLandscapeDisplay.from_estimator(fitted, X, y)
 

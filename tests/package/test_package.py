@@ -19,6 +19,7 @@ ESTIMATORS = [
     sklearn_mf.BiasedMF,
     sklearn_mf.MultiTaskMF,
     sklearn_mf.PopularityRanker,
+    sklearn_mf.RankingFactorizer,
     sklearn_mf.SGDFactorizer,
 ]
 MODULES = [
@@ -28,7 +29,10 @@ MODULES = [
         for name in ("datasets", "inspection", "metrics", "model_selection", "onnx")
     ),
 ]
-LETTERS = {"AutoRec": "R"}  # in the README, of those whose first letter is taken
+LETTERS = {
+    "AutoRec": "R",
+    "RankingFactorizer": "K",
+}  # in the README, of those whose first letter is taken
 
 
 def run_python(code):
@@ -53,10 +57,12 @@ from sklearn_mf._solvers.autoencoder.kernels import STEP_BIASES, STEP_COLUMNS
 from sklearn_mf._solvers.autoencoder.kernels import differentiate_rows
 from sklearn_mf._model.perceptron import predict_pairs
 from sklearn_mf._solvers.two_tasks.kernels import train_batches
+from sklearn_mf._solvers.ranking.kernels import LEARN_BATCHES, deal_rows, shuffle_rows
 from sklearn_mf._model.scoring import score_pairs
 from sklearn_mf._solvers.sgd.kernels import PASS_IN_BATCHES, PASS_OVER_BLOCKS
 kernels = [solve_rows, solve_short_rows, approach_rows, sum_rows, score_pairs]
 kernels += [predict_pairs, train_batches]
+kernels += [deal_rows, shuffle_rows, *LEARN_BATCHES.values()]
 kernels += [differentiate_rows, *STEP_BIASES.values(), *STEP_COLUMNS.values()]
 kernels += [*PASS_IN_BATCHES.values(), *PASS_OVER_BLOCKS.values()]
 assert (dict(os.environ), threading.active_count(), numpy.geterr()) == before

@@ -1,0 +1,1 @@
+"""Losses that rank: what a user interacted with, before what the user did not."""

@@ -1,0 +1,757 @@
+"""Kernels of losses that rank what a user interacted with before other items.
+
+A batch consists of rows. Row k is a user u with some of the items i that u interacted
+with, of weights w; and J are the items that were drawn for the whole batch and with
+which u has not interacted, N_u of them. With s_i = α (p_u · q_i + b_i) the losses of an
+interaction are
+
+    bpr       Σ_J log(1 + exp(s_j − s_i)) / N_u
+    warp      log(1 + ⌊n_u / t⌋) (1 − s_i + s_j), where j is the t-th of J, in an order
+              that is drawn, and the first with s_j > s_i − 1; 0 if there is none. n_u
+              is the number of items without interaction
+    softmax   log(1 + exp(z − s_i)),   z = log Σ_J exp(s_j − log(N π_j)), where N items
+              were drawn for the batch, with the probability π_j for each
+    ccl       1 − s_i + ω Σ_J max(0, s_j − m) / N_u
+
+A batch of n interactions steps along the gradient of Σ w (loss + λ (‖p_u‖² + ‖q_i‖²)),
+divided by n times the mean weight. On the sphere rows have length 1 and no penalty, and
+a step is along the part of the gradient that is tangent to it.
+
+A batch has two phases: first the losses and the gradients of its rows are computed, and
+its users step; then its items do, from the users as they were. Rows do not depend on
+one another, nor do items, and all sums have a fixed order: the result is the same, bit
+by bit, whichever thread computes what.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_mf._runtime.compile import inlined, jit
+from sklearn_mf._runtime.tiles import (
+    load_row,
+    load_tile,
+    load_transposed,
+    store,
+    zero_tile,
+)
+from sklearn_mf._solvers.optimizers import (
+    ADAGRAD,
+    ADAM,
+    SGD,
+    State,
+    correct_bias,
+    step,
+)
+
+BPR, WARP, SOFTMAX, CCL = range(4)
+LOSSES = {"bpr": BPR, "warp": WARP, "softmax": SOFTMAX, "ccl": CCL}
+ROWS = 8  # rows of a tile
+LANES = 16  # lanes of a tile; the widths of tables are padded to multiples of it
+FAR = 60  # scores as far apart as this are compared without products of exponentials
+
+
+class RankingBatches(NamedTuple):
+    """The batches of an epoch.
+
+    Attributes
+    ----------
+    bounds : int64 ndarray of shape (n_batches + 1,)
+        The rows of batch b are those from ``bounds[b]`` to below ``bounds[b + 1]``.
+    users : int32 ndarray of shape (n_rows,)
+        The user of each row; none is twice in a batch.
+    ends : int64 ndarray of shape (n_rows + 1,)
+        The interactions of row k are those from ``ends[k]`` to below ``ends[k + 1]``.
+    items : int32 ndarray of shape (n_interactions,)
+        Their items.
+    weights : ndarray of shape (n_interactions,)
+        Their weights, divided by the mean weight.
+    starts : int32 ndarray of shape (n_interactions,)
+        Where in the order of the drawn items each begins to look for one.
+    drawn : int32 ndarray of shape (n_batches, n_draws)
+        The items drawn for each batch, ascending.
+    order : int32 ndarray of shape (n_batches, n_draws)
+        Their places in `drawn`, in the order in which they were drawn.
+    """
+
+    bounds: np.ndarray
+    users: np.ndarray
+    ends: np.ndarray
+    items: np.ndarray
+    weights: np.ndarray
+    starts: np.ndarray
+    drawn: np.ndarray
+    order: np.ndarray
+
+
+class FactorTable(NamedTuple):
+    """Rows of parameters.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_rows, width)
+        The parameters, padded with zeros, which remain zero.
+    state : State
+        The state of the optimizer.
+    """
+
+    values: np.ndarray
+    state: State
+
+
+class RankingModel(NamedTuple):
+    """All that is learnt.
+
+    Attributes
+    ----------
+    users, items : FactorTable
+        Their factors.
+    biases : FactorTable
+        The biases of the items, of one column.
+    """
+
+    users: FactorTable
+    items: FactorTable
+    biases: FactorTable
+
+
+class RankingTask(NamedTuple):
+    """What is minimised, and how. The numbers are of the dtype of the parameters.
+
+    Attributes
+    ----------
+    loss : int
+        One of `LOSSES`.
+    sphere : bool
+        Whether rows have length 1; if so there are no biases.
+    scale, margin, negative_weight, regularization : float
+        α, m, ω and λ.
+    corrections : ndarray of shape (n_items,)
+        log(N π) of each item.
+    rate : float
+        The learning rate.
+    constants : tuple of 5 floats
+        See `step`.
+    """
+
+    loss: int
+    sphere: bool
+    scale: float
+    margin: float
+    negative_weight: float
+    regularization: float
+    corrections: np.ndarray
+    rate: float
+    constants: tuple
+
+
+class RankingWorkspace(NamedTuple):
+    """Memory for a batch, whose rows threads share in blocks.
+
+    Attributes
+    ----------
+    users : ndarray of shape (n_rows, width)
+        The factors of the user of each row, before the step.
+    slopes : ndarray of shape (n_rows, n_columns)
+        The scores of the drawn items, and then the derivatives of the loss by them.
+    item_slopes : ndarray of shape (n_interactions,)
+        The derivatives of the loss by the score of each interaction's item.
+    user_gradients : ndarray of shape (n_rows, width)
+        Gradients of the users.
+    item_gradients : ndarray of shape (n_columns + n_interactions, width)
+        Gradients of the items, at the first column or interaction where each occurs.
+    bias_gradients : ndarray of shape (n_columns + n_interactions, 1)
+        Those of their biases.
+    panels : ndarray of shape (n_blocks, n_columns / LANES * (width + 1), LANES)
+        The factors of the drawn items, factor by factor, and then their biases.
+    exponentials : ndarray of shape (n_blocks, n_columns)
+        Of the scores of a row.
+    is_negative : bool ndarray of shape (n_blocks, n_columns)
+        Whether a drawn item is one without interaction.
+    tiles : ndarray of shape (n_blocks, ROWS, width)
+        Gradients of some items.
+    places : int32 ndarray of shape (n_items,)
+        Where in `item_gradients` an item stands; -1 outside of `_step_items`.
+    """
+
+    users: np.ndarray
+    slopes: np.ndarray
+    item_slopes: np.ndarray
+    user_gradients: np.ndarray
+    item_gradients: np.ndarray
+    bias_gradients: np.ndarray
+    panels: np.ndarray
+    exponentials: np.ndarray
+    is_negative: np.ndarray
+    tiles: np.ndarray
+    places: np.ndarray
+
+
+# --------------------------------------------------------------- the rows of an epoch
+
+
+@jit
+def shuffle_rows(start, stop, indptr, words, order):
+    """Put the interactions of each user in any order, all as likely.
+
+    Parameters
+    ----------
+    start, stop : int
+        The users.
+    indptr : int64 ndarray of shape (n_users + 1,)
+        Where the interactions of each begin and end.
+    words : uint32 ndarray of shape (n_interactions,)
+        Random words, which choose.
+    order : int64 ndarray of shape (n_interactions,)
+        Those of the users are overwritten.
+    """
+    for user in range(start, stop):
+        first = indptr[user]
+        for place in range(first, indptr[user + 1]):
+            # One of the places up to this one, all as likely but for n / 2³².
+            n = np.uint64(place - first + 1)
+            other = first + np.int64(np.uint64(words[place]) * n >> np.uint64(32))
+            order[place] = order[other]
+            order[other] = place
+
+
+@jit
+def deal_rows(start, stop, begins, order, words, indices, weights, batches):
+    """Deal interactions out to rows.
+
+    Parameters
+    ----------
+    start, stop : int
+        The rows.
+    begins : int64 ndarray of shape (n_rows,)
+        Where in `order` those of each row begin.
+    order : int64 ndarray of shape (n_interactions,)
+        From `shuffle_rows`.
+    words : uint32 ndarray of shape (n_interactions,)
+        Random words, which choose `starts`.
+    indices, weights : ndarrays of shape (n_interactions,)
+        The item and the weight of each, user by user.
+    batches : RankingBatches
+        Items, weights and starts of the rows are overwritten.
+    """
+    _, _, ends, items, dealt_weights, starts, drawn, _ = batches
+    n_draws = np.uint64(drawn.shape[1])
+    for row in range(start, stop):
+        for k in range(ends[row + 1] - ends[row]):
+            to, source = ends[row] + k, order[begins[row] + k]
+            items[to], dealt_weights[to] = indices[source], weights[source]
+            starts[to] = np.int64(np.uint64(words[to]) * n_draws >> np.uint64(32))
+
+
+# ------------------------------------------------------------------------------ scores
+
+
+@inlined
+def _score(block, first, last, batch, drawn, n_columns, model, work):
+    """Gather the users of rows first to last, and score the drawn items for them."""
+    P, Q, b = model.users.values, model.items.values, model.biases.values
+    panels, width = work.panels[block], P.shape[1]
+    for k in range(first, last):
+        for f in range(width):
+            work.users[k, f] = P[batch.users[k], f]
+    for column in range(0, n_columns, LANES):
+        top = column // LANES * (width + 1)
+        for lane in range(LANES):
+            # Columns that are only padding repeat the last item, and are not read.
+            item = drawn[min(column + lane, len(drawn) - 1)]
+            for f in range(width):
+                panels[top + f, lane] = Q[item, f]
+            panels[top + width, lane] = b[item, 0]
+
+    # S = P Qᵀ + b
+    for column in range(0, n_columns, LANES):
+        top = column // LANES * (width + 1)
+        for k in range(first, last, ROWS):
+            tile = zero_tile(P, ROWS, LANES) + load_row(panels, top + width, 0, LANES)
+            for f in range(width):
+                own = load_tile(work.users, k, f, ROWS, 1)
+                tile = tile + own * load_row(panels, top + f, 0, LANES)
+            store(tile, work.slopes, k, column)
+
+
+@inlined
+def _find_negatives(user, drawn, seen_indptr, seen_indices, is_negative):
+    """Find the drawn items with which a user has not interacted; return how many."""
+    place, end = seen_indptr[user], seen_indptr[user + 1]
+    n_negatives = 0
+    for column in range(len(drawn)):
+        item = drawn[column]
+        # The first that is no less, by steps that double and then halve.
+        jump = 1
+        while place + jump < end and seen_indices[place + jump] < item:
+            place += jump
+            jump *= 2
+        while jump > 0:
+            if place + jump <= end and seen_indices[place + jump - 1] < item:
+                place += jump
+            jump //= 2
+        is_negative[column] = place >= end or seen_indices[place] != item
+        n_negatives += is_negative[column]
+    return n_negatives
+
+
+# ------------------------------------------------------------------------------ losses
+
+# Each takes the scores of a row and returns the sum of its weighted losses; it replaces
+# the scores of the drawn items by the derivatives of that sum, and those of the items
+# of its interactions too.
+
+
+@inlined
+def _compare_pairs(k, batch, n_negatives, is_negative, e, slopes, item_slopes):
+    """Σ w Σ_J log(1 + exp(s_j − s_i)) / N_u."""
+    n_draws, total = len(is_negative), 0.0
+    zero, one = slopes.dtype.type(0), slopes.dtype.type(1)
+    # exp(s_j − s_i) = e_j exp(m − s_i) with e_j = exp(s_j − m), m = max s_j
+    top = zero
+    if n_negatives:
+        top = slopes.dtype.type(-np.inf)
+        for column in range(n_draws):
+            if is_negative[column]:
+                top = max(top, slopes[k, column])
+    for column in range(n_draws):
+        e[column] = math.exp(slopes[k, column] - top) if is_negative[column] else zero
+    own = slopes[k]
+    kept = own[:n_draws].copy()
+    for column in range(len(own)):
+        own[column] = zero
+    for m in range(batch.ends[k], batch.ends[k + 1]):
+        at = m - batch.ends[0]
+        score, weight = item_slopes[at], batch.weights[m]
+        item_slopes[at] = zero
+        if not n_negatives:
+            continue
+        share = weight / slopes.dtype.type(n_negatives)
+        loss, pushed = 0.0, zero
+        if abs(top - score) < FAR:
+            factor = math.exp(top - score)
+            # Σ log(1 + x) is the logarithm of products of some of them.
+            for begin in range(0, n_draws, 8):
+                product = 1.0
+                for column in range(begin, min(begin + 8, n_draws)):
+                    x = e[column] * factor
+                    slope = share * (x / (one + x))
+                    product *= one + x
+                    own[column] += slope
+                    pushed += slope
+                loss += math.log(product)
+        else:
+            for column in range(n_draws):
+                if is_negative[column]:
+                    z = kept[column] - score
+                    small = math.exp(-abs(z))
+                    slope = share * ((one if z >= 0 else small) / (one + small))
+                    loss += max(z, zero) + math.log1p(small)
+                    own[column] += slope
+                    pushed += slope
+        item_slopes[at] = -pushed
+        total += share * loss
+    return total
+
+
+@inlined
+def _find_violations(k, batch, order, n_unseen, is_negative, e, slopes, item_slopes):
+    """Σ w log(1 + ⌊n_u / t⌋) (1 − s_i + s_j), with the first j where s_j > s_i − 1."""
+    n_draws, total = len(is_negative), 0.0
+    zero, one = slopes.dtype.type(0), slopes.dtype.type(1)
+    for column in range(n_draws):
+        e[column] = slopes[k, column]
+    for column in range(slopes.shape[1]):
+        slopes[k, column] = zero
+    for m in range(batch.ends[k], batch.ends[k + 1]):
+        at = m - batch.ends[0]
+        score, n_tries, place = item_slopes[at], 0, batch.starts[m]
+        item_slopes[at] = zero
+        for _ in range(n_draws):
+            column = order[place]
+            place = place + 1 if place + 1 < n_draws else 0
+            if not is_negative[column]:
+                continue
+            n_tries += 1
+            # Written so that scores that are not a number count too.
+            if not e[column] <= score - one:
+                loss = one - score + e[column]
+                weight = batch.weights[m] * slopes.dtype.type(
+                    math.log(1 + n_unseen // n_tries)
+                )
+                slopes[k, column] += weight
+                item_slopes[at] = -weight
+                total += weight * loss
+                break
+    return total
+
+
+@inlined
+def _compare_sums(k, batch, drawn, corrections, is_negative, e, slopes, item_slopes):
+    """Σ w log(1 + exp(z − s_i)), z = log Σ_J exp(s_j − log(N π_j))."""
+    n_draws, total = len(is_negative), 0.0
+    zero, one = slopes.dtype.type(0), slopes.dtype.type(1)
+    top = slopes.dtype.type(-np.inf)
+    for column in range(n_draws):
+        e[column] = slopes[k, column] - corrections[drawn[column]]
+        if is_negative[column] and not e[column] <= top:
+            top = e[column]
+    z = zero
+    for column in range(n_draws):
+        e[column] = math.exp(e[column] - top) if is_negative[column] else zero
+        z += e[column]
+    share = zero
+    for m in range(batch.ends[k], batch.ends[k + 1]):
+        at = m - batch.ends[0]
+        difference = top + math.log(z) - item_slopes[at] if z > 0 else top
+        if not z > 0:  # there is nothing to compare with
+            item_slopes[at] = zero
+            total += z
+            continue
+        small = math.exp(-abs(difference))
+        probability = (one if difference >= 0 else small) / (one + small)
+        weight = batch.weights[m]
+        total += weight * (max(difference, zero) + math.log1p(small))
+        item_slopes[at] = -weight * probability
+        share += weight * probability
+    if z > 0:
+        share /= z
+    for column in range(slopes.shape[1]):
+        slopes[k, column] = share * e[column] if column < n_draws else zero
+    return total
+
+
+@inlined
+def _contrast(k, batch, n_negatives, is_negative, task, slopes, item_slopes):
+    """Σ w (1 − s_i + ω Σ_J max(0, s_j − m) / N_u)."""
+    n_draws, total = len(is_negative), 0.0
+    zero, one = slopes.dtype.type(0), slopes.dtype.type(1)
+    weights = zero
+    for m in range(batch.ends[k], batch.ends[k + 1]):
+        at = m - batch.ends[0]
+        total += batch.weights[m] * (one - item_slopes[at])
+        item_slopes[at] = -batch.weights[m]
+        weights += batch.weights[m]
+    share = task.negative_weight * weights / slopes.dtype.type(max(n_negatives, 1))
+    for column in range(slopes.shape[1]):
+        above = zero
+        if column < n_draws:
+            above = slopes[k, column] - task.margin
+        slopes[k, column] = zero
+        # Written so that scores that are not a number count too.
+        if column < n_draws and is_negative[column] and not above <= zero:
+            total += share * above
+            slopes[k, column] = share
+    return total
+
+
+# ------------------------------------------------------------------------------- steps
+
+
+@inlined
+def _step_along(optimizer, table, row, gradients, at, task, on_sphere):
+    """Step along a gradient with a row of parameters."""
+    values, (first, second, powers) = table
+    width, rate = values.shape[1], task.rate
+    zero, one = values.dtype.type(0), values.dtype.type(1)
+    if on_sphere:  # g ← g − (g · x) x
+        product = zero
+        for f in range(width):
+            product += gradients[at, f] * values[row, f]
+        for f in range(width):
+            gradients[at, f] -= product * values[row, f]
+    c1, c2 = correct_bias(optimizer, powers, row, task.constants)
+    for f in range(width):
+        values[row, f] = step(
+            optimizer,
+            values[row, f],
+            gradients[at, f],
+            rate,
+            first,
+            second,
+            row,
+            f,
+            task.constants,
+            c1,
+            c2,
+        )
+    if on_sphere:  # x ← x / ‖x‖
+        square = zero
+        for f in range(width):
+            square += values[row, f] * values[row, f]
+        if square != zero:
+            # What overflows is not a direction, and is to be noticed.
+            norm = one / math.sqrt(square) if square < np.inf else np.nan
+            for f in range(width):
+                values[row, f] *= norm
+
+
+@inlined
+def _learn_rows(
+    optimizer,
+    block,
+    first,
+    last,
+    batch,
+    drawn,
+    order,
+    seen,
+    model,
+    work,
+    task,
+    loss,
+):
+    """Compute the losses and the slopes of rows first to last; step with their users.
+
+    Parameters
+    ----------
+    block : int
+        The part of the memory that the rows may use.
+    first, last : int
+        The rows of the batch.
+    batch : RankingBatches
+        The rows of the batch alone.
+    drawn, order : int32 ndarrays of shape (n_draws,)
+        The items drawn for the batch.
+    seen, model, work, task, loss
+        See `learn_batches`; `loss` of the rows of the batch alone.
+    """
+    P, Q, b = model.users.values, model.items.values, model.biases.values
+    width, n_columns = P.shape[1], work.slopes.shape[1]
+    slopes, item_slopes = work.slopes, work.item_slopes
+    e, is_negative = work.exponentials[block], work.is_negative[block][: len(drawn)]
+    seen_indptr, seen_indices = seen
+    zero = P.dtype.type(0)
+    n_interactions = batch.ends[len(batch.users)] - batch.ends[0]
+    normalizer = P.dtype.type(1) / P.dtype.type(n_interactions)
+    _score(block, first, last, batch, drawn, n_columns, model, work)
+    for k in range(first, last):
+        user = np.int64(batch.users[k])
+        n_negatives = _find_negatives(
+            user, drawn, seen_indptr, seen_indices, is_negative
+        )
+        # s_i = α (p · q_i + b_i), s_j likewise
+        for m in range(batch.ends[k], batch.ends[k + 1]):
+            score = b[batch.items[m], 0]
+            for f in range(width):
+                score += work.users[k, f] * Q[batch.items[m], f]
+            item_slopes[m - batch.ends[0]] = task.scale * score
+        for column in range(len(drawn)):
+            slopes[k, column] *= task.scale
+        if task.loss == BPR:
+            loss[k] = _compare_pairs(
+                k, batch, n_negatives, is_negative, e, slopes, item_slopes
+            )
+        elif task.loss == WARP:
+            n_unseen = len(Q) - (seen_indptr[user + 1] - seen_indptr[user])
+            loss[k] = _find_violations(
+                k, batch, order, n_unseen, is_negative, e, slopes, item_slopes
+            )
+        elif task.loss == SOFTMAX:
+            loss[k] = _compare_sums(
+                k, batch, drawn, task.corrections, is_negative, e, slopes, item_slopes
+            )
+        else:
+            loss[k] = _contrast(
+                k, batch, n_negatives, is_negative, task, slopes, item_slopes
+            )
+        for column in range(n_columns):
+            slopes[k, column] *= task.scale * normalizer
+        for m in range(batch.ends[k], batch.ends[k + 1]):
+            item_slopes[m - batch.ends[0]] *= task.scale * normalizer
+
+    # ∂p_u = Σ_j slope_j q_j + Σ_i slope_i q_i + 2 λ Σ w p_u
+    for k in range(first, last, ROWS):
+        for f in range(0, width, LANES):
+            tile = zero_tile(P, ROWS, LANES)
+            for column in range(len(drawn)):
+                own = load_tile(slopes, k, column, ROWS, 1)
+                tile = tile + own * load_row(Q, drawn[column], f, LANES)
+            store(tile, work.user_gradients, k, f)
+    for k in range(first, last):
+        weights = zero
+        for m in range(batch.ends[k], batch.ends[k + 1]):
+            item, slope = batch.items[m], item_slopes[m - batch.ends[0]]
+            weights += batch.weights[m]
+            for f in range(width):
+                work.user_gradients[k, f] += slope * Q[item, f]
+        penalty = 2 * task.regularization * normalizer * weights
+        for f in range(width):
+            work.user_gradients[k, f] += penalty * work.users[k, f]
+        user = np.int64(batch.users[k])
+        _step_along(
+            optimizer, model.users, user, work.user_gradients, k, task, task.sphere
+        )
+
+
+@inlined
+def _step_items(optimizer, block, low, high, batch, drawn, model, work, task):
+    """Step with those of the batch's items that are from `low` to below `high`."""
+    Q, width = model.items.values, model.items.values.shape[1]
+    n_columns, n_rows = work.slopes.shape[1], len(batch.users)
+    gradients, bias_gradients = work.item_gradients, work.bias_gradients
+    places, tile_rows = work.places, work.tiles[block]
+    n_interactions = batch.ends[n_rows] - batch.ends[0]
+    normalizer = Q.dtype.type(1) / Q.dtype.type(n_interactions)
+    penalty = 2 * task.regularization * normalizer
+    first = np.searchsorted(drawn, low)
+    last = np.searchsorted(drawn, high)
+
+    # ∂q_j = Σ_k slope_kj p_k,   ∂b_j = Σ_k slope_kj
+    for begin in range(first, last, ROWS):
+        n = min(ROWS, last - begin)
+        # A tile reads columns beyond the last, which are of no use, but never of none.
+        left = min(begin, n_columns - ROWS)
+        for f in range(0, width, LANES):
+            tile = zero_tile(Q, ROWS, LANES)
+            for k in range(n_rows):
+                own = load_transposed(work.slopes, k, left, ROWS)
+                tile = tile + own * load_row(work.users, k, f, LANES)
+            store(tile, tile_rows, 0, f)
+        for column in range(begin, begin + n):
+            total = Q.dtype.type(0)
+            for k in range(n_rows):
+                total += work.slopes[k, column]
+            item = np.int64(drawn[column])
+            at = np.int64(places[item])
+            if at < 0:
+                at = places[item] = column
+                bias_gradients[at, 0] = total
+                for f in range(width):
+                    gradients[at, f] = tile_rows[column - left, f]
+            else:
+                bias_gradients[at, 0] += total
+                for f in range(width):
+                    gradients[at, f] += tile_rows[column - left, f]
+
+    # ∂q_i = slope_i p_u + 2 λ w q_i,   ∂b_i = slope_i
+    for k in range(n_rows):
+        for m in range(batch.ends[k], batch.ends[k + 1]):
+            item = np.int64(batch.items[m])
+            if low <= item < high:
+                slope = work.item_slopes[m - batch.ends[0]]
+                share = penalty * batch.weights[m]
+                at = np.int64(places[item])
+                if at < 0:
+                    at = places[item] = n_columns + m - batch.ends[0]
+                    bias_gradients[at, 0] = slope
+                    for f in range(width):
+                        gradients[at, f] = slope * work.users[k, f] + share * Q[item, f]
+                else:
+                    bias_gradients[at, 0] += slope
+                    for f in range(width):
+                        gradients[at, f] += (
+                            slope * work.users[k, f] + share * Q[item, f]
+                        )
+
+    # Each item steps where it comes first.
+    for at in range(first, last + n_interactions):
+        if at < last:
+            place, item = at, np.int64(drawn[at])
+        else:
+            place = n_columns + at - last
+            item = np.int64(batch.items[batch.ends[0] + at - last])
+        if low <= item < high and places[item] == place:
+            places[item] = -1
+            _step_along(
+                optimizer, model.items, item, gradients, place, task, task.sphere
+            )
+            if not task.sphere:
+                _step_along(
+                    optimizer, model.biases, item, bias_gradients, place, task, False
+                )
+
+
+def make_learn_batches(optimizer):
+    """Make the kernel; `optimizer` is a constant in it."""
+
+    @jit
+    def learn_batches(
+        numbers,
+        row_blocks,
+        item_blocks,
+        block_rows,
+        cuts,
+        batches,
+        seen,
+        model,
+        work,
+        task,
+        loss,
+    ):
+        """Compute the losses of batches, and step along their gradients.
+
+        A call trains on many small batches, or on some rows of one batch, or steps with
+        some of its items. All this is one kernel, because two could round the same
+        computation differently.
+
+        Parameters
+        ----------
+        numbers : tuple of 2 ints
+            The first batch, and the one after the last.
+        row_blocks, item_blocks : tuples of 2 ints
+            The blocks of each batch's rows that learn, and those of items that step.
+        block_rows : int
+            Rows of a block, a multiple of ROWS.
+        cuts : int64 ndarray of shape (n_item_blocks + 1,)
+            Where the blocks of items begin and end.
+        batches : RankingBatches
+            The batches.
+        seen : tuple of 2 ndarrays
+            The items that each user has interacted with: compressed sparse rows of
+            ascending codes.
+        model : RankingModel
+            Changed in place.
+        work : RankingWorkspace
+            Overwritten.
+        task : RankingTask
+            What is minimised.
+        loss : float64 ndarray of shape (n_rows,)
+            Overwritten: the sum of the weighted losses of each row, before its step.
+        """
+        for number in range(numbers[0], numbers[1]):
+            start, stop = batches.bounds[number], batches.bounds[number + 1]
+            batch = RankingBatches(
+                batches.bounds,
+                batches.users[start:stop],
+                batches.ends[start : stop + 1],
+                batches.items,
+                batches.weights,
+                batches.starts,
+                batches.drawn,
+                batches.order,
+            )
+            drawn, order = batches.drawn[number], batches.order[number]
+            for block in range(row_blocks[0], row_blocks[1]):
+                first = block * block_rows
+                last = min(first + block_rows, stop - start)
+                if first < last:
+                    _learn_rows(
+                        optimizer,
+                        block,
+                        first,
+                        last,
+                        batch,
+                        drawn,
+                        order,
+                        seen,
+                        model,
+                        work,
+                        task,
+                        loss[start:stop],
+                    )
+            for block in range(item_blocks[0], item_blocks[1]):
+                low, high = cuts[block], cuts[block + 1]
+                _step_items(
+                    optimizer, block, low, high, batch, drawn, model, work, task
+                )
+
+    return learn_batches
+
+
+# Not a branch in one kernel: where arrays of the state are empty, loops that could read
+# them would be compiled twice, and where they lie in memory would choose.
+LEARN_BATCHES = {
+    optimizer: make_learn_batches(optimizer) for optimizer in (SGD, ADAGRAD, ADAM)
+}
