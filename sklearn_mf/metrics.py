@@ -104,11 +104,10 @@ def make_ranking_scorer(
         estimator itself stays as it is. None: they are ranked for as unknown users. See
         `sklearn_mf.model_selection.StrongGeneralization`.
     n_candidates : int or None, default=None
-        For the metrics at k that judge accuracy: rank a user's relevant
-        items not among all items, but among this many others, drawn at random from
-        those that the user has not rated in fit. Many papers measured so. The scores
-        are higher, and can order models in another way than the metric itself does
-        [8]_, as a warning says at each call. None: all items.
+        For the first six metrics: rank the relevant items of a user not among all
+        items, but among this many others, drawn at random from those that the user has
+        not rated in fit. Many papers measured so. The scores are higher, and can order
+        models in another way than the metric itself does [8]_. None: all items.
     random_state : int, default=0
         Seed of what is drawn for `fold_in` and `n_candidates`: the same for all models,
         whatever the order of the rows.
@@ -117,9 +116,9 @@ def make_ranking_scorer(
     -------
     callable
         ``scorer(estimator, X, y)`` returns a float: from 0 to 1, higher is better, but
-        see ``"novelty"`` and ``"popularity"``. X, y are the test ratings. The estimator
-        is one of sklearn_mf, or a pipeline or search that ends in one. The scorer takes
-        no sample_weight.
+        see ``"novelty"`` and ``"popularity"``. X, y are the test ratings; without y,
+        all are 1. The estimator is one of sklearn_mf, or a pipeline or search that ends
+        in one. The scorer takes no sample_weight.
 
     Raises
     ------
@@ -129,6 +128,11 @@ def make_ranking_scorer(
     TypeError
         Raised by the scorer, if the estimator cannot rank items, or with `fold_in`
         cannot learn users without a fit.
+
+    Warns
+    -----
+    UserWarning
+        At each call of a scorer with `n_candidates`, that samples mislead.
 
     See Also
     --------

@@ -238,7 +238,7 @@ class StrongGeneralization(_RatingSplitter):
     >>> scores = cross_val_score(
     ...     model,
     ...     X,
-    ...     y > 0,
+    ...     y > 0,  # whether they met, not how often
     ...     cv=StrongGeneralization(3, random_state=0),
     ...     scoring=make_ranking_scorer("ndcg", fold_in=0.8),
     ... )
