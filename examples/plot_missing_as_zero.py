@@ -26,7 +26,6 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_mf import ALSFactorizer, as_matrix
 from sklearn_mf.datasets import load_ratings, make_ratings
-from sklearn_mf.metrics import make_ranking_scorer
 
 parser = argparse.ArgumentParser(description="Factorise ratings, missing ones as 0.")
 parser.add_argument("--epochs", type=int, default=100, help="sweeps of each fit")
@@ -193,7 +192,9 @@ figure.savefig(args.output_dir / "missing_as_zero.png", dpi=150)
 # off, because nearly all cells are 0. They rather say how likely a rating is. The
 # recommended items are those with many ratings, and so more of them are found among the
 # test ratings, whether these are good or bad. A fit to the observed ratings alone
-# predicts ratings well, and its recommended items are no more popular than others.
+# predicts ratings well, and the items with its highest predictions are no more popular
+# than others. (By default ``recommend`` of such a model also counts how many users
+# rated an item; ``popularity_weight=0`` goes by the predictions alone.)
 
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 ids, counts = np.unique(X_train[:, 1], return_counts=True)
@@ -202,7 +203,7 @@ models = {
     "all cells": clone(zeros).set_params(n_factors=d),
     "observed ratings": ALSFactorizer(d, random_state=0),
 }
-precision_at_10 = make_ranking_scorer("precision", k=10)
+tested = {*map(tuple, X_test.tolist())}
 
 print(f"d = {d}; an item has {counts.mean():.0f} ratings on average\n")
 print(f"{'fitted to':18}{'test RMSE':>11}{'ratings of the':>17}{'share of these':>17}")
@@ -210,10 +211,12 @@ print(f"{'':18}{'(stars)':>11}{'10 recommended':>17}{'in the test':>17}")
 quality = {}
 for name, als in models.items():
     als.fit(X_train, y_train)
-    recommended, _ = als.recommend(als.users_, n_items=10)
-    places = np.searchsorted(ids, recommended.compressed())
+    best, _ = als.recommend(np.unique(X_test[:, 0]), n_items=10, popularity_weight=0)
+    places = np.searchsorted(ids, best.compressed())
     rmse, popularity = -als.score(X_test, y_test), counts[places].mean()
-    precision = precision_at_10(als, X_test, y_test)
+    rows = zip(np.unique(X_test[:, 0]).tolist(), best.tolist(), strict=True)
+    hits = [(user, item) in tested for user, row in rows for item in row]
+    precision = np.mean(hits)
     quality[name] = {"rmse": rmse, "popularity": popularity, "precision": precision}
     print(f"{name:18}{rmse:11.3f}{popularity:17.0f}{precision:17.3f}")
 
