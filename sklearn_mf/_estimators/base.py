@@ -197,11 +197,13 @@ class BaseFactorizer(
                 problem = Problem(training, ratings, start, rng, run)
                 solver = new._make_solver(problem, previous)
                 view |= new._fitted_attributes()
-                iterations: Iterations = Iterations(
+                iterations = Iterations(
                     self,
                     context,
                     data,
-                    lambda: (
+                    # They are an argument: a closure over them would be a cycle, which
+                    # keeps all of this in memory until Python looks for cycles.
+                    lambda iterations: (
                         view
                         | self._progress(iterations)
                         | new._attributes(problem, solver, solver.parameters())

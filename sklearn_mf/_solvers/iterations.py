@@ -54,7 +54,8 @@ class Iterations:
     data : dict
         X, y and metadata, as the callbacks expect them.
     fitted : callable
-        Returns the attributes of the estimator as if the fit stopped here, a dict.
+        Called with these iterations; returns the attributes of the estimator as if the
+        fit stopped here, a dict.
     baseline : float
         Value of the objective for the model that predicts the mean rating.
     remedy : str
@@ -95,7 +96,7 @@ class Iterations:
             yield
             asked_to_stop = task.call_on_fit_task_end(
                 estimator=self.estimator,
-                reconstruction_attributes=self.fitted,
+                reconstruction_attributes=lambda: self.fitted(self),
                 **self.data,
             )
             patience = self.patience

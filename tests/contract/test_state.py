@@ -5,11 +5,13 @@
 
 import collections
 import copy
+import gc
 import os
 import signal
 import sys
 import threading
 import time
+import weakref
 from functools import partial
 
 import numpy as np
@@ -26,6 +28,7 @@ from sklearn_mf import (
     SGDFactorizer,
 )
 from sklearn_mf.datasets import make_ratings
+from tests.contract.models import FAMILIES, each_model
 
 X, Y = make_ratings(30, 20, 250, random_state=0)
 OTHER_X, OTHER_Y = np.array([[5000, 3], [7, 3], [5000, 8], [9, 8]]), np.ones(4)
@@ -180,6 +183,24 @@ def test_serving_while_learning_is_interrupted(model, same_configuration):
         assert part <= known
     print(f"\n{type(model).__name__}: {ROUNDS} rounds, {dict(n_interrupted)}")
     assert n_interrupted["interrupted"] > ROUNDS / 10
+
+
+@each_model(among=FAMILIES)
+def test_a_model_is_freed_with_its_last_reference(model):
+    """It is part of no cycle, which would keep its arrays until Python looks for it."""
+    gc.collect()
+    gc.disable()
+    try:
+        fitted = model().fit(X, model.y(Y))
+        fitted.recommend([0, 7])
+        arrays = [weakref.ref(fitted.user_factors_), weakref.ref(fitted.item_factors_)]
+        fitted.fit(X, model.y(Y))
+        assert [array() is None for array in arrays] == [True, True]
+        arrays = [weakref.ref(fitted), weakref.ref(fitted.user_factors_)]
+        del fitted
+        assert [array() is None for array in arrays] == [True, True]
+    finally:
+        gc.enable()
 
 
 def test_parameters_set_during_a_fit_are_kept():
