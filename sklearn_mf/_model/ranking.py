@@ -25,6 +25,7 @@ QUERIES = 8  # scored at a time
 LANES = 16  # candidates scored at a time: a panel
 BLOCK_QUERIES = 16 * QUERIES  # worth a task of their own
 RANK_WORK = 2**20  # multiplications and comparisons that are worth a separate task
+BLOCK_PANELS = 2**8  # worth a task of their own when they are filled
 PANELS = 32  # scored for all queries of a block at a time: they stay in the cache
 
 
@@ -107,13 +108,10 @@ def rank(queries, factors, biases, n_best, *, candidates, max_memory, n_jobs):
         for first in range(0, len(candidates), at_once):
             codes = candidates[first : first + at_once]
             n_panels = -(-len(codes) // LANES)
-            panels = np.zeros((n_panels, n_factors, LANES), dtype)
+            panels = np.zeros((n_panels * n_factors, LANES), dtype)
             offsets = np.full((n_panels, LANES), -np.inf, dtype)
-            for panel in range(n_panels):
-                part = codes[panel * LANES : (panel + 1) * LANES]
-                panels[panel, :, : len(part)] = factors[part].T
-                offsets[panel, : len(part)] = 0 if biases is None else biases[part]
-            part = Candidates(panels.reshape(-1, LANES), offsets, codes)
+            part = Candidates(panels, offsets, codes)
+            run(fill_panels, cut_evenly(n_panels, BLOCK_PANELS), factors, biases, part)
             run(rank_candidates, blocks, queries, part, scores, best)
         run(sort_heaps, blocks, scores, best)
     missing = (0, 0), (0, n_best - n_found)
@@ -167,6 +165,19 @@ def rank_pairs(users, codes, scorer, n_best, *, n_jobs):
     best = np.full((len(rows), int(n_best)), -1, np.int32)
     best[users[kept], places[kept]] = codes[kept]
     return best
+
+
+@jit
+def fill_panels(start, stop, factors, biases, candidates):
+    """Copy factors and biases, or zeros for None, to the panels start to stop."""
+    panels, offsets, codes = candidates
+    n_factors = factors.shape[1]
+    for panel in range(start, stop):
+        for lane in range(min(LANES, len(codes) - panel * LANES)):
+            code = codes[panel * LANES + lane]
+            for f in range(n_factors):
+                panels[panel * n_factors + f, lane] = factors[code, f]
+            offsets[panel, lane] = 0 if biases is None else biases[code]
 
 
 @jit

@@ -10,6 +10,11 @@ tell. PATH is an interpreter that has implicit, see requirements-peers.txt; with
 its rows are left out. implicit is given batches of 1,000 users, since its call for all
 users at once makes a table of all scores.
 
+The second table is of visitors whom the models do not know, with 20 clicks each: their
+factors are solved for from these, exactly by sklearn_mf and by conjugate gradient by
+implicit (`recalculate_user`), and they get their top 10. A thousand are served in one
+call, and then a hundred one by one, on one thread.
+
 Then 10,000 new users with 100 ratings each are folded into a model of as many items.
 """
 
@@ -71,6 +76,63 @@ def make_implicit(P, Q, seen, threads):
     return rank
 
 
+N_CLICKS, N_VISITORS, N_ALONE = 20, 1000, 100
+
+
+def serve_ours(Q, visitors):
+    """Return a function that ranks for visitors, by sklearn_mf."""
+    from sklearn_mf import ALSFactorizer
+
+    model = ALSFactorizer(N_FACTORS, feedback="implicit", alpha=40, n_jobs=1)
+    model.user_factors_, model.item_factors_ = Q[:1], Q
+    model.users_, model.items_ = np.arange(1), np.arange(len(Q))
+    model.seen_indptr_, model.seen_indices_ = np.zeros(2, np.int64), np.empty(0, "i4")
+    model.global_mean_, model.rating_range_, model.rating_scale_ = 0.0, (0.0, 1.0), 1.0
+    model.regularization_, model.alpha_ = 0.01, 40.0
+
+    def serve(first, last):
+        users = np.repeat(np.arange(first, last), N_CLICKS)
+        X = np.column_stack([users, visitors[first:last].ravel()])
+        return model.recommend(history=X, n_items=N_BEST)
+
+    return serve
+
+
+def serve_implicit(Q, visitors):
+    """Return a function that ranks for visitors, by implicit."""
+    from implicit.cpu.als import AlternatingLeastSquares
+    from scipy.sparse import csr_matrix
+
+    model = AlternatingLeastSquares(N_FACTORS, alpha=40, num_threads=1)
+    model.user_factors, model.item_factors = Q[:1], Q
+
+    def serve(first, last):
+        n = last - first
+        items = visitors[first:last].ravel()
+        indptr = np.arange(0, len(items) + 1, N_CLICKS)
+        ones = np.ones(len(items), np.float32)
+        clicks = csr_matrix((ones, items, indptr), shape=(n, len(Q)))
+        return model.recommend(np.arange(n), clicks, N=N_BEST, recalculate_user=True)
+
+    return serve
+
+
+def serve_visitors(folder, library):
+    """Serve visitors in this process and print the figures as a line of JSON."""
+    Q, visitors = (np.load(f"{folder}/{name}.npy") for name in ("Q", "visitors"))
+    make = serve_ours if library == "sklearn_mf" else serve_implicit
+    serve = make(Q, visitors)
+    serve(0, 2)  # compiles, and sums what is the same for all
+    start = time.perf_counter()
+    serve(0, N_VISITORS)
+    together = time.perf_counter() - start
+    start = time.perf_counter()
+    for visitor in range(N_ALONE):
+        serve(visitor, visitor + 1)
+    alone = time.perf_counter() - start
+    print(json.dumps({"together": N_VISITORS / together, "alone": N_ALONE / alone}))
+
+
 def work(folder, library, threads):
     """Rank in this process and print the figures as a line of JSON."""
     names = ("P", "Q", "indptr", "indices")
@@ -93,7 +155,7 @@ def work(folder, library, threads):
 def run_worker(python, folder, library, threads):
     """Rank in a fresh process; give its figures, or None and why it failed."""
     pools = ("OMP", "OPENBLAS", "MKL", "BLIS")
-    limits = {f"{pool}_NUM_THREADS": str(threads) for pool in pools}
+    limits = {f"{pool}_NUM_THREADS": str(max(threads, 1)) for pool in pools}
     if library == "implicit":  # has threads of its own beside those of BLAS
         limits["OPENBLAS_NUM_THREADS"] = "1"
     done = subprocess.run(
@@ -145,6 +207,25 @@ def compare(folder, peers_python, n_users, n_items):
         print(f"\n{same:.4%} of the items are the same at the same place.")
 
 
+def compare_visitors(folder, peers_python):
+    """Print how many visitors a second both libraries serve."""
+    print(
+        f"\nVisitors with {N_CLICKS} clicks, visitors a second\n\n"
+        "|library   | 1,000 in a call| one in a call|\n|---|--:|--:|"
+    )
+    for library, python in (("sklearn_mf", sys.executable), ("implicit", peers_python)):
+        runs = []
+        for _ in range(ROUNDS):
+            figures, failure = run_worker(python, folder, library, 0)
+            if failure:
+                print(f"{library} is left out: {failure}", file=sys.stderr)
+                break
+            runs.append(figures)
+        else:
+            row = {name: median(run[name] for run in runs) for name in runs[0]}
+            print(f"|{library:10}|{row['together']:16,.0f}|{row['alone']:14,.0f}|")
+
+
 def time_fold_in(n_users, n_new, n_items):
     """Print the seconds of a fold-in."""
     from sklearn_mf import ALSFactorizer, BiasedMF
@@ -179,7 +260,10 @@ def main():
     options = parser.parse_args()
     if options.task:
         folder, library, threads = options.task
-        work(folder, library, int(threads))
+        if int(threads):
+            work(folder, library, int(threads))
+        else:
+            serve_visitors(folder, library)
         return
     n_users, n_items = N_USERS, N_ITEMS
     if options.quick:
@@ -192,7 +276,10 @@ def main():
         seen = np.sort(rng.integers(n_items, size=(n_users, N_SEEN)), axis=1)
         np.save(f"{folder}/indptr.npy", np.arange(0, seen.size + 1, N_SEEN))
         np.save(f"{folder}/indices.npy", seen.ravel().astype(np.int32))
+        visitors = rng.integers(n_items, size=(N_VISITORS, N_CLICKS), dtype=np.int32)
+        np.save(f"{folder}/visitors.npy", np.sort(visitors, axis=1))
         compare(folder, options.peers_python, n_users, n_items)
+        compare_visitors(folder, options.peers_python)
     time_fold_in(n_users, n_users // 10, n_items // 10)
 
 

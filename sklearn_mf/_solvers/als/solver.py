@@ -22,7 +22,8 @@ SHORT = 0.75  # ratings for each factor up to which a row is short
 EIGEN_WORK = 20  # multiplications of an eigenproblem, over the cube of its size
 BLOCK_WORK = 1e7  # multiplications that are worth a task of their own: some ms
 SUM_ROWS = 2**12  # rows of the fixed side that are summed in one task, at least
-MAX_SUMS = 64  # such tasks, at most: each keeps a sum of its own
+MAX_SUMS = 64  # such tasks, at most: each keeps a sum of its own,
+SUMS_MEMORY = 2**28  # and together they take at most so many bytes
 
 
 def work_of_long(counts, width):
@@ -133,7 +134,8 @@ def sum_unobserved(fixed, n_columns, mean, objective, run):
     Unobserved
     """
     weight, width = objective.unobserved_weight, fixed.shape[1]
-    size = max(SUM_ROWS, -(-len(fixed) // MAX_SUMS))
+    n_sums = int(np.clip(SUMS_MEMORY // (8 * width**2), 1, MAX_SUMS))
+    size = max(SUM_ROWS, -(-len(fixed) // n_sums))
     blocks = cut_evenly(len(fixed), size) if weight else []
     grams = np.zeros((len(blocks), width, width))
     products = np.zeros((len(blocks), width))
@@ -246,7 +248,6 @@ class HalfSweep:
                 unobserved = self._solve_short(
                     fixed, solved, unobserved, *rotation, rotate=rotate
                 )
-        given = self.side, fixed, self.terms, unobserved.astype(fixed.dtype)
         if len(long):
             work = work_of_long(counts[long], width)
             if self.shares_gram:
@@ -255,7 +256,10 @@ class HalfSweep:
                 solve_rows,
                 cut_rows(work, BLOCK_WORK),
                 long,
-                *given,
+                self.side,
+                fixed,
+                self.terms,
+                unobserved.astype(fixed.dtype),
                 self.shares_gram,
                 self.objective.non_negative,
                 solved,
