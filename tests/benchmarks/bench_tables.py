@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sklearn_mf import ALSFactorizer
+from sklearn_mf import ALSFactorizer, PopularityRanker
 from sklearn_mf.metrics import make_ranking_scorer
 
 PUBLISHED = {  # recall@20, NDCG@20
@@ -36,8 +36,15 @@ PUBLISHED = {  # recall@20, NDCG@20
         "SimpleX": (0.1763, 0.1145),
     },
 }
-RATIOS = (3, 6, 12)  # weight of all pairs without a count, over that of those with one
-PENALTIES = (0.003, 0.005, 0.01, 0.02, 0.03, 0.05)
+RATIOS = (
+    2,
+    3,
+    4.5,
+    6,
+    9,
+    13,
+)  # weight of all pairs without a count, over that of those with one
+PENALTIES = (0.003, 0.005, 0.007, 0.01, 0.014, 0.02, 0.03)
 EXPONENTS = (1.0, 0.85)
 SWEEPS = 10
 RECALL, NDCG = (make_ranking_scorer(name, k=20) for name in ("recall", "ndcg"))
@@ -112,18 +119,6 @@ def search(X, X_validation, n_factors, start):
         best = better
 
 
-def rank_by_popularity(X, X_test):
-    """Return recall and NDCG of the items that most users have."""
-    model = fit(X, 1, 1.0, 1, 1.0)
-    model.user_factors_, model.item_factors_ = (
-        np.zeros((len(ids), 1), np.float32) for ids in (model.users_, model.items_)
-    )
-    counts = np.bincount(model.seen_indices_, minlength=len(model.items_))
-    model.user_factors_[:] = 1
-    model.item_factors_[:, 0] = counts
-    return judge(model, X_test)
-
-
 def run(folder, factors):
     """Print the table of a split."""
     X, X_test = (read_pairs(folder / f"{name}.txt") for name in ("train", "test"))
@@ -135,13 +130,13 @@ def run(folder, factors):
         "|                |     λ|     α|   ν|recall@20|NDCG@20|validation|tried|"
         "search s|fit s|\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     )
-    lines = {"popularity": rank_by_popularity(X, X_test)}
+    lines = {"popularity": judge(PopularityRanker().fit(X), X_test)}
     for name, figures in (lines | PUBLISHED.get(folder.name, {})).items():
         print(
             f"|{name:16}|      |      |    |{figures[0]:9.4f}|{figures[1]:7.4f}|"
             "          |     |        |     |"
         )
-    at, results = (2, 1, 0), {}
+    at, results = (3, 3, 0), {}
     for n_factors in factors:
         start = time.perf_counter()
         at, ndcg, n_tried = search(X[~held_out], X[held_out], n_factors, at)
