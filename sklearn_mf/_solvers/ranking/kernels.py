@@ -72,7 +72,8 @@ class RankingBatches(NamedTuple):
     drawn : int32 ndarray of shape (n_batches, n_draws)
         The items drawn for each batch, ascending.
     order : int32 ndarray of shape (n_batches, n_draws)
-        Their places in `drawn`, in the order in which they were drawn.
+        Their places in `drawn`, in the order in which WARP looks at them; of no column
+        for other losses.
     """
 
     bounds: np.ndarray
@@ -169,8 +170,8 @@ class RankingWorkspace(NamedTuple):
         Of the scores of a row.
     is_negative : bool ndarray of shape (n_blocks, n_columns)
         Whether a drawn item is one without interaction.
-    tiles : ndarray of shape (n_blocks, ROWS, width)
-        Gradients of some items.
+    tiles : ndarray of shape (n_blocks, ROWS, width + LANES)
+        Gradients of some items, and of their biases.
     places : int32 ndarray of shape (n_items,)
         Where in `item_gradients` an item stands; -1 outside of `_step_items`.
     """
@@ -603,6 +604,10 @@ def _step_items(optimizer, block, low, high, batch, drawn, model, work, task):
         n = min(ROWS, last - begin)
         # A tile reads columns beyond the last, which are of no use, but never of none.
         left = min(begin, n_columns - ROWS)
+        sums = zero_tile(Q, ROWS, 1)
+        for k in range(n_rows):
+            sums = sums + load_transposed(work.slopes, k, left, ROWS)
+        store(sums, tile_rows, 0, width)
         for f in range(0, width, LANES):
             tile = zero_tile(Q, ROWS, LANES)
             for k in range(n_rows):
@@ -610,9 +615,7 @@ def _step_items(optimizer, block, low, high, batch, drawn, model, work, task):
                 tile = tile + own * load_row(work.users, k, f, LANES)
             store(tile, tile_rows, 0, f)
         for column in range(begin, begin + n):
-            total = Q.dtype.type(0)
-            for k in range(n_rows):
-                total += work.slopes[k, column]
+            total = tile_rows[column - left, width]
             item = np.int64(drawn[column])
             at = np.int64(places[item])
             if at < 0:
