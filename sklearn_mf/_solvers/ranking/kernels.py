@@ -155,7 +155,9 @@ class RankingWorkspace(NamedTuple):
     users : ndarray of shape (n_rows, width)
         The factors of the user of each row, before the step.
     slopes : ndarray of shape (n_rows, n_columns)
-        The scores of the drawn items, and then the derivatives of the loss by them.
+        The scores of the drawn items, and then the derivatives of the loss by them. The
+        number of panels of columns is odd, so that rows do not begin at the same place
+        of a page: those that do push one another out of the cache.
     item_slopes : ndarray of shape (n_interactions,)
         The derivatives of the loss by the score of each interaction's item.
     user_gradients : ndarray of shape (n_rows, width)

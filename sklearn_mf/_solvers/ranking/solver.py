@@ -151,7 +151,7 @@ class RankingDescent:
         self.batches = None
 
         width = self.model.users.values.shape[1]
-        n_columns = -(-self.n_draws // LANES) * LANES
+        n_columns = (-(-self.n_draws // LANES) | 1) * LANES  # odd: see `slopes`
         most_rows = -(-int(self.n_rows.sum()) // self.n_batches)
         work = most_rows * n_columns * width
         n_blocks = int(np.clip(work // BLOCK_WORK, 1, MAX_BLOCKS))
