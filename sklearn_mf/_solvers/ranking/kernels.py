@@ -30,17 +30,20 @@ import numpy as np
 
 from sklearn_mf._runtime.compile import inlined, jit
 from sklearn_mf._runtime.tiles import (
+    add_up,
     load_row,
     load_tile,
     load_transposed,
     store,
     zero_tile,
+    zeros,
 )
 from sklearn_mf._solvers.optimizers import (
     ADAGRAD,
     ADAM,
     SGD,
     State,
+    adam,
     correct_bias,
     step,
 )
@@ -49,7 +52,8 @@ BPR, WARP, SOFTMAX, CCL = range(4)
 LOSSES = {"bpr": BPR, "warp": WARP, "softmax": SOFTMAX, "ccl": CCL}
 ROWS = 8  # rows of a tile
 LANES = 16  # lanes of a tile; the widths of tables are padded to multiples of it
-FAR = 60  # scores as far apart as this are compared without products of exponentials
+FAR = 20  # scores as far apart as this are compared without products of exponentials
+FACTORS = 4  # of a product of exponentials in a lane
 
 
 class RankingBatches(NamedTuple):
@@ -155,9 +159,7 @@ class RankingWorkspace(NamedTuple):
     users : ndarray of shape (n_rows, width)
         The factors of the user of each row, before the step.
     slopes : ndarray of shape (n_rows, n_columns)
-        The scores of the drawn items, and then the derivatives of the loss by them. The
-        number of panels of columns is odd, so that rows do not begin at the same place
-        of a page: those that do push one another out of the cache.
+        The scores of the drawn items, and then the derivatives of the loss by them.
     item_slopes : ndarray of shape (n_interactions,)
         The derivatives of the loss by the score of each interaction's item.
     user_gradients : ndarray of shape (n_rows, width)
@@ -168,8 +170,10 @@ class RankingWorkspace(NamedTuple):
         Those of their biases.
     panels : ndarray of shape (n_blocks, n_columns / LANES * (width + 1), LANES)
         The factors of the drawn items, factor by factor, and then their biases.
-    exponentials : ndarray of shape (n_blocks, n_columns)
-        Of the scores of a row.
+    scores, exponentials : ndarrays of shape (n_blocks, n_columns)
+        The scores of a row, and exponentials of these.
+    products : ndarray of shape (n_blocks, LANES)
+        Products of exponentials.
     is_negative : bool ndarray of shape (n_blocks, n_columns)
         Whether a drawn item is one without interaction.
     tiles : ndarray of shape (n_blocks, ROWS, width + LANES)
@@ -185,7 +189,9 @@ class RankingWorkspace(NamedTuple):
     item_gradients: np.ndarray
     bias_gradients: np.ndarray
     panels: np.ndarray
+    scores: np.ndarray
     exponentials: np.ndarray
+    products: np.ndarray
     is_negative: np.ndarray
     tiles: np.ndarray
     places: np.ndarray
@@ -307,51 +313,61 @@ def _find_negatives(user, drawn, seen_indptr, seen_indices, is_negative):
 
 
 @inlined
-def _compare_pairs(k, batch, n_negatives, is_negative, e, slopes, item_slopes):
+def _compare_pairs(k, block, batch, n_negatives, is_negative, work):
     """Σ w Σ_J log(1 + exp(s_j − s_i)) / N_u."""
-    n_draws, total = len(is_negative), 0.0
+    slopes, item_slopes = work.slopes, work.item_slopes
+    e, scores, products = work.exponentials, work.scores, work.products
+    n_draws, n_columns, total = len(is_negative), slopes.shape[1], 0.0
     zero, one = slopes.dtype.type(0), slopes.dtype.type(1)
     # exp(s_j − s_i) = e_j exp(m − s_i) with e_j = exp(s_j − m), m = max s_j
-    top = zero
-    if n_negatives:
-        top = slopes.dtype.type(-np.inf)
-        for column in range(n_draws):
-            if is_negative[column]:
-                top = max(top, slopes[k, column])
+    top = slopes.dtype.type(-np.inf)
     for column in range(n_draws):
-        e[column] = math.exp(slopes[k, column] - top) if is_negative[column] else zero
-    own = slopes[k]
-    kept = own[:n_draws].copy()
-    for column in range(len(own)):
-        own[column] = zero
+        # Written so that scores that are not a number count too.
+        if is_negative[column] and not slopes[k, column] <= top:
+            top = slopes[k, column]
+    for column in range(n_columns):
+        scores[block, column], e[block, column] = slopes[k, column], zero
+        if column < n_draws and is_negative[column]:
+            e[block, column] = math.exp(slopes[k, column] - top)
+        slopes[k, column] = zero
     for m in range(batch.ends[k], batch.ends[k + 1]):
         at = m - batch.ends[0]
-        score, weight = item_slopes[at], batch.weights[m]
+        score = item_slopes[at]
         item_slopes[at] = zero
-        if not n_negatives:
+        if n_negatives == 0:
             continue
-        share = weight / slopes.dtype.type(n_negatives)
+        share = batch.weights[m] / slopes.dtype.type(n_negatives)
         loss, pushed = 0.0, zero
         if abs(top - score) < FAR:
+            # Σ log(1 + x) is the logarithm of products of 1 + x, each of a lane of
+            # FACTORS panels, and of half of the lanes: FAR keeps them in range.
             factor = math.exp(top - score)
-            # Σ log(1 + x) is the logarithm of products of some of them.
-            for begin in range(0, n_draws, 8):
-                product = 1.0
-                for column in range(begin, min(begin + 8, n_draws)):
-                    x = e[column] * factor
+            slope_sums = zeros(slopes, LANES)
+            for first in range(0, n_columns, FACTORS * LANES):
+                product = zeros(slopes, LANES) + one
+                for column in range(
+                    first, min(first + FACTORS * LANES, n_columns), LANES
+                ):
+                    x = load_row(e, block, column, LANES) * factor
                     slope = share * (x / (one + x))
-                    product *= one + x
-                    own[column] += slope
-                    pushed += slope
-                loss += math.log(product)
+                    product = product * (one + x)
+                    slope_sums = slope_sums + slope
+                    store(load_row(slopes, k, column, LANES) + slope, slopes, k, column)
+                store(product, products, block, 0)
+                for half in range(2):
+                    part = 1.0
+                    for lane in range(half * LANES // 2, (half + 1) * LANES // 2):
+                        part *= products[block, lane]
+                    loss += math.log(part)
+            pushed = add_up(slope_sums)
         else:
             for column in range(n_draws):
                 if is_negative[column]:
-                    z = kept[column] - score
+                    z = scores[block, column] - score
                     small = math.exp(-abs(z))
                     slope = share * ((one if z >= 0 else small) / (one + small))
                     loss += max(z, zero) + math.log1p(small)
-                    own[column] += slope
+                    slopes[k, column] += slope
                     pushed += slope
         item_slopes[at] = -pushed
         total += share * loss
@@ -453,41 +469,65 @@ def _contrast(k, batch, n_negatives, is_negative, task, slopes, item_slopes):
 
 
 @inlined
-def _step_along(optimizer, table, row, gradients, at, task, on_sphere):
-    """Step along a gradient with a row of parameters."""
+def _step_along(optimizer, table, row, gradients, at, task):
+    """Step along a gradient with the factors of a user or an item."""
     values, (first, second, powers) = table
-    width, rate = values.shape[1], task.rate
+    constants = task.constants
     zero, one = values.dtype.type(0), values.dtype.type(1)
-    if on_sphere:  # g ← g − (g · x) x
-        product = zero
-        for f in range(width):
-            product += gradients[at, f] * values[row, f]
-        for f in range(width):
-            gradients[at, f] -= product * values[row, f]
-    c1, c2 = correct_bias(optimizer, powers, row, task.constants)
-    for f in range(width):
-        values[row, f] = step(
-            optimizer,
-            values[row, f],
-            gradients[at, f],
-            rate,
-            first,
-            second,
-            row,
-            f,
-            task.constants,
-            c1,
-            c2,
-        )
-    if on_sphere:  # x ← x / ‖x‖
-        square = zero
-        for f in range(width):
-            square += values[row, f] * values[row, f]
+    product = zero
+    if task.sphere:  # g ← g − (g · x) x
+        products = zeros(values, LANES)
+        for f in range(0, values.shape[1], LANES):
+            x = load_row(values, row, f, LANES)
+            products = products + load_row(gradients, at, f, LANES) * x
+        product = add_up(products)
+    c1, c2 = correct_bias(optimizer, powers, row, constants)
+    squares = zeros(values, LANES)
+    for f in range(0, values.shape[1], LANES):
+        x = load_row(values, row, f, LANES)
+        g = load_row(gradients, at, f, LANES) - product * x
+        # The steps are those of `step`.
+        if optimizer == SGD:
+            x = x - task.rate * g
+        elif optimizer == ADAGRAD:
+            v = load_row(second, row, f, LANES) + g * g
+            store(v, second, row, f)
+            x = x - task.rate * g / (np.sqrt(v) + constants[4])
+        else:
+            m = constants[0] * load_row(first, row, f, LANES) + constants[1] * g
+            v = constants[2] * load_row(second, row, f, LANES) + constants[3] * g * g
+            store(m, first, row, f)
+            store(v, second, row, f)
+            x = x - adam(task.rate, m, v, constants, c1, c2)
+        store(x, values, row, f)
+        squares = squares + x * x
+    if task.sphere:  # x ← x / ‖x‖
+        square = add_up(squares)
         if square != zero:
             # What overflows is not a direction, and is to be noticed.
             norm = one / math.sqrt(square) if square < np.inf else np.nan
-            for f in range(width):
-                values[row, f] *= norm
+            for f in range(0, values.shape[1], LANES):
+                store(norm * load_row(values, row, f, LANES), values, row, f)
+
+
+@inlined
+def _step_bias(optimizer, table, row, gradient, task):
+    """Step along a gradient with the bias of an item."""
+    values, (first, second, powers) = table
+    c1, c2 = correct_bias(optimizer, powers, row, task.constants)
+    values[row, 0] = step(
+        optimizer,
+        values[row, 0],
+        gradient,
+        task.rate,
+        first,
+        second,
+        row,
+        0,
+        task.constants,
+        c1,
+        c2,
+    )
 
 
 @inlined
@@ -536,16 +576,17 @@ def _learn_rows(
         )
         # s_i = α (p · q_i + b_i), s_j likewise
         for m in range(batch.ends[k], batch.ends[k + 1]):
-            score = b[batch.items[m], 0]
-            for f in range(width):
-                score += work.users[k, f] * Q[batch.items[m], f]
+            item = np.int64(batch.items[m])
+            products = zeros(P, LANES)
+            for f in range(0, width, LANES):
+                own = load_row(work.users, k, f, LANES)
+                products = products + own * load_row(Q, item, f, LANES)
+            score = add_up(products) + b[item, 0]
             item_slopes[m - batch.ends[0]] = task.scale * score
         for column in range(len(drawn)):
             slopes[k, column] *= task.scale
         if task.loss == BPR:
-            loss[k] = _compare_pairs(
-                k, batch, n_negatives, is_negative, e, slopes, item_slopes
-            )
+            loss[k] = _compare_pairs(k, block, batch, n_negatives, is_negative, work)
         elif task.loss == WARP:
             n_unseen = len(Q) - (seen_indptr[user + 1] - seen_indptr[user])
             loss[k] = _find_violations(
@@ -575,17 +616,17 @@ def _learn_rows(
     for k in range(first, last):
         weights = zero
         for m in range(batch.ends[k], batch.ends[k + 1]):
-            item, slope = batch.items[m], item_slopes[m - batch.ends[0]]
             weights += batch.weights[m]
-            for f in range(width):
-                work.user_gradients[k, f] += slope * Q[item, f]
         penalty = 2 * task.regularization * normalizer * weights
-        for f in range(width):
-            work.user_gradients[k, f] += penalty * work.users[k, f]
+        for f in range(0, width, LANES):
+            gradient = penalty * load_row(work.users, k, f, LANES)
+            gradient = gradient + load_row(work.user_gradients, k, f, LANES)
+            for m in range(batch.ends[k], batch.ends[k + 1]):
+                slope, item = item_slopes[m - batch.ends[0]], np.int64(batch.items[m])
+                gradient = gradient + slope * load_row(Q, item, f, LANES)
+            store(gradient, work.user_gradients, k, f)
         user = np.int64(batch.users[k])
-        _step_along(
-            optimizer, model.users, user, work.user_gradients, k, task, task.sphere
-        )
+        _step_along(optimizer, model.users, user, work.user_gradients, k, task)
 
 
 @inlined
@@ -597,7 +638,7 @@ def _step_items(optimizer, block, low, high, batch, drawn, model, work, task):
     places, tile_rows = work.places, work.tiles[block]
     n_interactions = batch.ends[n_rows] - batch.ends[0]
     normalizer = Q.dtype.type(1) / Q.dtype.type(n_interactions)
-    penalty = 2 * task.regularization * normalizer
+    penalty, zero = 2 * task.regularization * normalizer, Q.dtype.type(0)
     first = np.searchsorted(drawn, low)
     last = np.searchsorted(drawn, high)
 
@@ -634,21 +675,22 @@ def _step_items(optimizer, block, low, high, batch, drawn, model, work, task):
     for k in range(n_rows):
         for m in range(batch.ends[k], batch.ends[k + 1]):
             item = np.int64(batch.items[m])
-            if low <= item < high:
-                slope = work.item_slopes[m - batch.ends[0]]
-                share = penalty * batch.weights[m]
-                at = np.int64(places[item])
-                if at < 0:
-                    at = places[item] = n_columns + m - batch.ends[0]
-                    bias_gradients[at, 0] = slope
-                    for f in range(width):
-                        gradients[at, f] = slope * work.users[k, f] + share * Q[item, f]
-                else:
-                    bias_gradients[at, 0] += slope
-                    for f in range(width):
-                        gradients[at, f] += (
-                            slope * work.users[k, f] + share * Q[item, f]
-                        )
+            if not low <= item < high:
+                continue
+            slope = work.item_slopes[m - batch.ends[0]]
+            share = penalty * batch.weights[m]
+            at = np.int64(places[item])
+            is_first = at < 0
+            if is_first:
+                at = places[item] = n_columns + m - batch.ends[0]
+                bias_gradients[at, 0] = zero
+            bias_gradients[at, 0] += slope
+            for f in range(0, width, LANES):
+                gradient = slope * load_row(work.users, k, f, LANES)
+                gradient = gradient + share * load_row(Q, item, f, LANES)
+                if not is_first:
+                    gradient = gradient + load_row(gradients, at, f, LANES)
+                store(gradient, gradients, at, f)
 
     # Each item steps where it comes first.
     for at in range(first, last + n_interactions):
@@ -659,12 +701,10 @@ def _step_items(optimizer, block, low, high, batch, drawn, model, work, task):
             item = np.int64(batch.items[batch.ends[0] + at - last])
         if low <= item < high and places[item] == place:
             places[item] = -1
-            _step_along(
-                optimizer, model.items, item, gradients, place, task, task.sphere
-            )
+            _step_along(optimizer, model.items, item, gradients, place, task)
             if not task.sphere:
-                _step_along(
-                    optimizer, model.biases, item, bias_gradients, place, task, False
+                _step_bias(
+                    optimizer, model.biases, item, bias_gradients[place, 0], task
                 )
 
 

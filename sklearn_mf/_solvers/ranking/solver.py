@@ -151,7 +151,11 @@ class RankingDescent:
         self.batches = None
 
         width = self.model.users.values.shape[1]
-        n_columns = (-(-self.n_draws // LANES) | 1) * LANES  # odd: see `slopes`
+        n_columns = -(-self.n_draws // LANES) * LANES
+        if n_columns % 256 == 0:
+            # Rows that begin at the same place of a page push one another out of the
+            # cache: products of such matrices take twice the time.
+            n_columns += LANES
         most_rows = -(-int(self.n_rows.sum()) // self.n_batches)
         work = most_rows * n_columns * width
         n_blocks = int(np.clip(work // BLOCK_WORK, 1, MAX_BLOCKS))
@@ -351,7 +355,9 @@ def make_ranking_workspace(n_rows, n_columns, n_interactions, n_blocks, model):
         item_gradients=make_aligned((n_gradients, width), dtype),
         bias_gradients=make_aligned((n_gradients, 1), dtype),
         panels=make_aligned((n_blocks, n_columns // LANES * (width + 1), LANES), dtype),
+        scores=make_aligned((n_blocks, n_columns), dtype),
         exponentials=make_aligned((n_blocks, n_columns), dtype),
+        products=make_aligned((n_blocks, LANES), dtype),
         is_negative=np.zeros((n_blocks, n_columns), bool),
         tiles=make_aligned((n_blocks, ROWS, width + LANES), dtype),
         places=np.full(len(model.items.values), -1, np.int32),
