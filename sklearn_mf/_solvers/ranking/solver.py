@@ -196,6 +196,7 @@ class RankingDescent:
         batches = self._deal()
         losses = np.zeros(len(batches.users))
         n_item_blocks = len(self.cuts) - 1
+        self._train((-1, 0), (0, 0), (0, n_item_blocks), batches, losses)
         if self.n_blocks == 1:
             for first in range(0, self.n_batches, self.n_batches_of_call):
                 last = min(first + self.n_batches_of_call, self.n_batches)
@@ -354,11 +355,13 @@ def make_ranking_workspace(n_rows, n_columns, n_interactions, n_blocks, model):
         user_gradients=make_aligned((n_rows, width), dtype),
         item_gradients=make_aligned((n_gradients, width), dtype),
         bias_gradients=make_aligned((n_gradients, 1), dtype),
-        panels=make_aligned((n_blocks, n_columns // LANES * (width + 1), LANES), dtype),
+        panels=make_aligned((n_columns // LANES * (width + 1), LANES), dtype),
+        corrections=make_aligned((1, n_columns), dtype),
+        columns=np.full(len(model.items.values), -1, np.int32),
         scores=make_aligned((n_blocks, n_columns), dtype),
         exponentials=make_aligned((n_blocks, n_columns), dtype),
         products=make_aligned((n_blocks, LANES), dtype),
-        is_negative=np.zeros((n_blocks, n_columns), bool),
+        is_negative=make_aligned((n_blocks, n_columns), dtype),
         tiles=make_aligned((n_blocks, ROWS, width + LANES), dtype),
         places=np.full(len(model.items.values), -1, np.int32),
     )
