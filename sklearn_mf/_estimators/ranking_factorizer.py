@@ -22,7 +22,7 @@ from sklearn_mf._solvers.ranking.solver import RankingDescent, RankingLoss, chan
 from sklearn_mf._typing import SparseMatrix, TableLike, fit_context
 
 # Where s is the cosine divided by the temperature; "ccl" has a margin in its place.
-TEMPERATURES = {"bpr": 0.25, "warp": 0.35, "softmax": 0.15}
+TEMPERATURES = {"bpr": 0.2, "warp": 0.35, "softmax": 0.15}
 N_NEGATIVES = {"softmax": 1024, "bpr": 64, "warp": 256, "ccl": 1024}
 VALIDATION_SCORES = 2**25  # scores of items, at most, that a validation computes
 
@@ -71,7 +71,7 @@ class RankingFactorizer(EarlyStoppingMixin, BaseFactorizer):
     temperature : float or "auto", default="auto"
         The number τ > 0. The smaller it is, the more the items that a user is most
         likely to take by mistake count. "auto": with cosines 0.15 for "softmax",
-        0.25 for "bpr" and 0.35 for "warp"; 1 with "dot". Not used by "ccl". Typical
+        0.2 for "bpr" and 0.35 for "warp"; 1 with "dot". Not used by "ccl". Typical
         numbers with cosines are 0.05 to 0.5.
     margin : float, default=0.4
         The cosine m, in [-1, 1), that items without interaction may have at no cost
