@@ -22,7 +22,8 @@ from sklearn_mf._solvers.ranking.solver import RankingDescent, RankingLoss, chan
 from sklearn_mf._typing import SparseMatrix, TableLike, fit_context
 
 # Where s is the cosine divided by the temperature; "ccl" has a margin in its place.
-TEMPERATURES = {"bpr": 0.25, "warp": 0.35, "softmax": 0.15}
+TEMPERATURES = {"bpr": 0.2, "warp": 0.35, "softmax": 0.15}
+N_NEGATIVES = {"softmax": 1024, "bpr": 64, "warp": 256, "ccl": 1024}
 VALIDATION_SCORES = 2**25  # scores of items, at most, that a validation computes
 
 
@@ -70,17 +71,18 @@ class RankingFactorizer(EarlyStoppingMixin, BaseFactorizer):
     temperature : float or "auto", default="auto"
         The number τ > 0. The smaller it is, the more the items that a user is most
         likely to take by mistake count. "auto": with cosines 0.15 for "softmax",
-        0.25 for "bpr" and 0.35 for "warp"; 1 with "dot". Not used by "ccl". Typical
+        0.2 for "bpr" and 0.35 for "warp"; 1 with "dot". Not used by "ccl". Typical
         numbers with cosines are 0.05 to 0.5.
     margin : float, default=0.4
         The cosine m, in [-1, 1), that items without interaction may have at no cost
         under "ccl".
-    negative_weight : float, default=10.0
+    negative_weight : float, default=20.0
         The weight ω > 0 of the items without interaction under "ccl".
-    n_negatives : int, default=256
-        Number N of items that are drawn for each batch. Each user of the batch is
-        compared with those with which the user has not interacted; "warp" looks at
-        them one by one. More are more exact and cost more time.
+    n_negatives : int or "auto", default="auto"
+        Number N of items that are drawn for each batch, at most all. Each user of the
+        batch is compared with those with which the user has not interacted; "warp"
+        looks at them one by one. More are more exact and cost more time. "auto": 1024
+        for "softmax" and "ccl", 256 for "warp" and 64 for "bpr".
     popularity_exponent : float, default=0.0
         The power β ≥ 0: an item is drawn with a probability π in proportion to (the sum
         of its weights)^β. 0: all items are as likely.
@@ -177,7 +179,12 @@ class RankingFactorizer(EarlyStoppingMixin, BaseFactorizer):
     -----
     The items that are drawn for a batch are negatives for all its users, so that their
     scores are a product of two small matrices. An epoch costs about
-    (n_interactions / 16 + n_users) · 3 d N multiplications.
+    (n_interactions / 16 + n_users / 2) · 3 d N multiplications.
+
+    An item is drawn N π_j times on average. The draws of a batch are spread evenly over
+    all items (a stratified sample), so that these numbers vary less than those of
+    independent draws; with N as large as the number of items and β = 0 each item is
+    drawn once, and the losses are exact.
 
     The rows of a batch are divided among threads in blocks whose number depends on the
     data alone, and so do the bits of the result.
@@ -234,7 +241,10 @@ class RankingFactorizer(EarlyStoppingMixin, BaseFactorizer):
         ],
         "margin": [Interval(Real, -1, 1, closed="left")],
         "negative_weight": [Interval(Real, 0, None, closed="neither")],
-        "n_negatives": [Interval(Integral, 1, None, closed="left")],
+        "n_negatives": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "popularity_exponent": [Interval(Real, 0, None, closed="left")],
         "regularization": [Interval(Real, 0, None, closed="left")],
         "optimizer": [StrOptions({"sgd", "adagrad", "adam"})],
@@ -253,8 +263,8 @@ class RankingFactorizer(EarlyStoppingMixin, BaseFactorizer):
         similarity: Literal["cosine", "dot"] = "cosine",
         temperature: float | Literal["auto"] = "auto",
         margin: float = 0.4,
-        negative_weight: float = 10.0,
-        n_negatives: int = 256,
+        negative_weight: float = 20.0,
+        n_negatives: int | Literal["auto"] = "auto",
         popularity_exponent: float = 0.0,
         regularization: float = 0.01,
         optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
@@ -367,6 +377,10 @@ class RankingFactorizer(EarlyStoppingMixin, BaseFactorizer):
             return self.temperature
         return TEMPERATURES[self.loss] if self.similarity == "cosine" else 1.0
 
+    def _n_draws(self):
+        n_draws = self.n_negatives
+        return N_NEGATIVES[self.loss] if n_draws == "auto" else int(n_draws)
+
     def _make_solver(self, problem, previous):
         return RankingDescent(
             problem,
@@ -377,7 +391,7 @@ class RankingFactorizer(EarlyStoppingMixin, BaseFactorizer):
                 margin=self.margin,
                 negative_weight=self.negative_weight,
                 regularization=self.regularization,
-                n_draws=int(self.n_negatives),
+                n_draws=self._n_draws(),
                 popularity_exponent=float(self.popularity_exponent),
                 optimizer=self.optimizer,
                 rate=self.learning_rate,

@@ -73,6 +73,20 @@ FITS = {  # name: estimator and parameters
         "MultiTaskMF",
         {"hidden_layer_sizes": (20, 5), "early_stopping": True, "batch_size": 50},
     ),
+    "ranking, softmax": ("RankingFactorizer", {}),
+    "ranking, softmax, dot": (
+        "RankingFactorizer",
+        {"similarity": "dot", "popularity_exponent": 0.5, "n_negatives": 30},
+    ),
+    "ranking, bpr": (
+        "RankingFactorizer",
+        {"loss": "bpr", "optimizer": "adam", "learning_rate": 0.01},
+    ),
+    "ranking, warp": ("RankingFactorizer", {"loss": "warp", "early_stopping": True}),
+    "ranking, ccl": (
+        "RankingFactorizer",
+        {"loss": "ccl", "optimizer": "sgd", "batch_size": 8},
+    ),
 }
 N_FACTORS = 7
 COMMON = {"max_iter": 4, "tol": None, "random_state": 0, "n_jobs": 2}
@@ -86,6 +100,7 @@ LITERAL = {
     "BiasedMF": LITERAL | STEPS,
     "AutoRec": {"batch_size": 64},
     "MultiTaskMF": {"batch_size": 256},
+    "RankingFactorizer": {"batch_size": 32},
 }
 
 

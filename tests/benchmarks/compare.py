@@ -43,6 +43,7 @@ def make_tasks():
         ("BiasedMF", "BiasedMF", {"n_factors": 32}),
         ("AutoRec", "AutoRec", {"max_iter": 1}),
         ("MultiTaskMF", "MultiTaskMF", {"max_iter": 1}),
+        ("RankingFactorizer", "RankingFactorizer", {"n_factors": 32}),
     ]:
         if hasattr(sklearn_mf, model):
             model = getattr(sklearn_mf, model)(**(common | options))

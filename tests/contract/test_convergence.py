@@ -105,4 +105,5 @@ def test_few_interactions_are_learnt(similarity, loss, n_interactions, seed):
     assert model.score(X) > 0.9
     items, _ = model.recommend(model.users_, n_items=2)
     found = items.filled(-1) % 4 == model.users_[:, np.newaxis] % 4
-    assert found.mean() > (0.5 if n_interactions == 1000 else 0.3)  # chance: 0.1
+    least = 0.5 if n_interactions == 1000 else 0.2  # chance: 0.1
+    assert found.mean() > (least if loss == "warp" else 0.65)

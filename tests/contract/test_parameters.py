@@ -94,7 +94,7 @@ INVALID = {
     "temperature": [0, "scale"],
     "margin": [-1.1, 1],
     "negative_weight": [0],
-    "n_negatives": [0, 2.5],
+    "n_negatives": [0, 2.5, "all"],
     "popularity_exponent": [-1e-9],
 }
 # What lies just inside.

@@ -30,17 +30,21 @@ import numpy as np
 
 from sklearn_mf._runtime.compile import inlined, jit
 from sklearn_mf._runtime.tiles import (
+    add_up,
     load_row,
     load_tile,
     load_transposed,
     store,
+    where_positive,
     zero_tile,
+    zeros,
 )
 from sklearn_mf._solvers.optimizers import (
     ADAGRAD,
     ADAM,
     SGD,
     State,
+    adam,
     correct_bias,
     step,
 )
@@ -49,7 +53,8 @@ BPR, WARP, SOFTMAX, CCL = range(4)
 LOSSES = {"bpr": BPR, "warp": WARP, "softmax": SOFTMAX, "ccl": CCL}
 ROWS = 8  # rows of a tile
 LANES = 16  # lanes of a tile; the widths of tables are padded to multiples of it
-FAR = 60  # scores as far apart as this are compared without products of exponentials
+FAR = 20  # scores as far apart as this are compared without products of exponentials
+FACTORS = 4  # of a product of exponentials in a lane
 
 
 class RankingBatches(NamedTuple):
@@ -72,7 +77,8 @@ class RankingBatches(NamedTuple):
     drawn : int32 ndarray of shape (n_batches, n_draws)
         The items drawn for each batch, ascending.
     order : int32 ndarray of shape (n_batches, n_draws)
-        Their places in `drawn`, in the order in which they were drawn.
+        Their places in `drawn`, in the order in which WARP looks at them; of no column
+        for other losses.
     """
 
     bounds: np.ndarray
@@ -163,14 +169,20 @@ class RankingWorkspace(NamedTuple):
         Gradients of the items, at the first column or interaction where each occurs.
     bias_gradients : ndarray of shape (n_columns + n_interactions, 1)
         Those of their biases.
-    panels : ndarray of shape (n_blocks, n_columns / LANES * (width + 1), LANES)
+    panels : ndarray of shape (n_columns / LANES * (width + 1), LANES)
         The factors of the drawn items, factor by factor, and then their biases.
-    exponentials : ndarray of shape (n_blocks, n_columns)
-        Of the scores of a row.
-    is_negative : bool ndarray of shape (n_blocks, n_columns)
-        Whether a drawn item is one without interaction.
-    tiles : ndarray of shape (n_blocks, ROWS, width)
-        Gradients of some items.
+    corrections : ndarray of shape (1, n_columns)
+        Their log(N π).
+    columns : int32 ndarray of shape (n_items,)
+        The first column where an item stands; -1 for one that is not drawn.
+    scores, exponentials : ndarrays of shape (n_blocks, n_columns)
+        The scores of a row, and exponentials of these.
+    products : ndarray of shape (n_blocks, LANES)
+        Products of exponentials.
+    is_negative : ndarray of shape (n_blocks, n_columns)
+        1 where a drawn item is one without interaction, else 0.
+    tiles : ndarray of shape (n_blocks, ROWS, width + LANES)
+        Gradients of some items, and of their biases.
     places : int32 ndarray of shape (n_items,)
         Where in `item_gradients` an item stands; -1 outside of `_step_items`.
     """
@@ -182,7 +194,11 @@ class RankingWorkspace(NamedTuple):
     item_gradients: np.ndarray
     bias_gradients: np.ndarray
     panels: np.ndarray
+    corrections: np.ndarray
+    columns: np.ndarray
+    scores: np.ndarray
     exponentials: np.ndarray
+    products: np.ndarray
     is_negative: np.ndarray
     tiles: np.ndarray
     places: np.ndarray
@@ -248,52 +264,75 @@ def deal_rows(start, stop, begins, order, words, indices, weights, batches):
 
 
 @inlined
-def _score(block, first, last, batch, drawn, n_columns, model, work):
-    """Gather the users of rows first to last, and score the drawn items for them."""
-    P, Q, b = model.users.values, model.items.values, model.biases.values
-    panels, width = work.panels[block], P.shape[1]
-    for k in range(first, last):
+def _lay_out_columns(low, high, drawn, model, work, task):
+    """Lay out those of the drawn items that are from `low` to below `high`."""
+    Q, b, width = model.items.values, model.biases.values, model.items.values.shape[1]
+    for column in range(np.searchsorted(drawn, low), np.searchsorted(drawn, high)):
+        item = np.int64(drawn[column])
+        if column == 0 or drawn[column - 1] != item:
+            work.columns[item] = column
+        top, lane = column // LANES * (width + 1), column % LANES
         for f in range(width):
-            work.users[k, f] = P[batch.users[k], f]
-    for column in range(0, n_columns, LANES):
-        top = column // LANES * (width + 1)
-        for lane in range(LANES):
-            # Columns that are only padding repeat the last item, and are not read.
-            item = drawn[min(column + lane, len(drawn) - 1)]
-            for f in range(width):
-                panels[top + f, lane] = Q[item, f]
-            panels[top + width, lane] = b[item, 0]
+            work.panels[top + f, lane] = Q[item, f]
+        work.panels[top + width, lane] = b[item, 0]
+        work.corrections[0, column] = task.corrections[item]
 
-    # S = P Qᵀ + b
-    for column in range(0, n_columns, LANES):
+
+@inlined
+def _score_rows(first, last, batch, model, work, task):
+    """Gather the users of rows first to last, and score the drawn items for them."""
+    P, panels, width = model.users.values, work.panels, model.users.values.shape[1]
+    for k in range(first, last):
+        for f in range(0, width, LANES):
+            store(load_row(P, np.int64(batch.users[k]), f, LANES), work.users, k, f)
+
+    # S = α (P Qᵀ + b)
+    for column in range(0, work.slopes.shape[1], LANES):
         top = column // LANES * (width + 1)
         for k in range(first, last, ROWS):
             tile = zero_tile(P, ROWS, LANES) + load_row(panels, top + width, 0, LANES)
             for f in range(width):
                 own = load_tile(work.users, k, f, ROWS, 1)
                 tile = tile + own * load_row(panels, top + f, 0, LANES)
-            store(tile, work.slopes, k, column)
+            store(task.scale * tile, work.slopes, k, column)
 
 
 @inlined
-def _find_negatives(user, drawn, seen_indptr, seen_indices, is_negative):
+def _find_negatives(block, user, drawn, seen, work):
     """Find the drawn items with which a user has not interacted; return how many."""
-    place, end = seen_indptr[user], seen_indptr[user + 1]
-    n_negatives = 0
-    for column in range(len(drawn)):
-        item = drawn[column]
-        # The first that is no less, by steps that double and then halve.
-        jump = 1
-        while place + jump < end and seen_indices[place + jump] < item:
-            place += jump
-            jump *= 2
-        while jump > 0:
-            if place + jump <= end and seen_indices[place + jump - 1] < item:
-                place += jump
-            jump //= 2
-        is_negative[column] = place >= end or seen_indices[place] != item
-        n_negatives += is_negative[column]
+    seen_indptr, seen_indices = seen
+    n_negatives = len(drawn)
+    for column in range(n_negatives):
+        work.is_negative[block, column] = 1
+    for place in range(seen_indptr[user], seen_indptr[user + 1]):
+        item = seen_indices[place]
+        column = np.int64(work.columns[item])
+        if column >= 0:
+            while column < len(drawn) and drawn[column] == item:
+                work.is_negative[block, column] = 0
+                n_negatives -= 1
+                column += 1
     return n_negatives
+
+
+@inlined
+def _exponentiate(block, k, top, work):
+    """Compute exp(s_j − m) of the negatives of a row, and 0 for others; m is `top`.
+
+    With t = x / 2⁷, e^x = (1 + t + t² / 2 + … + t⁸ / 8!)^(2⁷), where x ≥ −80.
+    """
+    e, slopes = work.exponentials, work.slopes
+    one, most = e.dtype.type(1), e.dtype.type(80)
+    for column in range(0, e.shape[1], LANES):
+        is_negative = load_row(work.is_negative, block, column, LANES)
+        x = is_negative * (load_row(slopes, k, column, LANES) - top)
+        t = (where_positive(x + most, x + most) - most) * e.dtype.type(1 / 128)
+        power = one + t * e.dtype.type(1 / 8)
+        for n in range(7, 0, -1):
+            power = one + power * t * (one / e.dtype.type(n))
+        for _ in range(7):
+            power = power * power
+        store(is_negative * power, e, block, column)
 
 
 # ------------------------------------------------------------------------------ losses
@@ -304,51 +343,69 @@ def _find_negatives(user, drawn, seen_indptr, seen_indices, is_negative):
 
 
 @inlined
-def _compare_pairs(k, batch, n_negatives, is_negative, e, slopes, item_slopes):
+def _find_largest(block, k, n_negatives, work):
+    """Return the largest score of a negative of a row; 0 if it has none."""
+    if n_negatives == 0:
+        return work.slopes.dtype.type(0)
+    top = work.slopes.dtype.type(-np.inf)
+    for column in range(work.slopes.shape[1]):
+        # Written so that scores that are not a number count too.
+        if work.is_negative[block, column] > 0 and not work.slopes[k, column] <= top:
+            top = work.slopes[k, column]
+    return top
+
+
+@inlined
+def _compare_pairs(k, block, batch, n_negatives, work):
     """Σ w Σ_J log(1 + exp(s_j − s_i)) / N_u."""
-    n_draws, total = len(is_negative), 0.0
+    slopes, item_slopes = work.slopes, work.item_slopes
+    e, scores, products = work.exponentials, work.scores, work.products
+    n_columns, total = slopes.shape[1], 0.0
     zero, one = slopes.dtype.type(0), slopes.dtype.type(1)
     # exp(s_j − s_i) = e_j exp(m − s_i) with e_j = exp(s_j − m), m = max s_j
-    top = zero
-    if n_negatives:
-        top = slopes.dtype.type(-np.inf)
-        for column in range(n_draws):
-            if is_negative[column]:
-                top = max(top, slopes[k, column])
-    for column in range(n_draws):
-        e[column] = math.exp(slopes[k, column] - top) if is_negative[column] else zero
-    own = slopes[k]
-    kept = own[:n_draws].copy()
-    for column in range(len(own)):
-        own[column] = zero
+    top = _find_largest(block, k, n_negatives, work)
+    _exponentiate(block, k, top, work)
+    for column in range(0, n_columns, LANES):
+        store(load_row(slopes, k, column, LANES), scores, block, column)
+        store(zeros(slopes, LANES), slopes, k, column)
     for m in range(batch.ends[k], batch.ends[k + 1]):
         at = m - batch.ends[0]
-        score, weight = item_slopes[at], batch.weights[m]
+        score = item_slopes[at]
         item_slopes[at] = zero
-        if not n_negatives:
+        if n_negatives == 0:
             continue
-        share = weight / slopes.dtype.type(n_negatives)
+        share = batch.weights[m] / slopes.dtype.type(n_negatives)
         loss, pushed = 0.0, zero
         if abs(top - score) < FAR:
+            # Σ log(1 + x) is the logarithm of products of 1 + x, each of a lane of
+            # FACTORS panels, and of half of the lanes: FAR keeps them in range.
             factor = math.exp(top - score)
-            # Σ log(1 + x) is the logarithm of products of some of them.
-            for begin in range(0, n_draws, 8):
-                product = 1.0
-                for column in range(begin, min(begin + 8, n_draws)):
-                    x = e[column] * factor
+            slope_sums = zeros(slopes, LANES)
+            for first in range(0, n_columns, FACTORS * LANES):
+                product = zeros(slopes, LANES) + one
+                for column in range(
+                    first, min(first + FACTORS * LANES, n_columns), LANES
+                ):
+                    x = load_row(e, block, column, LANES) * factor
                     slope = share * (x / (one + x))
-                    product *= one + x
-                    own[column] += slope
-                    pushed += slope
-                loss += math.log(product)
+                    product = product * (one + x)
+                    slope_sums = slope_sums + slope
+                    store(load_row(slopes, k, column, LANES) + slope, slopes, k, column)
+                store(product, products, block, 0)
+                for half in range(2):
+                    part = 1.0
+                    for lane in range(half * LANES // 2, (half + 1) * LANES // 2):
+                        part *= products[block, lane]
+                    loss += math.log(part)
+            pushed = add_up(slope_sums)
         else:
-            for column in range(n_draws):
-                if is_negative[column]:
-                    z = kept[column] - score
+            for column in range(n_columns):
+                if work.is_negative[block, column] > 0:
+                    z = scores[block, column] - score
                     small = math.exp(-abs(z))
                     slope = share * ((one if z >= 0 else small) / (one + small))
                     loss += max(z, zero) + math.log1p(small)
-                    own[column] += slope
+                    slopes[k, column] += slope
                     pushed += slope
         item_slopes[at] = -pushed
         total += share * loss
@@ -356,14 +413,14 @@ def _compare_pairs(k, batch, n_negatives, is_negative, e, slopes, item_slopes):
 
 
 @inlined
-def _find_violations(k, batch, order, n_unseen, is_negative, e, slopes, item_slopes):
+def _find_violations(k, block, batch, order, n_unseen, work):
     """Σ w log(1 + ⌊n_u / t⌋) (1 − s_i + s_j), with the first j where s_j > s_i − 1."""
-    n_draws, total = len(is_negative), 0.0
+    slopes, item_slopes, scores = work.slopes, work.item_slopes, work.scores
+    n_draws, total = len(order), 0.0
     zero, one = slopes.dtype.type(0), slopes.dtype.type(1)
-    for column in range(n_draws):
-        e[column] = slopes[k, column]
-    for column in range(slopes.shape[1]):
-        slopes[k, column] = zero
+    for column in range(0, slopes.shape[1], LANES):
+        store(load_row(slopes, k, column, LANES), scores, block, column)
+        store(zeros(slopes, LANES), slopes, k, column)
     for m in range(batch.ends[k], batch.ends[k + 1]):
         at = m - batch.ends[0]
         score, n_tries, place = item_slopes[at], 0, batch.starts[m]
@@ -371,12 +428,12 @@ def _find_violations(k, batch, order, n_unseen, is_negative, e, slopes, item_slo
         for _ in range(n_draws):
             column = order[place]
             place = place + 1 if place + 1 < n_draws else 0
-            if not is_negative[column]:
+            if not work.is_negative[block, column] > 0:
                 continue
             n_tries += 1
             # Written so that scores that are not a number count too.
-            if not e[column] <= score - one:
-                loss = one - score + e[column]
+            if not scores[block, column] <= score - one:
+                loss = one - score + scores[block, column]
                 weight = batch.weights[m] * slopes.dtype.type(
                     math.log(1 + n_unseen // n_tries)
                 )
@@ -388,45 +445,44 @@ def _find_violations(k, batch, order, n_unseen, is_negative, e, slopes, item_slo
 
 
 @inlined
-def _compare_sums(k, batch, drawn, corrections, is_negative, e, slopes, item_slopes):
+def _compare_sums(k, block, batch, n_negatives, work):
     """Σ w log(1 + exp(z − s_i)), z = log Σ_J exp(s_j − log(N π_j))."""
-    n_draws, total = len(is_negative), 0.0
-    zero, one = slopes.dtype.type(0), slopes.dtype.type(1)
-    top = slopes.dtype.type(-np.inf)
-    for column in range(n_draws):
-        e[column] = slopes[k, column] - corrections[drawn[column]]
-        if is_negative[column] and not e[column] <= top:
-            top = e[column]
-    z = zero
-    for column in range(n_draws):
-        e[column] = math.exp(e[column] - top) if is_negative[column] else zero
-        z += e[column]
-    share = zero
+    slopes, item_slopes, e = work.slopes, work.item_slopes, work.exponentials
+    total, zero, one = 0.0, slopes.dtype.type(0), slopes.dtype.type(1)
+    for column in range(0, slopes.shape[1], LANES):
+        correction = load_row(work.corrections, 0, column, LANES)
+        store(load_row(slopes, k, column, LANES) - correction, slopes, k, column)
+    top = _find_largest(block, k, n_negatives, work)
+    _exponentiate(block, k, top, work)
+    sums = zeros(slopes, LANES)
+    for column in range(0, slopes.shape[1], LANES):
+        sums = sums + load_row(e, block, column, LANES)
+    z, share = add_up(sums), zero
     for m in range(batch.ends[k], batch.ends[k + 1]):
         at = m - batch.ends[0]
-        difference = top + math.log(z) - item_slopes[at] if z > 0 else top
-        if not z > 0:  # there is nothing to compare with
-            item_slopes[at] = zero
-            total += z
+        score = item_slopes[at]
+        item_slopes[at] = zero
+        if n_negatives == 0:
             continue
+        difference = top + math.log(z) - score
         small = math.exp(-abs(difference))
         probability = (one if difference >= 0 else small) / (one + small)
         weight = batch.weights[m]
         total += weight * (max(difference, zero) + math.log1p(small))
         item_slopes[at] = -weight * probability
         share += weight * probability
-    if z > 0:
+    if n_negatives > 0:
         share /= z
-    for column in range(slopes.shape[1]):
-        slopes[k, column] = share * e[column] if column < n_draws else zero
+    for column in range(0, slopes.shape[1], LANES):
+        store(share * load_row(e, block, column, LANES), slopes, k, column)
     return total
 
 
 @inlined
-def _contrast(k, batch, n_negatives, is_negative, task, slopes, item_slopes):
+def _contrast(k, block, batch, n_negatives, task, work):
     """Σ w (1 − s_i + ω Σ_J max(0, s_j − m) / N_u)."""
-    n_draws, total = len(is_negative), 0.0
-    zero, one = slopes.dtype.type(0), slopes.dtype.type(1)
+    slopes, item_slopes = work.slopes, work.item_slopes
+    total, zero, one = 0.0, slopes.dtype.type(0), slopes.dtype.type(1)
     weights = zero
     for m in range(batch.ends[k], batch.ends[k + 1]):
         at = m - batch.ends[0]
@@ -435,12 +491,10 @@ def _contrast(k, batch, n_negatives, is_negative, task, slopes, item_slopes):
         weights += batch.weights[m]
     share = task.negative_weight * weights / slopes.dtype.type(max(n_negatives, 1))
     for column in range(slopes.shape[1]):
-        above = zero
-        if column < n_draws:
-            above = slopes[k, column] - task.margin
+        above = slopes[k, column] - task.margin
         slopes[k, column] = zero
         # Written so that scores that are not a number count too.
-        if column < n_draws and is_negative[column] and not above <= zero:
+        if work.is_negative[block, column] > 0 and not above <= zero:
             total += share * above
             slopes[k, column] = share
     return total
@@ -450,41 +504,65 @@ def _contrast(k, batch, n_negatives, is_negative, task, slopes, item_slopes):
 
 
 @inlined
-def _step_along(optimizer, table, row, gradients, at, task, on_sphere):
-    """Step along a gradient with a row of parameters."""
+def _step_along(optimizer, table, row, gradients, at, task):
+    """Step along a gradient with the factors of a user or an item."""
     values, (first, second, powers) = table
-    width, rate = values.shape[1], task.rate
+    constants = task.constants
     zero, one = values.dtype.type(0), values.dtype.type(1)
-    if on_sphere:  # g ← g − (g · x) x
-        product = zero
-        for f in range(width):
-            product += gradients[at, f] * values[row, f]
-        for f in range(width):
-            gradients[at, f] -= product * values[row, f]
-    c1, c2 = correct_bias(optimizer, powers, row, task.constants)
-    for f in range(width):
-        values[row, f] = step(
-            optimizer,
-            values[row, f],
-            gradients[at, f],
-            rate,
-            first,
-            second,
-            row,
-            f,
-            task.constants,
-            c1,
-            c2,
-        )
-    if on_sphere:  # x ← x / ‖x‖
-        square = zero
-        for f in range(width):
-            square += values[row, f] * values[row, f]
+    product = zero
+    if task.sphere:  # g ← g − (g · x) x
+        products = zeros(values, LANES)
+        for f in range(0, values.shape[1], LANES):
+            x = load_row(values, row, f, LANES)
+            products = products + load_row(gradients, at, f, LANES) * x
+        product = add_up(products)
+    c1, c2 = correct_bias(optimizer, powers, row, constants)
+    squares = zeros(values, LANES)
+    for f in range(0, values.shape[1], LANES):
+        x = load_row(values, row, f, LANES)
+        g = load_row(gradients, at, f, LANES) - product * x
+        # The steps are those of `step`.
+        if optimizer == SGD:
+            x = x - task.rate * g
+        elif optimizer == ADAGRAD:
+            v = load_row(second, row, f, LANES) + g * g
+            store(v, second, row, f)
+            x = x - task.rate * g / (np.sqrt(v) + constants[4])
+        else:
+            m = constants[0] * load_row(first, row, f, LANES) + constants[1] * g
+            v = constants[2] * load_row(second, row, f, LANES) + constants[3] * g * g
+            store(m, first, row, f)
+            store(v, second, row, f)
+            x = x - adam(task.rate, m, v, constants, c1, c2)
+        store(x, values, row, f)
+        squares = squares + x * x
+    if task.sphere:  # x ← x / ‖x‖
+        square = add_up(squares)
         if square != zero:
             # What overflows is not a direction, and is to be noticed.
             norm = one / math.sqrt(square) if square < np.inf else np.nan
-            for f in range(width):
-                values[row, f] *= norm
+            for f in range(0, values.shape[1], LANES):
+                store(norm * load_row(values, row, f, LANES), values, row, f)
+
+
+@inlined
+def _step_bias(optimizer, table, row, gradient, task):
+    """Step along a gradient with the bias of an item."""
+    values, (first, second, powers) = table
+    c1, c2 = correct_bias(optimizer, powers, row, task.constants)
+    values[row, 0] = step(
+        optimizer,
+        values[row, 0],
+        gradient,
+        task.rate,
+        first,
+        second,
+        row,
+        0,
+        task.constants,
+        c1,
+        c2,
+    )
 
 
 @inlined
@@ -519,47 +597,37 @@ def _learn_rows(
     """
     P, Q, b = model.users.values, model.items.values, model.biases.values
     width, n_columns = P.shape[1], work.slopes.shape[1]
-    slopes, item_slopes = work.slopes, work.item_slopes
-    e, is_negative = work.exponentials[block], work.is_negative[block][: len(drawn)]
-    seen_indptr, seen_indices = seen
+    slopes, item_slopes, seen_indptr = work.slopes, work.item_slopes, seen[0]
     zero = P.dtype.type(0)
     n_interactions = batch.ends[len(batch.users)] - batch.ends[0]
     normalizer = P.dtype.type(1) / P.dtype.type(n_interactions)
-    _score(block, first, last, batch, drawn, n_columns, model, work)
+    _score_rows(first, last, batch, model, work, task)
     for k in range(first, last):
         user = np.int64(batch.users[k])
-        n_negatives = _find_negatives(
-            user, drawn, seen_indptr, seen_indices, is_negative
-        )
-        # s_i = α (p · q_i + b_i), s_j likewise
+        n_negatives = _find_negatives(block, user, drawn, seen, work)
+        # s_i = α (p · q_i + b_i)
         for m in range(batch.ends[k], batch.ends[k + 1]):
-            score = b[batch.items[m], 0]
-            for f in range(width):
-                score += work.users[k, f] * Q[batch.items[m], f]
+            item = np.int64(batch.items[m])
+            products = zeros(P, LANES)
+            for f in range(0, width, LANES):
+                own = load_row(work.users, k, f, LANES)
+                products = products + own * load_row(Q, item, f, LANES)
+            score = add_up(products) + b[item, 0]
             item_slopes[m - batch.ends[0]] = task.scale * score
-        for column in range(len(drawn)):
-            slopes[k, column] *= task.scale
         if task.loss == BPR:
-            loss[k] = _compare_pairs(
-                k, batch, n_negatives, is_negative, e, slopes, item_slopes
-            )
+            loss[k] = _compare_pairs(k, block, batch, n_negatives, work)
         elif task.loss == WARP:
             n_unseen = len(Q) - (seen_indptr[user + 1] - seen_indptr[user])
-            loss[k] = _find_violations(
-                k, batch, order, n_unseen, is_negative, e, slopes, item_slopes
-            )
+            loss[k] = _find_violations(k, block, batch, order, n_unseen, work)
         elif task.loss == SOFTMAX:
-            loss[k] = _compare_sums(
-                k, batch, drawn, task.corrections, is_negative, e, slopes, item_slopes
-            )
+            loss[k] = _compare_sums(k, block, batch, n_negatives, work)
         else:
-            loss[k] = _contrast(
-                k, batch, n_negatives, is_negative, task, slopes, item_slopes
-            )
-        for column in range(n_columns):
-            slopes[k, column] *= task.scale * normalizer
+            loss[k] = _contrast(k, block, batch, n_negatives, task, work)
+        share = task.scale * normalizer
+        for column in range(0, n_columns, LANES):
+            store(share * load_row(slopes, k, column, LANES), slopes, k, column)
         for m in range(batch.ends[k], batch.ends[k + 1]):
-            item_slopes[m - batch.ends[0]] *= task.scale * normalizer
+            item_slopes[m - batch.ends[0]] *= share
 
     # ∂p_u = Σ_j slope_j q_j + Σ_i slope_i q_i + 2 λ Σ w p_u
     for k in range(first, last, ROWS):
@@ -572,17 +640,17 @@ def _learn_rows(
     for k in range(first, last):
         weights = zero
         for m in range(batch.ends[k], batch.ends[k + 1]):
-            item, slope = batch.items[m], item_slopes[m - batch.ends[0]]
             weights += batch.weights[m]
-            for f in range(width):
-                work.user_gradients[k, f] += slope * Q[item, f]
         penalty = 2 * task.regularization * normalizer * weights
-        for f in range(width):
-            work.user_gradients[k, f] += penalty * work.users[k, f]
+        for f in range(0, width, LANES):
+            gradient = penalty * load_row(work.users, k, f, LANES)
+            gradient = gradient + load_row(work.user_gradients, k, f, LANES)
+            for m in range(batch.ends[k], batch.ends[k + 1]):
+                slope, item = item_slopes[m - batch.ends[0]], np.int64(batch.items[m])
+                gradient = gradient + slope * load_row(Q, item, f, LANES)
+            store(gradient, work.user_gradients, k, f)
         user = np.int64(batch.users[k])
-        _step_along(
-            optimizer, model.users, user, work.user_gradients, k, task, task.sphere
-        )
+        _step_along(optimizer, model.users, user, work.user_gradients, k, task)
 
 
 @inlined
@@ -594,7 +662,7 @@ def _step_items(optimizer, block, low, high, batch, drawn, model, work, task):
     places, tile_rows = work.places, work.tiles[block]
     n_interactions = batch.ends[n_rows] - batch.ends[0]
     normalizer = Q.dtype.type(1) / Q.dtype.type(n_interactions)
-    penalty = 2 * task.regularization * normalizer
+    penalty, zero = 2 * task.regularization * normalizer, Q.dtype.type(0)
     first = np.searchsorted(drawn, low)
     last = np.searchsorted(drawn, high)
 
@@ -603,6 +671,10 @@ def _step_items(optimizer, block, low, high, batch, drawn, model, work, task):
         n = min(ROWS, last - begin)
         # A tile reads columns beyond the last, which are of no use, but never of none.
         left = min(begin, n_columns - ROWS)
+        sums = zero_tile(Q, ROWS, 1)
+        for k in range(n_rows):
+            sums = sums + load_transposed(work.slopes, k, left, ROWS)
+        store(sums, tile_rows, 0, width)
         for f in range(0, width, LANES):
             tile = zero_tile(Q, ROWS, LANES)
             for k in range(n_rows):
@@ -610,9 +682,7 @@ def _step_items(optimizer, block, low, high, batch, drawn, model, work, task):
                 tile = tile + own * load_row(work.users, k, f, LANES)
             store(tile, tile_rows, 0, f)
         for column in range(begin, begin + n):
-            total = Q.dtype.type(0)
-            for k in range(n_rows):
-                total += work.slopes[k, column]
+            total = tile_rows[column - left, width]
             item = np.int64(drawn[column])
             at = np.int64(places[item])
             if at < 0:
@@ -629,21 +699,25 @@ def _step_items(optimizer, block, low, high, batch, drawn, model, work, task):
     for k in range(n_rows):
         for m in range(batch.ends[k], batch.ends[k + 1]):
             item = np.int64(batch.items[m])
-            if low <= item < high:
-                slope = work.item_slopes[m - batch.ends[0]]
-                share = penalty * batch.weights[m]
-                at = np.int64(places[item])
-                if at < 0:
-                    at = places[item] = n_columns + m - batch.ends[0]
-                    bias_gradients[at, 0] = slope
-                    for f in range(width):
-                        gradients[at, f] = slope * work.users[k, f] + share * Q[item, f]
-                else:
-                    bias_gradients[at, 0] += slope
-                    for f in range(width):
-                        gradients[at, f] += (
-                            slope * work.users[k, f] + share * Q[item, f]
-                        )
+            if not low <= item < high:
+                continue
+            slope = work.item_slopes[m - batch.ends[0]]
+            share = penalty * batch.weights[m]
+            at = np.int64(places[item])
+            is_first = at < 0
+            if is_first:
+                at = places[item] = n_columns + m - batch.ends[0]
+                bias_gradients[at, 0] = zero
+            bias_gradients[at, 0] += slope
+            for f in range(0, width, LANES):
+                gradient = slope * load_row(work.users, k, f, LANES)
+                gradient = gradient + share * load_row(Q, item, f, LANES)
+                if not is_first:
+                    gradient = gradient + load_row(gradients, at, f, LANES)
+                store(gradient, gradients, at, f)
+
+    for column in range(first, last):
+        work.columns[drawn[column]] = -1
 
     # Each item steps where it comes first.
     for at in range(first, last + n_interactions):
@@ -654,12 +728,10 @@ def _step_items(optimizer, block, low, high, batch, drawn, model, work, task):
             item = np.int64(batch.items[batch.ends[0] + at - last])
         if low <= item < high and places[item] == place:
             places[item] = -1
-            _step_along(
-                optimizer, model.items, item, gradients, place, task, task.sphere
-            )
+            _step_along(optimizer, model.items, item, gradients, place, task)
             if not task.sphere:
-                _step_along(
-                    optimizer, model.biases, item, bias_gradients, place, task, False
+                _step_bias(
+                    optimizer, model.biases, item, bias_gradients[place, 0], task
                 )
 
 
@@ -689,7 +761,9 @@ def make_learn_batches(optimizer):
         Parameters
         ----------
         numbers : tuple of 2 ints
-            The first batch, and the one after the last.
+            The first batch, and the one after the last. The items that are drawn for a
+            batch are laid out when those of the batch before have stepped; for the
+            first they are by the number -1, which is no batch.
         row_blocks, item_blocks : tuples of 2 ints
             The blocks of each batch's rows that learn, and those of items that step.
         block_rows : int
@@ -711,41 +785,46 @@ def make_learn_batches(optimizer):
             Overwritten: the sum of the weighted losses of each row, before its step.
         """
         for number in range(numbers[0], numbers[1]):
-            start, stop = batches.bounds[number], batches.bounds[number + 1]
-            batch = RankingBatches(
-                batches.bounds,
-                batches.users[start:stop],
-                batches.ends[start : stop + 1],
-                batches.items,
-                batches.weights,
-                batches.starts,
-                batches.drawn,
-                batches.order,
-            )
-            drawn, order = batches.drawn[number], batches.order[number]
-            for block in range(row_blocks[0], row_blocks[1]):
-                first = block * block_rows
-                last = min(first + block_rows, stop - start)
-                if first < last:
-                    _learn_rows(
-                        optimizer,
-                        block,
-                        first,
-                        last,
-                        batch,
-                        drawn,
-                        order,
-                        seen,
-                        model,
-                        work,
-                        task,
-                        loss[start:stop],
-                    )
+            if number >= 0:
+                start, stop = batches.bounds[number], batches.bounds[number + 1]
+                batch = RankingBatches(
+                    batches.bounds,
+                    batches.users[start:stop],
+                    batches.ends[start : stop + 1],
+                    batches.items,
+                    batches.weights,
+                    batches.starts,
+                    batches.drawn,
+                    batches.order,
+                )
+                drawn, order = batches.drawn[number], batches.order[number]
+                for block in range(row_blocks[0], row_blocks[1]):
+                    first = block * block_rows
+                    last = min(first + block_rows, stop - start)
+                    if first < last:
+                        _learn_rows(
+                            optimizer,
+                            block,
+                            first,
+                            last,
+                            batch,
+                            drawn,
+                            order,
+                            seen,
+                            model,
+                            work,
+                            task,
+                            loss[start:stop],
+                        )
             for block in range(item_blocks[0], item_blocks[1]):
                 low, high = cuts[block], cuts[block + 1]
-                _step_items(
-                    optimizer, block, low, high, batch, drawn, model, work, task
-                )
+                if number >= 0:
+                    _step_items(
+                        optimizer, block, low, high, batch, drawn, model, work, task
+                    )
+                if number + 1 < len(batches.drawn):
+                    drawn = batches.drawn[number + 1]
+                    _lay_out_columns(low, high, drawn, model, work, task)
 
     return learn_batches
 

@@ -48,7 +48,7 @@ class RankingLoss:
     scale, margin, negative_weight, regularization : float
         See `RankingTask`.
     n_draws : int
-        Items drawn for each batch.
+        Items drawn for each batch, at most.
     popularity_exponent : float
         The power of an item's weight with which its probability to be drawn grows.
     optimizer : str
@@ -135,8 +135,9 @@ class RankingDescent:
         self.weight_sums = side.weight_sums(), item_weights
         probabilities = item_probabilities(item_weights, loss.popularity_exponent)
         self.cumulative = np.cumsum(probabilities)
+        self.n_draws = min(loss.n_draws, n_items)
         with np.errstate(divide="ignore"):  # of items that are never drawn
-            corrections = np.log(loss.n_draws * probabilities).astype(dtype)
+            corrections = np.log(self.n_draws * probabilities).astype(dtype)
 
         # The rows that the interactions of each user come in.
         counts = side.counts()
@@ -150,7 +151,11 @@ class RankingDescent:
         self.batches = None
 
         width = self.model.users.values.shape[1]
-        n_columns = -(-loss.n_draws // LANES) * LANES
+        n_columns = -(-self.n_draws // LANES) * LANES
+        if n_columns % 256 == 0:
+            # Rows that begin at the same place of a page push one another out of the
+            # cache: products of such matrices take twice the time.
+            n_columns += LANES
         most_rows = -(-int(self.n_rows.sum()) // self.n_batches)
         work = most_rows * n_columns * width
         n_blocks = int(np.clip(work // BLOCK_WORK, 1, MAX_BLOCKS))
@@ -191,6 +196,7 @@ class RankingDescent:
         batches = self._deal()
         losses = np.zeros(len(batches.users))
         n_item_blocks = len(self.cuts) - 1
+        self._train((-1, 0), (0, 0), (0, n_item_blocks), batches, losses)
         if self.n_blocks == 1:
             for first in range(0, self.n_batches, self.n_batches_of_call):
                 last = min(first + self.n_batches_of_call, self.n_batches)
@@ -290,12 +296,18 @@ class RankingDescent:
         drawn, order : int32 ndarrays of shape (n_batches, n_draws)
             See `RankingBatches`.
         """
-        shape = self.n_batches, self.loss.n_draws
-        uniform = (self.bits.random_raw(shape[0] * shape[1]) >> 11) * 2.0**-53
-        items = np.searchsorted(self.cumulative, uniform, side="right")
-        items = np.minimum(items, self.n_items - 1).reshape(shape)
-        order = np.argsort(items, axis=1, kind="stable")
-        drawn = np.take_along_axis(items, order, axis=1).astype(np.int32)
+        # Item j is drawn once for each of the points below that falls into its part of
+        # the numbers from 0 to 1, which is as long as its probability. There is a point
+        # anywhere in each of n equal parts: so each item is expected n π_j times, as
+        # if points were anywhere, but its number varies less.
+        shape = self.n_batches, self.n_draws
+        words = self.bits.random_raw(shape[0] * shape[1]).reshape(shape)
+        points = (np.arange(self.n_draws) + (words >> 11) * 2.0**-53) / self.n_draws
+        drawn = np.searchsorted(self.cumulative, points, side="right")
+        drawn = np.minimum(drawn, self.n_items - 1).astype(np.int32)
+        if self.loss.loss != "warp":
+            return drawn, np.empty((self.n_batches, 0), np.int32)
+        order = self.bits.random_raw(shape[0] * shape[1]).reshape(shape)
         return drawn, np.argsort(order, axis=1).astype(np.int32)
 
     def parameters(self):
@@ -343,9 +355,13 @@ def make_ranking_workspace(n_rows, n_columns, n_interactions, n_blocks, model):
         user_gradients=make_aligned((n_rows, width), dtype),
         item_gradients=make_aligned((n_gradients, width), dtype),
         bias_gradients=make_aligned((n_gradients, 1), dtype),
-        panels=make_aligned((n_blocks, n_columns // LANES * (width + 1), LANES), dtype),
+        panels=make_aligned((n_columns // LANES * (width + 1), LANES), dtype),
+        corrections=make_aligned((1, n_columns), dtype),
+        columns=np.full(len(model.items.values), -1, np.int32),
+        scores=make_aligned((n_blocks, n_columns), dtype),
         exponentials=make_aligned((n_blocks, n_columns), dtype),
-        is_negative=np.zeros((n_blocks, n_columns), bool),
-        tiles=make_aligned((n_blocks, ROWS, width), dtype),
+        products=make_aligned((n_blocks, LANES), dtype),
+        is_negative=make_aligned((n_blocks, n_columns), dtype),
+        tiles=make_aligned((n_blocks, ROWS, width + LANES), dtype),
         places=np.full(len(model.items.values), -1, np.int32),
     )

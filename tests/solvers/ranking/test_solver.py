@@ -215,7 +215,7 @@ def test_scores_that_are_far_apart(loss, similarity, data):
 # ------------------------------------------------------------------ what an epoch holds
 
 
-def make_solver(X, n_draws=50, exponent=0.0, seed=0, **params):
+def make_solver(X, n_draws=10, exponent=0.0, seed=0, **params):
     """Return the solver of a fit that has not begun."""
     solvers = []
 
@@ -240,8 +240,8 @@ def make_solver(X, n_draws=50, exponent=0.0, seed=0, **params):
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
 def test_items_are_drawn_with_the_stated_probability(exponent, data):
     X, *_ = data
-    solver = make_solver(X, 100, exponent)
-    draws = np.concatenate([solver._draw_items()[0].ravel() for _ in range(40)])
+    solver = make_solver(X, 7, exponent)
+    draws = np.concatenate([solver._draw_items()[0].ravel() for _ in range(500)])
     powers = np.bincount(X[:, 1]) ** exponent
     expected = powers / powers.sum() * len(draws)
     assert chisquare(np.bincount(draws, minlength=20), expected).pvalue > 0.001
@@ -253,18 +253,25 @@ def test_items_are_drawn_with_the_stated_probability(exponent, data):
         assert chisquare(counts, expected).pvalue > 0.0005
 
 
+def test_as_many_draws_as_there_are_items_are_all_items(data):
+    drawn, _ = make_solver(data[0], 1000)._draw_items()
+    assert_array_equal(drawn, np.tile(np.arange(20), (len(drawn), 1)))
+
+
 def test_drawn_items_and_their_order(data):
-    solver = make_solver(data[0], 30)
+    solver = make_solver(data[0], 10, 0.5, loss="warp")
     drawn, order = solver._draw_items()
     assert_array_equal(drawn, np.sort(drawn, axis=1))
-    assert_array_equal(np.sort(order, axis=1), np.tile(np.arange(30), (len(drawn), 1)))
-    # In the order in which they were drawn, all have the same distribution.
+    assert_array_equal(np.sort(order, axis=1), np.tile(np.arange(10), (len(drawn), 1)))
+    # At each place of the order all items come as often as they should.
     epochs = [solver._draw_items() for _ in range(200)]
-    for place in (0, 29):
-        items = [
-            drawn[np.arange(len(drawn)), order[:, place]] for drawn, order in epochs
-        ]
-        assert chisquare(np.bincount(np.concatenate(items))).pvalue > 0.001
+    expected = np.bincount(data[0][:, 1]) ** 0.5
+    for place in (0, 9):
+        items = np.concatenate(
+            [drawn[np.arange(len(drawn)), order[:, place]] for drawn, order in epochs]
+        )
+        expected *= len(items) / expected.sum()
+        assert chisquare(np.bincount(items, minlength=20), expected).pvalue > 0.001
 
 
 def test_probabilities():
