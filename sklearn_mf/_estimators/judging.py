@@ -446,12 +446,17 @@ def _ideal(relevant, k):
 
 
 def _queries(model, relevant):
-    """Return users as kernels read them, biases of items, and bounds of `relevant`."""
+    """Return users as kernels read them, biases of items, and bounds of `relevant`.
+
+    The biases are two, those for users that the model knows and those for others.
+    """
     rows = read_ids("users", relevant.labels, model.users_)
     seen = True, model.seen_indptr_, model.seen_indices_
     factors = model.item_factors_
     terms = model._item_terms()
     biases = np.zeros(len(factors), factors.dtype) if terms is None else terms
+    for_unknown = model._unknown_terms()
+    biases = biases, biases if for_unknown is None else for_unknown
     bounds = np.searchsorted(relevant.users, np.arange(len(rows) + 1))
     return Queries(rows, model.user_factors_, *seen), biases, bounds
 

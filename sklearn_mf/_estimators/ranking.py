@@ -175,9 +175,10 @@ class RankingMixin:
         else:
             asked = model._known_users(users)
         terms = model._item_terms(popularity_weight)
+        for_unknown = None if popularity_weight is not None else model._unknown_terms()
         choice = _Choice(model, asked, exclude_seen, candidates, exclude)
         check_size("n_items", n_items, len(asked.rows), choice.n_candidates)
-        best = choice.find(terms, n_items, float(max_memory))
+        best = choice.find(terms, for_unknown, n_items, float(max_memory))
         pairs = Pairs(np.repeat(asked.rows, best.shape[1]), best.ravel(), 0.0)
         scores = model._score_recommended(vars(model) | asked.parameters, pairs)
         items, scores = _mask(best, scores.reshape(best.shape), model.items_)
@@ -209,16 +210,26 @@ class RankingMixin:
             popularity_weight = self._popularity_weight
         if not popularity_weight:
             return biases
+        terms = popularity_weight * self.rating_scale_ * np.log1p(self._item_counts())
+        if biases is not None:
+            terms += biases
+        return terms.astype(self.item_factors_.dtype)
+
+    def _unknown_terms(self):
+        """Return what ranks items for unknown users, if no item has a term, or None."""
+        terms = self._item_terms()
+        if terms is not None and terms.any():
+            return None
+        return self._item_counts().astype(self.item_factors_.dtype)
+
+    def _item_counts(self):
+        """Return how many users each item was seen with."""
         n_items = len(self.items_)
-        counts = self._derived(
+        return self._derived(
             "item_counts",
             (self.seen_indices_,),
             lambda: np.bincount(self.seen_indices_, minlength=n_items),
         )
-        terms = popularity_weight * self.rating_scale_ * np.log1p(counts)
-        if biases is not None:
-            terms += biases
-        return terms.astype(self.item_factors_.dtype)
 
 
 class SimilarityMixin:
@@ -363,8 +374,20 @@ class _Choice:
         if self.pairs is None:
             self.n_candidates = len(self.codes)
 
-    def find(self, terms, n_best, max_memory):
-        """Return the codes of the best items of each user, -1 where none is left."""
+    def find(self, terms, for_unknown, n_best, max_memory):
+        """Return the codes of the best items of each user, -1 where none is left.
+
+        Parameters
+        ----------
+        terms : ndarray of shape (n_items,) or None
+            Added to the products of factors.
+        for_unknown : ndarray of shape (n_items,) or None
+            What is added instead for users of whom nothing is known.
+        n_best : int
+            How many items to find for each.
+        max_memory : float
+            See `rank`.
+        """
         model, asked = self.model, self.asked
         n_users, n_items = len(asked.rows), len(model.items_)
         factors = asked.parameters["user_factors_"]
@@ -373,7 +396,7 @@ class _Choice:
             return rank_pairs(
                 users,
                 codes,
-                (asked.rows, factors, model.item_factors_, terms),
+                (asked.rows, factors, model.item_factors_, terms, for_unknown),
                 n_best,
                 n_jobs=model.n_jobs,
             )
@@ -392,15 +415,18 @@ class _Choice:
             own = np.where(asked.rows[:, np.newaxis] < 0, 0, factors[asked.rows])
             rows = np.arange(n_users, dtype=np.int32)
             queries = Queries(rows, own.astype(factors.dtype), True, *pattern)
-        best, _ = rank(
-            queries,
-            model.item_factors_,
-            terms,
-            n_best,
-            candidates=self.codes,
-            max_memory=max_memory,
-            n_jobs=model.n_jobs,
-        )
+        options = {
+            "candidates": self.codes,
+            "max_memory": max_memory,
+            "n_jobs": model.n_jobs,
+        }
+        best, _ = rank(queries, model.item_factors_, terms, n_best, **options)
+        unknown = np.flatnonzero(asked.rows < 0)
+        if for_unknown is not None and len(unknown):
+            queries = queries._replace(rows=queries.rows[unknown])
+            best[unknown], _ = rank(
+                queries, model.item_factors_, for_unknown, n_best, **options
+            )
         return best
 
     def _left(self):

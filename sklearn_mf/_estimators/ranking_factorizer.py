@@ -530,7 +530,7 @@ def mean_reciprocal_rank(learnt, seen, users, items, weights, n_jobs):
     ranks[order] = rank_items(
         Queries(rows, learnt["user_factors_"], True, *seen),
         learnt["item_factors_"],
-        learnt["item_biases_"],
+        (learnt["item_biases_"], learnt["item_biases_"]),
         items[order],
         np.append(first, len(users)),
         True,

@@ -130,7 +130,8 @@ def rank_pairs(users, codes, scorer, n_best, *, n_jobs):
         Places of the users, ascending, and codes of what is ranked for them.
     scorer : tuple
         Rows of the users in their factors or -1, these factors, the factors of what is
-        ranked, and what is added to the products or None.
+        ranked, and what is added to the products, or None, and is added for row -1
+        instead, or None.
     n_best : int
         How many to find for each.
     n_jobs : int or None
@@ -141,7 +142,7 @@ def rank_pairs(users, codes, scorer, n_best, *, n_jobs):
     int32 ndarray of shape (n_users, n_best)
         Codes, the best first; -1 where there are fewer.
     """
-    rows, user_factors, factors, biases = scorer
+    rows, user_factors, factors, biases, for_unknown = scorer
     pairs = Pairs(rows[users], codes, 0.0)
     zero = user_factors.dtype.type(0)
     scores = score_in_blocks(
@@ -157,6 +158,8 @@ def rank_pairs(users, codes, scorer, n_best, *, n_jobs):
     )
     if biases is not None:
         scores += biases[codes]
+    if for_unknown is not None:
+        scores = np.where(pairs.users < 0, for_unknown[codes], scores)
     order = np.lexsort((codes, -scores, users))
     users, codes = users[order], codes[order]
     first = np.searchsorted(users, users)
@@ -317,8 +320,8 @@ def count_ranks(
         The users.
     candidates : ndarray of shape (n_factors, n_items)
         The factors of all items.
-    biases : ndarray of shape (n_items,)
-        Added to the scores.
+    biases : tuple of 2 ndarrays of shape (n_items,)
+        Added to the scores for users with a row, and for others.
     items : int32 ndarray of shape (n_ranked,)
         Codes of the items to be ranked; -1 for one without a score.
     bounds : int64 ndarray of shape (n_users + 1,)
@@ -331,11 +334,12 @@ def count_ranks(
         not ranked.
     """
     rows, factors, _, seen_indptr, seen_indices = queries
-    scores, own = np.empty_like(biases), np.empty(len(items), biases.dtype)
+    scores = np.empty(len(biases[0]), factors.dtype)
+    own = np.empty(len(items), factors.dtype)
     for user in range(start, stop):
         row = rows[user]
         # b + p·q for all items; −∞ for those that the user has seen
-        scores[:] = biases
+        scores[:] = biases[0] if row >= 0 else biases[1]
         if row >= 0:
             for f in range(len(candidates)):
                 for item in range(len(scores)):
@@ -371,8 +375,8 @@ def rank_items(queries, factors, biases, items, bounds, ranks_seen, n_jobs):
         See `count_ranks`.
     factors : ndarray of shape (n_items, n_factors)
         Factors of all items.
-    biases : ndarray of shape (n_items,) or None
-        Added to the scores.
+    biases : tuple of 2 ndarrays of shape (n_items,)
+        See `count_ranks`.
     n_jobs : int or None
         Number of threads.
 
@@ -381,7 +385,6 @@ def rank_items(queries, factors, biases, items, bounds, ranks_seen, n_jobs):
     float64 ndarray of shape (n_ranked,)
     """
     ranks = np.zeros(len(items))
-    biases = np.zeros(len(factors), factors.dtype) if biases is None else biases
     with thread_pool(count_threads(n_jobs)) as run:
         run(
             count_ranks,
@@ -414,8 +417,8 @@ def rank_sample(
         The users.
     factors : ndarray of shape (n_items, n_factors)
         The factors of all items.
-    biases : ndarray of shape (n_items,)
-        Added to the scores.
+    biases : tuple of 2 ndarrays of shape (n_items,)
+        See `count_ranks`.
     items : int32 ndarray of shape (n_relevant,)
         Codes of the relevant items; -1 for one without a score.
     bounds : int64 ndarray of shape (n_users + 1,)
@@ -430,6 +433,7 @@ def rank_sample(
     others = np.empty(len(factors), np.int32)
     for user in range(start, stop):
         row = rows[user]
+        own = biases[0] if row >= 0 else biases[1]
         if row >= 0:
             for place in range(seen_indptr[row], seen_indptr[row + 1]):
                 last_user[seen_indices[place]] = user
@@ -437,7 +441,7 @@ def rank_sample(
             item = items[place]
             if item >= 0 and last_user[item] != user:
                 last_user[item] = user
-                score = _score_pair(row, item, user_factors, factors, biases)
+                score = _score_pair(row, item, user_factors, factors, own)
                 _keep(scores[user], best[user], score, item)
         n_others = 0
         for item in range(len(factors)):
@@ -449,7 +453,7 @@ def rank_sample(
             word, n_left = np.uint64(words[user, k]), np.uint64(n_others - k)
             drawn = k + np.int64(word * n_left >> np.uint64(32))
             item, others[drawn] = others[drawn], others[k]
-            score = _score_pair(row, item, user_factors, factors, biases)
+            score = _score_pair(row, item, user_factors, factors, own)
             _keep(scores[user], best[user], score, item)
 
 

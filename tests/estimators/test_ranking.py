@@ -12,7 +12,14 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
-from sklearn_mf import ALSFactorizer, AutoRec, BiasedMF, SGDFactorizer, as_matrix
+from sklearn_mf import (
+    ALSFactorizer,
+    AutoRec,
+    BiasedMF,
+    RankingFactorizer,
+    SGDFactorizer,
+    as_matrix,
+)
 from sklearn_mf.datasets import make_ratings
 from tests.assertions import left_as_it_was
 
@@ -58,6 +65,28 @@ def test_an_unknown_user_of_a_model_without_biases(data):
     order = np.argsort(-np.bincount(data[0][:, 1])[model.items_], kind="stable")
     assert_array_equal(items[0], model.items_[order[:5]])
     assert_allclose(scores[0], model.global_mean_)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ALSFactorizer(3, feedback="implicit", random_state=0),
+        RankingFactorizer(3, max_iter=3, tol=None, random_state=0),
+    ],
+    ids=str,
+)
+def test_an_unknown_user_of_a_model_that_ranks_gets_the_popular_items(model, data):
+    model.fit(*data)
+    counts = np.bincount(data[0][:, 1])[model.items_]
+    order = model.items_[np.argsort(-counts, kind="stable")]
+    known, _ = model.recommend([model.users_[0]], 5)
+    for own in ({}, {"candidates": [model.items_] * 2}, {"exclude": [[], []]}):
+        items, scores = model.recommend([12345, model.users_[0]], 5, **own)
+        assert_array_equal(items[0], order[:5])
+        assert_array_equal(scores[0], 0)
+        assert_array_equal(items[1], known[0])
+    items, _ = model.recommend([12345], 5, exclude=order[1:3])
+    assert_array_equal(items[0], order[[0, 3, 4, 5, 6]])
 
 
 def test_log_loss_ranks_by_probability(data):

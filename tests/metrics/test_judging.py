@@ -66,9 +66,11 @@ def unseen(model, data, user):
     model.clip = False
     link = getattr(model, "predict_interaction", model.predict)
     scores = link([[user, i] for i in items]) if len(items) else np.empty(0)
+    counts = (X[:, 1] == items[:, np.newaxis]).sum(axis=1)
     if model._popularity_weight:
-        counts = (X[:, 1] == items[:, np.newaxis]).sum(axis=1)
         scores = scores + model.rating_scale_ * np.log1p(counts)
+    elif isinstance(model, ALSFactorizer) and user not in X[:, 0]:
+        scores = counts
     return items.tolist(), np.round(scores, 12).tolist()
 
 
@@ -348,7 +350,7 @@ def test_unknown_users_gain_by_their_history():
     personal = cross_validate(model, X, ones, **options)
     popular = cross_validate(PopularityRanker(), X, **options | {"cv": cv})
     assert personal["test_folded"] > 1.3 * popular["test_folded"]
-    assert popular["test_folded"] > 2 * personal["test_cold"]
+    assert_allclose(personal["test_cold"], popular["test_cold"])
 
 
 def test_searches_and_pipelines_fold_in():

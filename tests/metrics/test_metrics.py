@@ -51,10 +51,11 @@ def dense_ranking(model, user, X):
     clip, model.clip = model.clip, False
     values = model.predict([[user, item] for item in items])
     model.clip = clip
+    counts = (X[:, 1] == items[:, np.newaxis]).sum(axis=1)
     if not getattr(model, "unobserved_weight", 0):
-        values += model.rating_scale_ * np.log1p(
-            (X[:, 1] == items[:, None]).sum(axis=1)
-        )
+        values += model.rating_scale_ * np.log1p(counts)
+    elif user not in X[:, 0]:
+        values = counts.astype(float)
     return items, values
 
 
