@@ -97,9 +97,9 @@ class RankingMixin:
         Parameters
         ----------
         users : array-like of shape (n_users,) or None, default=None
-            Ids of users. One that is not known gets what the model implies for it: the
-            popular items, or those of the largest bias. None: with `history` all of its
-            users, sorted.
+            Ids of users. One that is not known gets the items that most users have, or
+            in a model with biases those of the largest bias. None: with `history` all
+            of its users, sorted.
         n_items : int, default=10
             How many items to find for each.
         history : table or tuple, default=None
