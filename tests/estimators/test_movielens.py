@@ -5,7 +5,15 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 
-from sklearn_mf import ALSFactorizer, ColdStartWarning
+from sklearn_mf import (
+    ALSFactorizer,
+    BiasedMF,
+    ColdStartWarning,
+    PopularityRanker,
+    SGDFactorizer,
+)
+from sklearn_mf.metrics import make_ranking_scorer
+from sklearn_mf.model_selection import RatingKFold
 from tests import movielens, reference
 
 pytestmark = movielens.needs_movielens
@@ -60,3 +68,18 @@ def test_unshuffled_folds_are_not_silent(data):
     with pytest.warns(ColdStartWarning):  # the file is sorted by user
         scores = cross_val_score(ALSFactorizer(random_state=0), *data, cv=5)
     assert -scores.mean() > 1.0
+
+
+def test_default_lists_are_better_than_the_most_popular_films(data):
+    X, y = data
+    train, test = next(RatingKFold(5, random_state=0).split(X))
+    scorer = make_ranking_scorer("ndcg", k=10)
+    popular = scorer(PopularityRanker().fit(X[train]), X[test], y[test])
+    for model in (
+        ALSFactorizer(random_state=0),
+        BiasedMF(solver="als", random_state=0),
+        SGDFactorizer(random_state=0),
+    ):
+        assert scorer(model.fit(X[train], y[train]), X[test], y[test]) > popular
+    learnt = ALSFactorizer(feedback="implicit", random_state=0).fit(X[train], y[train])
+    assert learnt.score(X[test], y[test]) > 1.6 * popular
