@@ -201,8 +201,8 @@ class StrongGeneralization(_RatingSplitter):
     n_splits : int, default=5
         Number of splits.
     test_size : float, int or None, default=None
-        How many users each split holds out: a share between 0 and 1, or a number. The
-        users are then drawn anew for each split. None: the users are divided into
+        How many users each split holds out: a share between 0 and 1, or a number. Each
+        split then draws its own users. None: the users are divided into
         `n_splits` folds, at least 2, and each is held out once.
     user_column : int or str, default=0
         Position, or name in a DataFrame, of the users in X.

@@ -108,7 +108,7 @@ class ImplicitMixin:
         ratings = super()._read(X, y, sample_weight, known=known, dtype=dtype)
         if not self._implicit:
             return ratings
-        if not hasattr(self, "alpha_"):  # what is read later is read alike
+        if not hasattr(self, "alpha_"):  # fit chooses it, once
             self.alpha_ = self._choose_alpha(ratings)
         return replace(
             ratings,

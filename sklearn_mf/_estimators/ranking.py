@@ -233,7 +233,7 @@ class RankingMixin:
 
 
 class SimilarityMixin:
-    """Ids that are alike, by the factors of a fitted factorisation."""
+    """Similar users and items, by the factors of a fitted factorisation."""
 
     n_jobs: int | None
     _snapshot: Callable[[], Any]

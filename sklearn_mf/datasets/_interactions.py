@@ -76,7 +76,7 @@ def make_interactions(
     concentration : float, default=0.1
         Concentration of the Dirichlet distributions of tastes, and of how much an item
         is of each kind; between 0.01 and 1000. Below 1, most users like few kinds, and
-        most items are of few; the larger it is, the more alike are all users.
+        most items are of few; the larger it is, the more similar all users are.
 
     popularity : float, default=0.8
         Exponent of the power law of item popularity, between 0 and 10: the item of
