@@ -44,7 +44,7 @@ RATIOS = (
     9,
     13,
 )  # weight of all pairs without a count, over that of those with one
-PENALTIES = (0.003, 0.005, 0.007, 0.01, 0.014, 0.02, 0.03)
+PENALTIES = (0.003, 0.005, 0.01, 0.02, 0.03, 0.05)
 EXPONENTS = (1.0, 0.85)
 SWEEPS = 10
 RECALL, NDCG = (make_ranking_scorer(name, k=20) for name in ("recall", "ndcg"))
@@ -136,7 +136,7 @@ def run(folder, factors):
             f"|{name:16}|      |      |    |{figures[0]:9.4f}|{figures[1]:7.4f}|"
             "          |     |        |     |"
         )
-    at, results = (3, 3, 0), {}
+    at, results = (2, 1, 0), {}
     for n_factors in factors:
         start = time.perf_counter()
         at, ndcg, n_tried = search(X[~held_out], X[held_out], n_factors, at)
