@@ -85,8 +85,9 @@ class ALSFactorizer(ImplicitMixin, ScaleMixin, FoldInMixin, BaseFactorizer):
         weights, where all rows share one matrix, in n_ratings · d + (n_users + n_items)
         · d². "cg" lowers the objective of each row by `cg_steps` steps of conjugate
         gradient from where it stood [3]_, in n_ratings · d · (4 + 4 · `cg_steps`). It
-        wants more iterations. It can be faster with 100 factors or more where most rows
-        have many more ratings than factors; where they have fewer it is slower.
+        wants more iterations. One of them takes less time with 50 factors or more; but
+        where pairs without a rating count it takes more, on data whose rows have fewer
+        ratings than factors.
     cg_steps : int, default=3
         Steps of conjugate gradient for each row in an iteration of "cg".
     regularization : float or "scale", default="scale"
