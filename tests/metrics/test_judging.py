@@ -107,7 +107,7 @@ def test_auc_is_the_share_of_pairs_in_the_right_order(model, data, threshold):
             shares.append(np.mean(right))
     score = make_ranking_scorer("auc", threshold=threshold)(model, *data[2:])
     assert_allclose(score, np.mean(shares), rtol=1e-12)
-    assert 0.2 < score < 0.9
+    assert 0.2 < score < 0.8
 
 
 def test_auc_by_hand():
