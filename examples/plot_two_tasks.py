@@ -114,14 +114,14 @@ for name, parameters in WAYS.items():
 # What the weights do
 # -------------------
 # The squared error has larger gradients, so with half of the weight it dominates the
-# shared factors, which memorise the training ratings. The test error rises after a few
-# epochs, and interactions are hardly learnt. With one hundredth of the weight, the
-# network uses what the interactions teach: who likes what. The test error then falls
-# further, and below that of separate factors.
+# shared factors, and interactions are hardly learnt. With one hundredth of the weight,
+# the network uses what the interactions teach: who likes what. The test error then
+# falls further, and below that of separate factors.
 #
-# With separate factors the weights hardly change the result, because Adam divides the
-# gradient of each parameter by its size. They only set the relative strength of the
-# penalty: it holds back the task with the small weight, which overfits later.
+# With separate factors the weights hardly change the result: Adam divides the gradient
+# of each parameter by its size, and the weight of the ratings multiplies their penalty
+# too. This penalty, `regression_regularization`, keeps the network from memorising the
+# training ratings: the test error rises little after its best epoch.
 
 COLORS = dict(zip(WAYS, ("C0", "C1", "C0", "C1"), strict=True))
 STYLES = dict(zip(WAYS, ("-", "-", "--", "--"), strict=True))

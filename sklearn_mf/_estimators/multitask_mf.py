@@ -56,15 +56,17 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     ``shared_embeddings=False`` factors of its own. They minimise the mean over the
     ratings, with weights w (one each by default), of::
 
-        λ_F ℓ_F(u,i,j) + λ_R (r_ui − r̂_ui)² / s²
-          + λ (‖p_u‖² + ‖q_i‖² + ‖p'_u‖² + ‖q'_i‖²)
+        λ_F ℓ_F(u,i,j) + λ (‖p_u‖² + ‖q_i‖²)
+          + λ_R ((r_ui − r̂_ui)² / s² + α (‖W‖² + ‖p'_u‖² + ‖q'_i‖²))
 
     where r are the ratings y, s is `rating_scale_`, λ_F is `factorization_weight`,
-    λ_R is `regression_weight`, λ is `regularization` (shared factors are counted once),
-    μ is the weighted mean of the ratings (0 without `fit_intercept`), and j is an item
-    that the user has not rated, drawn in each epoch, all as likely. ℓ_F is
-    −log σ(s(u,i) − s(u,j)) with ``interaction_loss="bpr"`` [1]_, and with "logistic"
-    −log σ(s(u,i)) − log σ(−s(u,j)). Batches step along the gradient by Adam [2]_.
+    λ_R is `regression_weight`, λ is `regularization`, α is `regression_regularization`,
+    W are the weights of f (without its biases), shared factors are in the first
+    penalty alone, μ is the weighted mean of the ratings (0 without `fit_intercept`),
+    and j is an item that the user has not rated, drawn in each epoch, all as likely.
+    ℓ_F is −log σ(s(u,i) − s(u,j)) with ``interaction_loss="bpr"`` [1]_, and with
+    "logistic" −log σ(s(u,i)) − log σ(−s(u,j)). Batches step along the gradient by
+    Adam [2]_.
 
     Parameters
     ----------
@@ -87,8 +89,14 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         The weight λ_R ≥ 0 of the ratings. Small weights let the interactions, of which
         there is more to learn, shape shared factors.
     regularization : float, default=0.01
-        The penalty λ ≥ 0. Typical: about `regression_weight`. Larger values predict
-        ratings better, up to a point, and rank worse.
+        The penalty λ ≥ 0 of the factors of the interactions, shared or not. Typical:
+        0.002 to 0.02. Larger values rank worse.
+    regression_regularization : float, default=0.002
+        The penalty α ≥ 0 of what only the ratings use: the weights of f, and with
+        ``shared_embeddings=False`` its factors p' and q'. It is part of the loss that
+        `regression_weight` multiplies. Typical: 0.0003 to 0.01. Larger values overfit
+        the ratings less and later, and where the factors are shared leave more of them
+        to the interactions, which ranks better; above a point f predicts μ.
     fit_intercept : bool, default=True
         Whether μ comes from the mean of the ratings. False: μ = 0.
     learning_rate : float, default=0.001
@@ -197,8 +205,9 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
     Batches depend on one another, so small ones, such as those of the default
     `batch_size`, are computed in one thread. Of a large batch the gradients are
     computed in blocks, each of about 30 million multiplications, which threads share;
-    users, items and f then step in parallel. The state of Adam is kept for each row of
-    a user or an item: a batch updates only the rows that it contains.
+    users, items and f then step in parallel. A batch updates only the rows of users
+    and items that it contains, and their moments; the bias corrections of Adam go by
+    the number of all batches, so that the first steps with a rare id are long.
 
     References
     ----------
@@ -252,6 +261,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         "factorization_weight": [Interval(Real, 0, None, closed="left")],
         "regression_weight": [Interval(Real, 0, None, closed="left")],
         "regularization": [Interval(Real, 0, None, closed="left")],
+        "regression_regularization": [Interval(Real, 0, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [
             Interval(Integral, 1, None, closed="left"),
@@ -269,6 +279,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         factorization_weight: float = 0.99,
         regression_weight: float = 0.01,
         regularization: float = 0.01,
+        regression_regularization: float = 0.002,
         fit_intercept: bool = True,
         learning_rate: float = 0.001,
         batch_size: int | Literal["auto"] = "auto",
@@ -293,6 +304,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
         self.factorization_weight = factorization_weight
         self.regression_weight = regression_weight
         self.regularization = regularization
+        self.regression_regularization = regression_regularization
         self.fit_intercept = fit_intercept
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -386,6 +398,7 @@ class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
             factorization=self.factorization_weight,
             regression=self.regression_weight,
             regularization=self.regularization,
+            regression_regularization=self.regression_regularization,
         )
         return TwoTasks(
             problem,

@@ -179,6 +179,7 @@ multitask = partial(
         "factorization_weight": 0.5,
         "regression_weight": 0.5,
         "regularization": 0,
+        "regression_regularization": 0,
     },
     threads=False,
     link="predict_interaction",

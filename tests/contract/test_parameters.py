@@ -58,6 +58,7 @@ INVALID = {
     "factorization_weight": [-1e-9],
     "regression_weight": [-1e-9],
     "regularization": [-1e-9, "auto"],
+    "regression_regularization": [-1e-9, None],
     "bias_regularization": [-1e-9, "auto"],
     "weighted_regularization": ["yes", -1e-9, 1.1, np.nan],
     "unobserved_weight": [-1e-9, None],
@@ -102,6 +103,7 @@ VALID = {
     "cg_steps": [1],
     "alpha": [0],
     "regularization": [0],
+    "regression_regularization": [0],
     "bias_regularization": [0, None],
     "unobserved_weight": [0],
     "factorization_weight": [0],
@@ -274,7 +276,16 @@ OF_A_CLASS = {
         "confidence": ({"solver": "als", "feedback": "implicit"}, "log"),
     },
     MultiTaskMF: {
-        "clip": ({"max_iter": 50, "learning_rate": 0.05}, False),
+        "regression_regularization": ({}, 0.1),
+        "clip": (
+            {
+                "max_iter": 50,
+                "learning_rate": 0.02,
+                "regression_weight": 0.5,
+                "regression_regularization": 0,
+            },
+            False,
+        ),
         "tol": ({"max_iter": 100, "learning_rate": 0.02}, 0.5),
     },
     RankingFactorizer: {

@@ -114,6 +114,29 @@ def test_separate_tasks_learn_nothing_from_each_other(groups):
         assert_array_equal(alone.predict(X) == other.predict(X), ratings)
 
 
+@pytest.mark.parametrize("loss", ["bpr", "logistic"])
+def test_each_task_has_its_penalty(loss, data):
+    X, y = data
+    usual = {"interaction_loss": loss, "shared_embeddings": False}
+    model = multitask(**usual).fit(X, y)
+    ranking = multitask(**usual, regularization=0.5).fit(X, y)
+    assert_array_equal(ranking.predict(X), model.predict(X))
+    assert (ranking.user_factors_ != model.user_factors_).any()
+    ratings = multitask(**usual, regression_regularization=0.5).fit(X, y)
+    assert (ratings.predict(X) != model.predict(X)).any()
+    for name in ("user_factors_", "item_factors_", "user_biases_", "item_biases_"):
+        assert_array_equal(getattr(ratings, name), getattr(model, name))
+
+
+@pytest.mark.compiled
+def test_a_large_penalty_of_the_ratings_leaves_their_mean(data):
+    X, y = data
+    params = {"regression_weight": 0.5, "learning_rate": 0.03, "max_iter": 60}
+    model = multitask(**params, regression_regularization=1.0).fit(X, y)
+    assert_allclose(model.predict(X), model.global_mean_, atol=0.1)
+    assert multitask(**params).fit(X, y).predict(X).std() > 0.3
+
+
 # -------------------------------------------------------------------------- warm start
 
 

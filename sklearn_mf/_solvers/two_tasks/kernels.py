@@ -6,9 +6,13 @@ A pair (u, i) of weight w, with an item j that the user has not rated, has the l
     s_ui = p_u · q_i + a_u + b_i
     ℓ_R = (r_ui − r̂_ui)²,  r̂_ui = μ + f(p'_u, q'_i, p'_u ∘ q'_i)
 
-where f is a multi-layer perceptron. A batch of m pairs steps along the gradient of
+where f is a multi-layer perceptron with weights W. A batch of m pairs steps along the
+gradient of
 
-    Σ w (λ_F ℓ_F + λ_R ℓ_R + λ (‖p_u‖² + ‖q_i‖² + ‖p'_u‖² + ‖q'_i‖²)) / m.
+    Σ w (λ_F ℓ_F + λ (‖p_u‖² + ‖q_i‖²)
+         + λ_R (ℓ_R + α (‖W‖² + ‖p'_u‖² + ‖q'_i‖²))) / m
+
+where shared factors are in the first penalty alone.
 
 A row of the parameters of a user or an item is (p, p', a), or (p, a) where the tasks
 share their factors, p' = p. Each part is padded with zeros, which remain zero.
@@ -69,7 +73,7 @@ class Table(NamedTuple):
     values : ndarray of shape (n_rows, width)
         The parameters.
     state : State
-        The state of Adam; the rows of a perceptron share one row of powers.
+        The state of Adam. Its powers are one row: they count the steps of the table.
     """
 
     values: np.ndarray
@@ -120,14 +124,17 @@ class JointLoss(NamedTuple):
     ----------
     bpr : bool
         Whether ℓ_F = −log σ(s_ui − s_uj).
-    factorization, regression, regularization : float
-        λ_F, λ_R and λ.
+    factorization, regression : float
+        λ_F and λ_R.
+    regularization, regression_regularization : float
+        λ and α.
     """
 
     bpr: bool
     factorization: float
     regression: float
     regularization: float
+    regression_regularization: float
 
 
 class Task(NamedTuple):
@@ -139,6 +146,8 @@ class Task(NamedTuple):
         What is minimised.
     at : int
         The column where p' begins, 0 if the tasks share p.
+    weight_penalty, rating_penalty : float
+        λ_R α, and the penalty of p' and q': the same, or λ if the tasks share p.
     rate : float
         The learning rate.
     constants : tuple of 5 floats
@@ -147,6 +156,8 @@ class Task(NamedTuple):
 
     loss: JointLoss
     at: int
+    weight_penalty: float
+    rating_penalty: float
     rate: float
     constants: tuple
 
@@ -364,7 +375,7 @@ def _propagate_back(perceptron, activations, errors, slopes, gradients, n):
 
 @inlined
 def _learn_ratings(block, first, last, batch, model, work, task):
-    """Compute the gradients of λ_R ℓ_R and of the penalty.
+    """Compute the gradients of λ_R ℓ_R and of the penalties of factors.
 
     Parameters
     ----------
@@ -409,18 +420,19 @@ def _learn_ratings(block, first, last, batch, model, work, task):
         m = first + k
         u, i = users[m], items[m, 0]
         penalty = scale * task.loss.regularization * ratings[m, 1]
+        rating_penalty = scale * task.rating_penalty * ratings[m, 1]
         # ∂p = 2 λ w p / m, where the tasks do not share it
         for f in range(0, at, VECTOR):
             store(penalty * load_row(P, u, f, VECTOR), user_gradients, m, f)
             store(penalty * load_row(Q, i, f, VECTOR), item_gradients, 2 * m, f)
-        # ∂p' = e_p + e_pq ∘ q' + 2 λ w p' / m, with e_0 = (e_p, e_q, e_pq)
+        # ∂p' = e_p + e_pq ∘ q' + 2 λ_R α w p' / m, with e_0 = (e_p, e_q, e_pq)
         for f in range(0, width, VECTOR):
             p, q = load_row(P, u, at + f, VECTOR), load_row(Q, i, at + f, VECTOR)
             both = load_row(errors, k, 2 * width + f, VECTOR)
-            total_p = load_row(errors, k, f, VECTOR) + both * q + penalty * p
-            total_q = load_row(errors, k, width + f, VECTOR) + both * p + penalty * q
-            store(total_p, user_gradients, m, at + f)
-            store(total_q, item_gradients, 2 * m, at + f)
+            total_p = load_row(errors, k, f, VECTOR) + both * q
+            total_q = load_row(errors, k, width + f, VECTOR) + both * p
+            store(total_p + rating_penalty * p, user_gradients, m, at + f)
+            store(total_q + rating_penalty * q, item_gradients, 2 * m, at + f)
 
 
 # ---------------------------------------------------------- gradients of interactions
@@ -535,10 +547,10 @@ def _step_rows(codes, table, gradients, places, task):
                 gradients, m, f, VECTOR
             )
             store(total, gradients, place, f)
+    corrections = correct_bias(ADAM, table.state.powers, 0, task.constants)
     for m in range(len(codes)):
         row = codes[m]
         if row >= 0 and places[row] == m:
-            corrections = correct_bias(ADAM, table.state.powers, row, task.constants)
             _step_row(table, row, gradients, m, corrections, task)
     for m in range(len(codes)):
         if codes[m] >= 0:
@@ -546,11 +558,23 @@ def _step_rows(codes, table, gradients, places, task):
 
 
 @inlined
-def _step_perceptron(perceptron, gradients, n_blocks, task):
-    """Step with the perceptron along the sum of the gradients of the blocks."""
+def _step_perceptron(perceptron, gradients, n_blocks, batch, task):
+    """Step along the sum of the gradients of the blocks, and that of the penalty."""
     (_, sizes, tops, values), table, transposed, bottoms = perceptron
     total = gradients[0]
     corrections = correct_bias(ADAM, table.state.powers, 0, task.constants)
+    weight_sum = 0.0
+    for m in range(len(batch.ratings)):
+        weight_sum += batch.ratings[m, 1]
+    share = values.dtype.type(2 * weight_sum / len(batch.ratings)) * task.weight_penalty
+    for layer in range(len(tops)):
+        # ∂W = 2 λ_R α W Σ w / m; the weights of the output are one row
+        n_rows = sizes[layer] if layer < len(bottoms) else 1
+        for row in range(tops[layer], tops[layer] + n_rows):
+            for f in range(0, total.shape[1], VECTOR):
+                slope = load_row(total, row, f, VECTOR)
+                slope = slope + share * load_row(values, row, f, VECTOR)
+                store(slope, total, row, f)
     for row in range(len(total)):
         for block in range(1, n_blocks):
             for f in range(0, total.shape[1], VECTOR):
@@ -614,4 +638,5 @@ def train_batches(
                 codes = batch.items.reshape(-1)
                 _step_rows(codes, model.items, gradients, places, task)
             else:
-                _step_perceptron(model.perceptron, work.gradients, n_blocks, task)
+                gradients = work.gradients
+                _step_perceptron(model.perceptron, gradients, n_blocks, batch, task)

@@ -142,9 +142,15 @@ class TwoTasks:
         batch_work = self.batch_size * pair_work + 32 * n_weights
         self.n_batches_of_call = max(1, CALL_WORK // batch_work)
         self.work = make_workspace(self.batch_size, self.n_blocks, self.model)
+        at = width - pad_width(1) - pad_width(self.n_factors)
+        weight_penalty = joint_loss.regression * joint_loss.regression_regularization
+        rating_penalty = weight_penalty if at else joint_loss.regularization
+        self.penalties = joint_loss.regularization, weight_penalty, rating_penalty
         self.task = Task(
             loss=JointLoss(joint_loss.bpr, *map(dtype, joint_loss[1:])),
-            at=width - pad_width(1) - pad_width(self.n_factors),
+            at=at,
+            weight_penalty=dtype(weight_penalty),
+            rating_penalty=dtype(rating_penalty),
             rate=dtype(learning_rate),
             constants=make_constants(
                 dtype, epsilon=1e-8 * problem.ratings.mean_weight()
@@ -174,7 +180,7 @@ class TwoTasks:
         total, numbers = self.weight_sums[0].sum(), self.joint_loss
         factorization, regression = self.work.losses[:, :2].sum(axis=0) / total
         joint = numbers.factorization * factorization + numbers.regression * regression
-        joint += numbers.regularization * self._penalise() / total
+        joint += self._penalise(total)
         losses = joint, factorization, regression
         for curve, loss in zip(self.losses.values(), losses, strict=True):
             curve.append(float(loss))
@@ -219,12 +225,17 @@ class TwoTasks:
         state = self.interactions, self.model, self.work, self.task
         train_batches(batches, blocks, parts, *sizes, *state)
 
-    def _penalise(self):
-        tables = (table.values[:, : -pad_width(1)] for table in self.model[:2])
-        return sum(
-            np.sum(weights * square_norms(factors))
-            for weights, factors in zip(self.weight_sums, tables, strict=True)
-        )
+    def _penalise(self, total):
+        """Return the penalty of the mean rating, given the sum of all weights."""
+        at, (penalty, weight_penalty, rating_penalty) = self.task.at, self.penalties
+        layers = read_layers(self.model.perceptron.layout, self.shapes)
+        penalties = weight_penalty * sum(square_norms(W).sum() for W, _ in layers)
+        for weights, table in zip(self.weight_sums, self.model[:2], strict=True):
+            factors = table.values[:, : -pad_width(1)]
+            norms = penalty * square_norms(factors[:, :at])
+            norms += rating_penalty * square_norms(factors[:, at:])
+            penalties += np.sum(weights * norms) / total
+        return penalties
 
     def parameters(self):
         """Return what has been learnt, as if the fit ended here."""
@@ -261,7 +272,7 @@ def make_table(rows, n_factors):
     factors, biases = view_columns(values, n_factors)
     factors[:] = rows[:, :-1].reshape(factors.shape)
     biases[:] = rows[:, -1]
-    return add_state(values, len(rows))
+    return add_state(values)
 
 
 def read_table(table, n_factors):
@@ -288,15 +299,13 @@ def make_trainable(layers):
     ):
         weights = values[top : top + n_inputs, :n_outputs]
         transposed[bottom : bottom + n_outputs, :n_inputs] = weights.T
-    return TrainablePerceptron(layout, add_state(values, 1), transposed, bottoms)
+    return TrainablePerceptron(layout, add_state(values), transposed, bottoms)
 
 
-def add_state(values, n_counted):
-    """Return a table with the state of Adam, which counts the steps of so many rows."""
+def add_state(values):
+    """Return a table with the state of Adam before its first step."""
     first, second = (make_aligned(values.shape, values.dtype) for _ in range(2))
-    powers = make_aligned((n_counted, 2), values.dtype)
-    powers[:] = 1
-    return Table(values, State(first, second, powers))
+    return Table(values, State(first, second, np.ones((1, 2), values.dtype)))
 
 
 def make_workspace(size, n_blocks, model):

@@ -141,30 +141,40 @@ def minus_log_sigmoid(z):
 
 
 def losses(theta, model, u, i, j, r):
-    """Return ℓ_F, ℓ_R and the sum of squares of each pair; r is less μ; j may be -1."""
+    """Return ℓ_F and ℓ_R of each pair; r is less μ; j may be -1."""
     s, other = interaction(theta, u, i), interaction(theta, u, j)
     if model.interaction_loss == "bpr":
         factorization = minus_log_sigmoid(s - other)
     else:
         factorization = minus_log_sigmoid(s) + minus_log_sigmoid(-other)
     regression = (r - rating(theta, u, i)) ** 2
-    squares = sum(
-        (theta[name][rows] ** 2).sum(axis=1)
-        for name, rows in (("P", u), ("Q", i), ("P'", u), ("Q'", i))
-        if name in theta
-    )
-    return np.where(j < 0, 0, factorization), regression, squares
+    return np.where(j < 0, 0, factorization), regression
+
+
+def penalty(theta, model, u, i):
+    """Return λ (‖p‖² + ‖q‖²) + λ_R α (‖W‖² + ‖p'‖² + ‖q'‖²) of each pair."""
+
+    def squares(*rows):
+        return sum(
+            (theta[name][at] ** 2).sum(axis=1) for name, at in rows if name in theta
+        )
+
+    weights = sum((W**2).sum() for name, W in theta.items() if name.startswith("W"))
+    alpha = model.regression_weight * model.regression_regularization
+    of_ratings = weights + squares(("P'", u), ("Q'", i))
+    return model.regularization * squares(("P", u), ("Q", i)) + alpha * of_ratings
 
 
 def joint(theta, model, batch):
     """Return the joint loss of a batch of users, items, others, ratings and weights."""
     *pairs, w = batch
-    factorization, regression, squares = losses(theta, model, *pairs)
-    return (
-        model.factorization_weight * (w * factorization).mean()
-        + model.regression_weight * (w * regression).mean()
-        + model.regularization * (w * squares).mean()
+    factorization, regression = losses(theta, model, *pairs)
+    each = (
+        model.factorization_weight * factorization
+        + model.regression_weight * regression
+        + penalty(theta, model, *pairs[:2])
     )
+    return (w * each).mean()
 
 
 def gradient(theta, model, batch, step=1e-30):
@@ -191,23 +201,22 @@ def batches(pairs, size):
 
 
 class Adam:
-    """Algorithm 1 of the paper, for each row at the steps that concern it."""
+    """Algorithm 1 of the paper; the moments of a row rest where no pair concerns it."""
 
     def __init__(self, theta, rate, mean_weight):
         self.rate, self.epsilon = rate, 1e-8 * mean_weight
         self.first = {name: np.zeros_like(values) for name, values in theta.items()}
         self.second = copy.deepcopy(self.first)
-        self.steps = {name: np.zeros(len(values)) for name, values in theta.items()}
+        self.t = 0
 
     def step(self, theta, gradients, batch):
-        u, i, j, *_ = batch
+        self.t += 1
+        t, (u, i, j, *_) = self.t, batch
         rows = {"P": u, "Q": [*i, *j[j >= 0]]}
         rows |= {"a": u, "b": rows["Q"], "P'": u, "Q'": rows["Q"]}
         for name, gradient in gradients.items():
             at = np.unique(rows.get(name, np.arange(len(gradient))))
             g, m, v = gradient[at], self.first[name], self.second[name]
-            self.steps[name][at] += 1
-            t = self.steps[name][at].reshape(-1, *[1] * (g.ndim - 1))
             m[at] = 0.9 * m[at] + 0.1 * g
             v[at] = 0.999 * v[at] + 0.001 * g**2
             root = np.sqrt(v[at] / (1 - 0.999**t))
@@ -259,6 +268,7 @@ def test_gradients(
         factorization_weight=0.7,
         regression_weight=0.4,
         regularization=0.2,
+        regression_regularization=0.3,
         batch_size=1000,
     )
     theta = parameters(model)
@@ -299,7 +309,7 @@ def test_gradients(
     n_moved = sum((np.abs(array) > 1e-16).sum() for array in arrays)
     assert n_moved <= n_own
 
-    factorization, regression, _ = losses(theta, model, u, i, j, r)
+    factorization, regression = losses(theta, model, u, i, j, r)
     w = weights.sum()
     for name, loss in (("factorization", factorization), ("regression", regression)):
         assert_allclose(model.loss_curve_[name], [batch[-1] @ loss / w], rtol=1e-12)
@@ -318,6 +328,7 @@ def test_steps_are_those_of_adam(loss, shared, data, weights, noted):
         factorization_weight=0.7,
         regression_weight=0.4,
         regularization=0.1,
+        regression_regularization=0.05,
         batch_size=23,  # which does not divide 150
     )
     theta = parameters(model)
@@ -333,8 +344,7 @@ def test_steps_are_those_of_adam(loss, shared, data, weights, noted):
     for pairs, *_ in noted:
         found = []
         for batch in batches(pairs, 23):
-            *terms, _ = losses(theta, model, *batch[:-1])
-            found.append(batch[-1] @ np.transpose(terms))
+            found.append(losses(theta, model, *batch[:-1]) @ batch[-1])
             adam.step(theta, gradient(theta, model, batch), batch)
         means.append(sum(found) / weights.sum())
     for name, values in parameters(model).items():
@@ -342,10 +352,9 @@ def test_steps_are_those_of_adam(loss, shared, data, weights, noted):
     curves = np.transpose(means)
     assert_allclose(model.loss_curve_["factorization"], curves[0], rtol=1e-6)
     assert_allclose(model.loss_curve_["regression"], curves[1], rtol=1e-6)
-    ((u, i, _, r, w),) = batches(pairs, 150)
-    *_, squares = losses(theta, model, u, i, i, r)
+    ((u, i, *_, w),) = batches(pairs, 150)
     expected = 0.7 * curves[0, -1] + 0.4 * curves[1, -1]
-    expected += 0.1 * (w @ squares) / w.sum()
+    expected += w @ penalty(theta, model, u, i) / w.sum()
     assert_allclose(model.loss_curve_["joint"][-1], expected, rtol=1e-6)
 
 
@@ -445,6 +454,7 @@ def test_a_user_who_has_rated_everything_still_learns_ratings(loss):
         factorization_weight=0.5,
         regression_weight=0.5,
         regularization=0,
+        regression_regularization=0,
         learning_rate=0.03,
     ).fit(X, y)
     assert model.loss_curve_["regression"][-1] < 0.2 * y.var()
@@ -518,21 +528,18 @@ def test_loss_curves(data):
     assert {type(loss) for curve in curves.values() for loss in curve} == {float}
     assert model.best_iter_ == n_iter
     assert model.validation_scores_ is None
-    theta = parameters(model)
-    squares = sum(
-        np.bincount(np.unique(column, return_inverse=True)[1])
-        @ (theta[name] ** 2).sum(axis=1)
-        for name, column in (("P", X[:, 0]), ("Q", X[:, 1]))
-    )
+    u, i = (np.unique(column, return_inverse=True)[1] for column in X.T)
     expected = (curves["factorization"][-1] + curves["regression"][-1]) / 2
-    assert_allclose(curves["joint"][-1], expected + 0.01 * squares / 150, rtol=1e-12)
+    expected += penalty(parameters(model), model, u, i).mean()
+    assert_allclose(curves["joint"][-1], expected, rtol=1e-12)
     assert curves["joint"][-1] < curves["joint"][0]
     assert curves["regression"][-1] < curves["regression"][0]
 
 
 @pytest.mark.compiled
 def test_all_losses_fall(large):
-    model = multitask(max_iter=40, n_factors=8, learning_rate=0.003).fit(*large)
+    model = multitask(max_iter=40, n_factors=8, learning_rate=0.003)
+    model.set_params(hidden_layer_sizes=(16,)).fit(*large)
     for curve in model.loss_curve_.values():
         assert curve[-1] < 0.9 * curve[0]
         assert (np.diff(curve[:10]) < 0).all()
@@ -607,6 +614,7 @@ def test_validation_scores_are_those_of_the_held_out_ratings(
         factorization_weight=0.5,
         regression_weight=0.5,
         regularization=0,
+        regression_regularization=0,
         early_stopping=True,
         max_iter=60,
     )
