@@ -83,13 +83,15 @@ class ALSFactorizer(ImplicitMixin, ScaleMixin, FoldInMixin, BaseFactorizer):
         "cholesky" solves each row exactly, in n_ratings · d² + (n_users + n_items) · d³
         / 6 multiplications an iteration, or with ``unobserved_weight=1`` and no sample
         weights, where all rows share one matrix, in n_ratings · d + (n_users + n_items)
-        · d². "cg" lowers the objective of each row by `cg_steps` steps of conjugate
-        gradient from where it stood [3]_, in n_ratings · d · (4 + 4 · `cg_steps`). It
-        wants more iterations. One of them takes less time with 50 factors or more; but
-        where pairs without a rating count it takes more, on data whose rows have fewer
-        ratings than factors.
+        · d². "cg" lowers the objective of a row by `cg_steps` steps of conjugate
+        gradient from where it stood [3]_, in n_ratings · d · (4 + 4 · `cg_steps`)
+        multiplications, and solves the rows exactly for which that takes less time:
+        those with at most 4 · (1 + `cg_steps`) ratings, and with at most 7 · (1 +
+        `cg_steps`) factors all but the shorter ones. So an iteration takes no more time
+        than one of "cholesky", and much less with 50 factors or more, but more
+        iterations may be wanted.
     cg_steps : int, default=3
-        Steps of conjugate gradient for each row in an iteration of "cg".
+        Steps of conjugate gradient for a row in an iteration of "cg".
     regularization : float or "scale", default="scale"
         The penalty λ ≥ 0, in the unit of y: ratings ten times as large want ten times
         the λ. "scale" is 0.12 times `rating_scale_`, or 0.03 times where pairs without
@@ -192,7 +194,10 @@ class ALSFactorizer(ImplicitMixin, ScaleMixin, FoldInMixin, BaseFactorizer):
     registers, in threads that release the interpreter's lock. A row with fewer ratings
     than factors is solved by as many equations as it has ratings (Woodbury's identity),
     to the same minimum; with `unobserved_weight` the factors of both sides are rotated
-    for this, which leaves all predictions as they are. The first fit of a machine
+    for this, which leaves all predictions as they are. Conjugate gradient profits from
+    the rotation as well: the pairs without a rating cost it nothing, and its steps are
+    preconditioned by their eigenvalues. It is not used where that is impossible
+    (`regularization` 0), or not worth it. The first fit of a machine
     compiles this (some seconds), later processes load it from numba's cache. The same
     `random_state` gives the same bits, whatever `n_jobs` is and however the rows of X
     are ordered.

@@ -65,11 +65,12 @@ class BiasedMF(ImplicitMixin, FoldInMixin, StochasticFactorizer):
         · d an epoch, with `partial_fit`, `early_stopping` and log loss. "als" solves
         for factors and bias of each row exactly, users and items in turn, in n_ratings
         · d² + (n_users + n_items) · d³ / 6 multiplications; "als-cg" approaches these
-        solutions by `cg_steps` steps of conjugate gradient. Tuned, "sgd" predicts as
+        solutions by `cg_steps` steps of conjugate gradient, for the rows that these
+        take less time for; see `ALSFactorizer`. Tuned, "sgd" predicts as
         well or slightly better. Take "als" for ratings in hundreds that are not scaled
         first, for pairs without a rating that count, or to have no step to tune.
     cg_steps : int, default=3
-        Steps of conjugate gradient for each row in an iteration of "als-cg".
+        Steps of conjugate gradient for a row in an iteration of "als-cg".
     regularization : float or "scale", default="scale"
         The penalty λ ≥ 0 of the factors, in the unit of y: ratings ten times as large
         want ten times the λ. "scale" is 0.12 times `rating_scale_`, or 0.03 times

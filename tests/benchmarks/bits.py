@@ -21,7 +21,7 @@ from compare import ROOT, check_out
 
 FITS = {  # name: estimator and parameters
     "als": ("ALSFactorizer", {}),
-    "als, cg": ("ALSFactorizer", {"solver": "cg", "cg_steps": 2}),
+    "als, cg": ("ALSFactorizer", {"solver": "cg", "cg_steps": 2, "n_factors": 40}),
     "als, unweighted penalty": ("ALSFactorizer", {"weighted_regularization": False}),
     "als, no intercept": ("ALSFactorizer", {"fit_intercept": False}),
     "als, no penalty": ("ALSFactorizer", {"regularization": 0}),
@@ -54,7 +54,7 @@ FITS = {  # name: estimator and parameters
     "biased, log loss": ("BiasedMF", {"loss": "log_loss"}),
     "biased, only biases": ("BiasedMF", {"n_factors": 0}),
     "biased, als": ("BiasedMF", {"solver": "als"}),
-    "biased, als-cg": ("BiasedMF", {"solver": "als-cg"}),
+    "biased, als-cg": ("BiasedMF", {"solver": "als-cg", "n_factors": 40}),
     "biased, als, unobserved": ("BiasedMF", {"solver": "als", "unobserved_weight": 1}),
     "biased, als, non-negative": ("BiasedMF", {"solver": "als", "non_negative": True}),
     "autorec": ("AutoRec", {}),

@@ -253,8 +253,8 @@ CHANGES = {
 }
 OF_A_CLASS = {
     ALSFactorizer: {
-        "solver": ({"cg_steps": 1}, "cg"),
-        "cg_steps": ({"solver": "cg"}, 1),
+        "solver": ({"cg_steps": 1, "n_factors": 30}, "cg"),
+        "cg_steps": ({"solver": "cg", "n_factors": 30}, 1),
         "unobserved_weight": ({}, 0.1),
         "non_negative": ({}, True),
         "feedback": ({}, "implicit"),
@@ -268,7 +268,7 @@ OF_A_CLASS = {
     },
     BiasedMF: {
         "solver": ({}, "als"),
-        "cg_steps": ({"solver": "als-cg"}, 1),
+        "cg_steps": ({"solver": "als-cg", "n_factors": 30}, 1),
         "unobserved_weight": ({"solver": "als"}, 0.1),
         "non_negative": ({"solver": "als"}, True),
         "feedback": ({"solver": "als"}, "implicit"),

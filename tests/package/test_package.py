@@ -51,7 +51,8 @@ import os, threading, warnings
 import numba, numpy, sklearn.callback, sklearn.metrics
 before = dict(os.environ), threading.active_count(), numpy.geterr()
 import sklearn_mf
-from sklearn_mf._solvers.als.kernels import approach_rows, solve_rows, sum_rows
+from sklearn_mf._solvers.als.conjugate_gradient import approach_rows
+from sklearn_mf._solvers.als.kernels import solve_rows, sum_rows
 from sklearn_mf._solvers.als.short_rows import solve_short_rows
 from sklearn_mf._solvers.autoencoder.kernels import STEP_BIASES, STEP_COLUMNS
 from sklearn_mf._solvers.autoencoder.kernels import differentiate_rows

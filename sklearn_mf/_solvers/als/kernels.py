@@ -37,7 +37,6 @@ from sklearn_mf._runtime.tiles import (
 TILE = 8  # rows of a tile of a matrix; it has as many columns, or twice as many
 CHUNK = 32  # ratings whose q are gathered at a time: they stay in the L1 cache
 MANY = 256 * CHUNK  # ratings of a row whose sums are kept apart, against rounding
-GATHERED = 2**17  # numbers that CG gathers for all its steps: they stay in the L2 cache
 PASSES = 20  # of coordinate descent at most, for a row that must not be negative
 
 
@@ -341,6 +340,17 @@ def add_transposed(q, n, factors, total):
 
 
 @helper
+def multiply(q, n, p, products):
+    """Multiply the first n rows of q with p. Four at a time, as far as q has rows."""
+    for m in range(0, n, 4):
+        # tile[i, j] = Σ_left p[left + j] q[m + i, left + j], left = 0, TILE, …
+        tile = zero_tile(q, 4, TILE)
+        for left in range(0, q.shape[1], TILE):
+            tile = tile + load_row(p, 0, left, TILE) * load_tile(q, m, left, 4, TILE)
+        store(add_up(tile), products, m, 0)
+
+
+@helper
 def eliminate(A, L, scales, n_columns):
     """Overwrite A = Uᵀ D⁻¹ U with its upper triangle U, with D the diagonal of U.
 
@@ -441,143 +451,6 @@ def _descend(A, b, n_columns, biased, slope, solved, row):
     for j in range(n_columns):
         total += x[j] * slope[j] - x[j] * b[0, j]
     return total
-
-
-# ------------------------------------------------------------------ conjugate gradient
-
-
-@jit
-def approach_rows(
-    start,
-    stop,
-    side,
-    fixed,
-    terms,
-    unobserved,
-    cg_steps,
-    solved,
-    loss,
-):
-    """Lower the objective over rows start to stop by steps of conjugate gradient.
-
-    The steps are those in parameters of one unit, in which the bias is divided by √s:
-    the preconditioner M is 1, and s for the bias.
-
-    Each row begins where it stands; no A is ever formed. For the parameters see
-    `solve_rows`; `cg_steps` is the number of steps.
-    """
-    mean, n_columns, biased, penalty, bias_penalty, scale = terms
-    width = fixed.shape[1]
-    dtype = fixed.dtype
-    own = np.zeros(width, dtype)
-    unit = np.ones(width, dtype)  # the diagonal of M
-    if biased:
-        unit[n_columns - 1] = scale
-    residual = np.zeros((1, width), dtype)  # b − Ax, minus half the gradient
-    direction = np.zeros((1, width), dtype)
-    image = np.zeros((1, width), dtype)  # A times the direction
-    n_gathered = max(1, GATHERED // width // CHUNK) * CHUNK
-    q = np.empty((n_gathered, width), dtype)
-    weight, coefficient = np.empty(n_gathered, dtype), np.empty(n_gathered, dtype)
-    products = np.zeros(CHUNK, dtype)
-    eps = np.finfo(dtype).eps
-    smallest = np.finfo(dtype).tiny / eps  # squares below this have lost their digits
-
-    for row in range(start, stop):
-        x = solved[row]
-        first, last = side.indptr[row], side.indptr[row + 1]
-        if first == last and unobserved.weight == 0:
-            x[:] = 0
-            loss[row] = 0.0
-            continue
-
-        own[:n_columns] = penalty[row]
-        if biased:
-            own[n_columns - 1] = bias_penalty[row]
-        value = unobserved.value
-        steepest = square = before = dtype.type(0)
-        # Step -1 is no step: it finds the residual b − A x and the value of the start.
-        for step in range(-1, cg_steps):
-            if step < 0:
-                direction[0] = x
-            elif step == 0:
-                direction[0] = unit * residual[0]
-            else:
-                direction[0] = unit * residual[0] + square / before * direction[0]
-            # image = A direction = (λ I + α₀ Σ q qᵀ + Σ (w − α₀) q qᵀ) direction
-            image[0] = own * direction[0]
-            if unobserved.weight != 0:
-                add_transposed(unobserved.gram, n_columns, direction[0], image)
-            if step < 0:
-                residual[0] = unobserved.product - image[0]
-                for j in range(n_columns):
-                    value -= x[j] * (unobserved.product[j] + residual[0, j])
-
-            for k in range(first, last, CHUNK):
-                n = min(CHUNK, last - k)
-                at = (k - first) % n_gathered
-                q_k, weight_k = q[at : at + CHUNK], weight[at : at + CHUNK]
-                coefficient_k = coefficient[at : at + CHUNK]
-                added = 0.0
-                if step < 0 or last - first > n_gathered:
-                    added = _gather(
-                        k,
-                        n,
-                        side,
-                        side.weights,
-                        fixed,
-                        mean,
-                        n_columns,
-                        biased,
-                        unobserved.weight,
-                        weight_k,
-                        coefficient_k,
-                        q_k,
-                    )
-                multiply(q_k, n, direction, products)
-                if step < 0:
-                    # residual ← residual + Σ (s − (w − α₀) y) q, with y = q·x and s its
-                    # coefficient in b; the value v − x·(b + residual) likewise
-                    value += added
-                    for m in range(n):
-                        y = products[m]
-                        products[m] = coefficient_k[m] - weight_k[m] * y
-                        value -= y * (coefficient_k[m] + products[m])
-                    add_transposed(q_k, n, products, residual)
-                else:
-                    for m in range(n):
-                        products[m] *= weight_k[m]
-                    add_transposed(q_k, n, products, image)
-
-            if step >= 0:
-                # x ← x + length direction, residual ← residual − length image, with
-                # length = (residual·M residual) / (direction·A direction)
-                curvature = np.sum(direction[0] * image[0])
-                if not np.isfinite(curvature):
-                    value = np.nan
-                steepness = curvature / np.sum(direction[0] * direction[0] / unit)
-                if not steepness > 16 * eps * steepest:
-                    break  # A direction is zero but for rounding: nothing to gain
-                steepest = max(steepest, steepness)
-                length = square / curvature
-                x += length * direction[0]
-                residual[0] -= length * image[0]
-                value -= length * square
-            before, square = square, np.sum(unit * residual[0] * residual[0])
-            if square <= smallest:
-                break
-        loss[row] = value
-
-
-@helper
-def multiply(q, n, p, products):
-    """Multiply the first n rows of q with p. Four at a time, as far as q has rows."""
-    for m in range(0, n, 4):
-        # tile[i, j] = Σ_left p[left + j] q[m + i, left + j], left = 0, TILE, …
-        tile = zero_tile(q, 4, TILE)
-        for left in range(0, q.shape[1], TILE):
-            tile = tile + load_row(p, 0, left, TILE) * load_tile(q, m, left, 4, TILE)
-        store(add_up(tile), products, m, 0)
 
 
 # -------------------------------------------------------------------- unobserved pairs

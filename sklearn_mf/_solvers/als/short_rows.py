@@ -41,7 +41,7 @@ from sklearn_mf._solvers.als.kernels import (
 
 
 class Rotated(NamedTuple):
-    """What rows share, in the coordinates of their short solution.
+    """What rows share, in coordinates in which D is diagonal.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ def solve_short_rows(start, stop, rows, side, rotated, solved, loss, singular):
                 root_h[0, f] = root[f] * h[f]
         q[n:size] = 0
         K[:] = 0
-        value = _gather_short(
+        value = gather(
             first, n, side, side.weights, design, known, alpha, root, q, c, k
         )
         # K ← Q D⁻¹ Qᵀ + C⁻¹, with y and thus C⁻¹ multiplied by λ where D is λ I
@@ -163,7 +163,7 @@ def solve_short_rows(start, stop, rows, side, rotated, solved, loss, singular):
 
 
 @helper
-def _gather_short(first, n, side, weights, design, known, alpha, root, q, c, k):
+def gather(first, n, side, weights, design, known, alpha, root, q, c, k):
     """Gather the q D^-½, w − α₀ and w z + α₀ t of n ratings; return Σ w z² − α₀ t².
 
     The weights are an argument of their own, since numba knows only of arguments

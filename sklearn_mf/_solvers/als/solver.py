@@ -6,11 +6,11 @@ import numpy as np
 
 from sklearn_mf._runtime.eigen import diagonalise
 from sklearn_mf._runtime.threads import cut_evenly, cut_rows
+from sklearn_mf._solvers.als.conjugate_gradient import approach_rows
 from sklearn_mf._solvers.als.kernels import (
     TILE,
     Terms,
     Unobserved,
-    approach_rows,
     pad,
     solve_rows,
     sum_rows,
@@ -19,6 +19,7 @@ from sklearn_mf._solvers.als.least_norm import solve_least_norm
 from sklearn_mf._solvers.als.short_rows import Rotated, rotate_rows, solve_short_rows
 
 SHORT = 0.75  # ratings for each factor up to which a row is short
+FEW_EQUATIONS = 4, 7  # of short and long rows, for each product of conjugate gradient
 EIGEN_WORK = 20  # multiplications of an eigenproblem, over the cube of its size
 BLOCK_WORK = 1e7  # multiplications that are worth a task of their own: some ms
 SUM_ROWS = 2**12  # rows of the fixed side that are summed in one task, at least
@@ -37,6 +38,15 @@ def work_of_short(counts, width):
     return (sizes + 4.0) * (sizes + 4) * width + sizes**3 / 3 + 16 * width
 
 
+def work_of_steps(counts, width, cg_steps):
+    """Return the multiplications of rows that are approached.
+
+    A step has 2 · width for each rating, and so has the residual of the start; one of
+    them takes as long as four in a solution.
+    """
+    return 8.0 * (cg_steps + 1) * (counts + 8) * width
+
+
 class AlternatingLeastSquares:
     """Minimises the objective over items and users in turn.
 
@@ -47,7 +57,8 @@ class AlternatingLeastSquares:
     objective : QuadraticObjective
         What is to be minimised.
     cg_steps : int or None
-        Steps of conjugate gradient for each row. None: exact solves.
+        Steps of conjugate gradient, for rows that they take less time for than an exact
+        solution. None: exact solutions only.
     scale : float
         The unit of the ratings, which matters to conjugate gradient with biases.
     """
@@ -190,32 +201,54 @@ class HalfSweep:
         )
         self.loss = np.empty(len(self.counts))
         self.singular = np.zeros(len(self.counts), dtype=bool)
-        self.short = np.zeros(0, np.intp)  # rows to be solved by their few ratings
-        self.long = np.arange(len(self.counts))
-        if cg_steps is None and not objective.non_negative and not self.shares_gram:
+        every, none = np.arange(len(self.counts)), np.zeros(0, np.intp)
+        self.short, self.approached, self.long = none, none, every
+        if not objective.non_negative and not self.shares_gram:
             self._divide(n_others)
 
     def _divide(self, n_others):
-        """Divide the rows into short and long ones, by the work that they make."""
+        """Divide the rows by what takes the least time.
+
+        Short rows are solved by an equation a rating, long ones by an equation a
+        factor; where `FEW_EQUATIONS` are exceeded, a row is approached instead, if
+        conjugate gradient is wanted.
+        """
         counts, width = self.side.counts(), -(-self.n_columns // TILE) * TILE
         alpha, penalty = self.objective.unobserved_weight, self.objective.penalty
         is_unequal = penalty.biased and not (penalty.biases and penalty.factors)
-        if width == TILE or is_unequal:
-            return
         is_short = counts <= SHORT * width
+        if width == TILE or is_unequal:
+            is_short[:] = False
         if alpha:
             weights = self.side.weights
             heavy = np.ones_like(self.side.ratings) if weights is None else weights
             light_rows = np.repeat(self.long, counts)[heavy <= alpha]
             is_short[light_rows] = False
-            # Both tables are rotated, and eigenvectors are found.
-            overhead = (n_others + is_short.sum()) * width**2 + EIGEN_WORK * width**3
-            saved = work_of_long(counts, width) - work_of_short(counts, width)
-            if not penalty.factors or saved[is_short].sum() < overhead:
-                return
         else:
             is_short &= counts > 0
-        self.short, self.long = np.flatnonzero(is_short), np.flatnonzero(~is_short)
+        is_approached = np.zeros_like(is_short)
+        if self.cg_steps is not None:
+            short, long = (few * (self.cg_steps + 1) for few in FEW_EQUATIONS)
+            is_approached = np.where(is_short, counts > short, width > long)
+            is_approached &= counts > 0
+            is_short &= ~is_approached
+        if alpha:
+            if is_unequal or not penalty.factors:
+                return
+            # Both tables are rotated, and eigenvectors are found.
+            n_rotated = n_others + is_short.sum() + is_approached.sum()
+            overhead = n_rotated * width**2 + EIGEN_WORK * width**3
+            saved = work_of_long(counts, width) - work_of_short(counts, width)
+            saved = saved[is_short].sum()
+            if is_approached.any():
+                many = counts[is_approached]
+                saved += work_of_long(many, width).sum()
+                saved -= work_of_steps(many, width, self.cg_steps).sum()
+            if saved < overhead:
+                return
+        self.short, self.approached, self.long = map(
+            np.flatnonzero, (is_short, is_approached, ~(is_short | is_approached))
+        )
 
     def solve(self, fixed, solved, *, rotate=False, unobserved=None):
         """Solve the rows; return the objective less the penalty of the other side.
@@ -234,18 +267,13 @@ class HalfSweep:
             rest = self.n_columns, self.mean, self.objective, self.run
             unobserved = sum_unobserved(fixed, *rest)
         counts, width = self.side.counts(), fixed.shape[1]
-        if self.cg_steps is not None:
-            given = self.side, fixed, self.terms, unobserved.astype(fixed.dtype)
-            blocks = cut_rows(4 * (counts + 4) * (width + 4), BLOCK_WORK)
-            self.run(approach_rows, blocks, *given, self.cg_steps, solved, self.loss)
-            return self.loss.sum()
         long = self.long
-        if len(self.short):
+        if len(long) < len(counts):
             rotation = self._diagonalise(unobserved)
             if rotation is None:  # numbers overflow
                 long = np.arange(len(counts))
             else:
-                unobserved = self._solve_short(
+                unobserved = self._solve_rotated(
                     fixed, solved, unobserved, *rotation, rotate=rotate
                 )
         if len(long):
@@ -286,8 +314,8 @@ class HalfSweep:
         """
         n, width = self.n_columns, len(unobserved.product)
         M, values, V = np.ones(width), np.zeros(width), None
-        if self.terms.biased:
-            penalty = self.objective.penalty
+        penalty = self.objective.penalty
+        if penalty.biased and penalty.biases and penalty.factors:
             M[n - 1] = (penalty.factors / penalty.biases) ** 0.5
         if unobserved.weight:
             scaled = (M[:, np.newaxis] * unobserved.gram * M)[:n, :n]
@@ -298,54 +326,77 @@ class HalfSweep:
             V[:n, :n] = M[:n, np.newaxis] * U
         return M, np.maximum(values, 0), V
 
-    def _solve_short(self, fixed, solved, unobserved, M, values, V, *, rotate):
-        """Solve the short rows; return what the long ones are to be solved with."""
-        bias, dtype = self.n_columns - 1, fixed.dtype
-        known, design = np.full(len(fixed), self.terms.mean), fixed
+    def _solve_rotated(self, fixed, solved, unobserved, M, values, V, *, rotate):
+        """Solve all but the long rows; return what these are to be solved with."""
+        bias, dtype, terms = self.n_columns - 1, fixed.dtype, self.terms
+        counts, width = self.side.counts(), fixed.shape[1]
+        known, design = np.full(len(fixed), terms.mean), fixed
         product = unobserved.product
-        if self.terms.biased:
+        if terms.biased:
             known += fixed[:, bias]
             design = fixed.copy()
-            design[:, bias] = M[bias] if V is None else 1
-        rotate = rotate and V is not None and not self.terms.biased
+            design[:, bias] = 1
+        rotate = rotate and V is not None and not terms.biased
         if V is not None:
             product = (product[:, np.newaxis] * V).sum(axis=0)
+            # x̃ = V⁻¹ x, where V is M U with orthogonal columns of U
+            inverse = np.ascontiguousarray(V / M[:, np.newaxis] ** 2, dtype)
+            self._rotate(self.approached, solved, inverse, solved)
             V = V.astype(dtype)
             every = np.arange(len(fixed))
             design = self._rotate(every, design, V, fixed if rotate else None)
+            terms = terms._replace(biased=False)  # all have the penalty of factors
         rotated = Rotated(
             design,
             known,
-            self.terms.penalty,
+            terms.penalty,
             dtype.type(unobserved.weight),
             values.astype(dtype),
             product.astype(dtype),
             unobserved.value,
         )
-        counts, width = self.side.counts()[self.short], fixed.shape[1]
-        self.run(
-            solve_short_rows,
-            cut_rows(work_of_short(counts, width), BLOCK_WORK),
-            self.short,
-            self.side,
-            rotated,
-            solved,
-            self.loss,
-            self.singular,
-        )
+        if len(self.approached):
+            work = work_of_steps(counts[self.approached], width, self.cg_steps)
+            self.run(
+                approach_rows,
+                cut_rows(work, BLOCK_WORK),
+                self.approached,
+                self.side,
+                rotated,
+                terms,
+                self.cg_steps,
+                solved,
+                self.loss,
+            )
+        if V is None and terms.biased:
+            design[:, bias] = M[bias]
+        if len(self.short):
+            work = work_of_short(counts[self.short], width)
+            self.run(
+                solve_short_rows,
+                cut_rows(work, BLOCK_WORK),
+                self.short,
+                self.side,
+                rotated,
+                solved,
+                self.loss,
+                self.singular,
+            )
         if rotate:
             return unobserved._replace(gram=np.diag(values), product=product)
         if V is not None:
-            self._rotate(self.short, solved, np.ascontiguousarray(V.T), solved)
-        elif self.terms.biased:
+            rows = np.concatenate((self.short, self.approached))
+            self._rotate(rows, solved, np.ascontiguousarray(V.T), solved)
+        elif terms.biased:
             solved[self.short, bias] *= dtype.type(M[bias])
         return unobserved
 
     def _rotate(self, rows, source, V, target=None):
         """Return a table of which rows are those of another, multiplied with V."""
         target = np.empty_like(source) if target is None else target
-        work = np.full(len(rows), float(source.shape[1] ** 2))
-        self.run(rotate_rows, cut_rows(work, BLOCK_WORK), rows, source, V, target)
+        if len(rows):
+            work = np.full(len(rows), float(source.shape[1] ** 2))
+            self.run(rotate_rows, cut_rows(work, BLOCK_WORK), rows, source, V, target)
         return target
 
     def penalise(self, rows):

@@ -9,17 +9,18 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import nnls
 
 from sklearn_mf._data.ratings import Side
+from sklearn_mf._solvers.als.conjugate_gradient import approach_rows
 from sklearn_mf._solvers.als.kernels import (
     CHUNK,
     TILE,
     Terms,
     Unobserved,
-    approach_rows,
     pad,
     solve_rows,
     sum_rows,
 )
 from sklearn_mf._solvers.als.least_norm import solve_least_norm
+from sklearn_mf._solvers.als.short_rows import Rotated
 
 MEAN = 2.5
 
@@ -235,10 +236,6 @@ def test_a_row_without_ratings_becomes_zero():
     x, loss = solve(problem)
     assert_array_equal(x[[0, 2]], 0)
     assert_array_equal(loss[[0, 2]], 0)
-    solved, loss = problem.begin(np.random.default_rng(0)), np.full(3, np.nan)
-    approach_rows(0, 3, *problem.given, 2, solved, loss)
-    assert_array_equal(solved[[0, 2]], 0)
-    assert_array_equal(loss[[0, 2]], 0)
 
 
 @pytest.mark.compiled
@@ -253,18 +250,18 @@ def test_a_million_equal_weights_add_up(cg_steps, biased):
     penalty = np.ones(1, np.float32)
     empty = np.zeros((TILE, TILE), np.float32)
     unobserved = Unobserved(np.float32(0), empty, empty[0], 0.0)
-    given = (
-        Side(indptr, indices, ratings, weights),
-        fixed,
-        Terms(np.float32(0), 1, biased, penalty, penalty, np.float32(1)),
-        unobserved,
-    )
+    terms = Terms(np.float32(0), 1, biased, penalty, penalty, np.float32(1))
+    side = Side(indptr, indices, ratings, weights)
+    given = 0, 1, np.zeros(1, int), side
     solved, loss = np.zeros((1, TILE), np.float32), np.zeros(1)
     if cg_steps is None:
         rest = False, False, solved, loss, np.zeros(1, dtype=bool)
-        solve_rows(0, 1, np.zeros(1, int), *given, *rest)
+        solve_rows(*given, fixed, terms, unobserved, *rest)
     else:
-        approach_rows(0, 1, *given, cg_steps, solved, loss)
+        fixed[:, 0] = 1
+        known, nothing = np.zeros(n_ratings, np.float32), empty[0]
+        rotated = Rotated(fixed, known, penalty, np.float32(0), nothing, nothing, 0.0)
+        approach_rows(*given, rotated, terms, cg_steps, solved, loss)
     w, r = weights.astype(float), ratings.astype(float)
     x = w @ r / (w.sum() + 1)
     assert_allclose(solved[0, 0], x, rtol=1e-3)
@@ -272,19 +269,16 @@ def test_a_million_equal_weights_add_up(cg_steps, biased):
 
 
 @pytest.mark.parametrize("unobserved_weight", [0, 1])
-@pytest.mark.parametrize("kernel", ["solve_rows", "approach_rows", "non_negative"])
+@pytest.mark.parametrize("kernel", ["solve_rows", "non_negative"])
 def test_kernels_write_their_rows_only(kernel, unobserved_weight):
     problem = make(2, False, sizes=[3, 3, 3], unobserved_weight=unobserved_weight)
     solved, loss = np.full((3, TILE), 7.0), np.full(3, 7.0)
     solved[:, 2:] = 0
     before = solved.copy()
     singular = np.ones(3, dtype=bool)
-    if kernel == "approach_rows":
-        approach_rows(1, 2, *problem.given, 2, solved, loss)
-    else:
-        rest = False, kernel == "non_negative", solved, loss, singular
-        solve_rows(0, 1, np.array([1]), *problem.given, *rest)
-        assert_array_equal(singular, [True, False, True])
+    rest = False, kernel == "non_negative", solved, loss, singular
+    solve_rows(0, 1, np.array([1]), *problem.given, *rest)
+    assert_array_equal(singular, [True, False, True])
     assert_array_equal(solved[[0, 2]], before[[0, 2]])
     assert (solved[1, :2] != 7).all()
     assert_array_equal(loss[[0, 2]], 7)
@@ -375,11 +369,82 @@ def conjugate_gradient(A, b, x, n_steps):
     return x
 
 
-def approach(problem, start, cg_steps):
-    """Go on from where the rows stand: rows, objective."""
-    solved, loss = start.copy(), np.full(problem.n_rows, np.nan)
-    approach_rows(0, problem.n_rows, *problem.given, cg_steps, solved, loss)
-    return problem.rows(solved), loss
+class Coordinates(NamedTuple):
+    """Rows x = V x̃ for which what all share is diagonal, and the D of each row."""
+
+    problem: Problem
+    rotated: Rotated
+    terms: Terms
+    V: np.ndarray
+    D: np.ndarray
+
+    def approach(self, start, cg_steps, rows):
+        """Go on from where rows stand: rows, objective."""
+        n, dtype = self.problem.n_columns, self.problem.fixed.dtype
+        solved = pad((start[:, :n] @ np.linalg.inv(self.V).T).astype(dtype))
+        unchanged, loss = solved.copy(), np.full(len(start), np.nan)
+        given = self.problem.side, self.rotated, self.terms, cg_steps
+        approach_rows(1, len(rows), rows, *given, solved, loss)
+        assert_array_equal(solved[rows[0]], unchanged[rows[0]])
+        assert np.isnan(loss[rows[0]])
+        approach_rows(0, 1, rows, *given, solved, loss)
+        others = np.setdiff1d(self.problem.every_row, rows)
+        assert_array_equal(solved[others], unchanged[others])
+        assert np.isnan(loss[others]).all()
+        return self.problem.rows(solved)[rows] @ self.V.T, loss[rows]
+
+    def expect(self, row, x, cg_steps):
+        """Return what the textbook's steps make of a row, in units of S."""
+        A, b = self.problem.normal_equations(row)
+        S = np.ones(self.problem.n_columns)
+        if self.rotated.weight:
+            S = self.D[row] ** -0.5
+        elif self.problem.biased:
+            S[-1] = self.terms.scale**0.5
+        change = self.V * S
+        x = np.linalg.solve(change, x)
+        return change @ conjugate_gradient(
+            change.T @ A @ change, change.T @ b, x, cg_steps
+        )
+
+
+def rotate(n_factors, biased, *, scale=1.0, **options):
+    """Draw a problem whose biases have four times the penalty, in such coordinates."""
+    problem = make(n_factors, biased, **options)
+    if biased:
+        problem.bias_penalty[:] = 4 * problem.penalty
+        problem.penalties[:, -1] = problem.bias_penalty
+    n, dtype = problem.n_columns, problem.fixed.dtype
+    weight, gram, product, value = problem.unobserved
+    known = np.full(len(problem.fixed), MEAN)
+    if biased:
+        known += problem.fixed[:, n - 1]
+    V, values = np.eye(n), np.zeros(n)
+    if weight:
+        M = np.ones(n)
+        if biased:
+            M[-1] = 0.5
+        values, U = np.linalg.eigh(M[:, np.newaxis] * gram[:n, :n].astype(float) * M)
+        V = M[:, np.newaxis] * U
+    rotated = Rotated(
+        pad((problem.design @ V).astype(dtype)),
+        known.astype(dtype),
+        problem.penalty,
+        weight,
+        pad(values[np.newaxis].astype(dtype))[0],
+        pad((product[np.newaxis, :n] @ V).astype(dtype))[0],
+        value,
+    )
+    terms = Terms(
+        dtype.type(MEAN),
+        n,
+        biased and not weight,
+        problem.penalty,
+        problem.bias_penalty,
+        dtype.type(scale),
+    )
+    D = values + problem.penalty[:, np.newaxis].astype(float)
+    return Coordinates(problem, rotated, terms, V, D)
 
 
 @pytest.mark.parametrize("unobserved_weight", [0, 0.3, 1])
@@ -387,32 +452,33 @@ def approach(problem, start, cg_steps):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("n_factors", "biased"), MODELS)
 def test_approach_rows(n_factors, biased, weighted, dtype, unobserved_weight):
-    problem = make(
+    coordinates = rotate(
         n_factors,
         biased,
+        scale=2.5,
         weighted=weighted,
         dtype=dtype,
         unobserved_weight=unobserved_weight,
     )
-    start = problem.begin(np.random.default_rng(1))
-    unchanged = problem.fixed.copy()
+    problem = coordinates.problem
+    rows = np.flatnonzero(problem.side.counts())
+    start = problem.begin(np.random.default_rng(1)).astype(float)
+    unchanged = coordinates.rotated.design.copy()
     first = problem.rows(start)
-    begun = np.array([problem.objective(row, x) for row, x in enumerate(first)])
+    begun = np.array([problem.objective(row, first[row]) for row in rows])
     before, rtol = begun, 10 * problem.rtol
     for cg_steps in range(1, min(3, problem.n_columns) + 1):
-        x, loss = approach(problem, start, cg_steps)
-        assert_loss_is_the_objective(problem, x, loss)
+        found, loss = coordinates.approach(start, cg_steps, rows)
         assert (loss < begun).all()
         assert (loss <= before + problem.rtol * begun).all()
         before = loss
-        for row in range(problem.n_rows):
-            if problem.W[row].any():
-                A, b = problem.normal_equations(row)
-                expected = conjugate_gradient(A, b, first[row], cg_steps)
-            else:
-                expected = np.zeros(problem.n_columns)
-            assert_allclose(x[row], expected, rtol=rtol, atol=rtol)
-    assert_array_equal(problem.fixed, unchanged)
+        size = (problem.W * problem.Z**2).sum(axis=1).max()
+        for row, x, value in zip(rows, found, loss, strict=True):
+            expected = problem.objective(row, x)
+            assert_allclose(value, expected, rtol=rtol, atol=problem.rtol * size)
+            expected = coordinates.expect(row, first[row], cg_steps)
+            assert_allclose(x, expected, rtol=rtol, atol=rtol)
+    assert_array_equal(coordinates.rotated.design, unchanged)
 
 
 @pytest.mark.parametrize("unobserved_weight", [0, 0.3, 1])
@@ -421,20 +487,23 @@ def test_approach_rows(n_factors, biased, weighted, dtype, unobserved_weight):
 def test_as_many_steps_as_columns_are_exact(
     n_factors, biased, weighted, unobserved_weight
 ):
-    problem = make(
+    coordinates = rotate(
         n_factors, biased, weighted=weighted, unobserved_weight=unobserved_weight
     )
+    problem = coordinates.problem
+    rows = np.flatnonzero(problem.side.counts())
     start = problem.begin(np.random.default_rng(1))
     cg_steps = problem.n_columns
     if cg_steps > 9:
         cg_steps *= 2  # what rounding costs
-    x, loss = approach(problem, start, cg_steps)
+    x, loss = coordinates.approach(start, cg_steps, rows)
     exact, least = solve(problem)
-    assert_allclose(x, exact, rtol=1e-8, atol=1e-8)
-    assert_allclose(loss, least, rtol=1e-10)
-    x, loss = approach(problem, pad(exact), 3)  # where there is nothing to be done
-    assert_allclose(x, exact, rtol=1e-9, atol=1e-9)
-    assert_allclose(loss, least, rtol=1e-10, atol=1e-10 * least.max())
+    assert_allclose(x, exact[rows], rtol=1e-8, atol=1e-8)
+    assert_allclose(loss, least[rows], rtol=1e-10)
+    # where there is nothing to be done
+    x, loss = coordinates.approach(pad(exact), 3, rows)
+    assert_allclose(x, exact[rows], rtol=1e-9, atol=1e-9)
+    assert_allclose(loss, least[rows], rtol=1e-10, atol=1e-10 * least.max())
 
 
 # ------------------------------------------------------------------------ not negative

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from sklearn_mf import ALSFactorizer
+from sklearn_mf import ALSFactorizer, BiasedMF
 from sklearn_mf._data.ratings import Side
 from sklearn_mf._objective.penalty import Penalty
 from sklearn_mf._objective.quadratic import QuadraticObjective
@@ -178,6 +178,56 @@ def test_a_fit_is_the_same_by_either_way(alpha, always_rotated, monkeypatch):
     long = model.fit(X, y)
     assert_allclose(alone.loss_curve_, long.loss_curve_, rtol=1e-12)
     assert_allclose(alone.predict(X), long.predict(X), rtol=1e-9)
+
+
+def divide(sizes, n_columns, alpha, cg_steps, *, n_others=100, penalty=None):
+    """Return the numbers of ratings of short, approached and long rows."""
+    side = make_side(sizes, max(n_others, *sizes), False, np.float64)
+    objective = QuadraticObjective(penalty or Penalty(0.1), alpha)
+    with thread_pool(1) as run:
+        rest = 0.0, objective, n_columns, cg_steps, 1.0, run
+        half = HalfSweep(side, n_others, *rest)
+    rows = half.short, half.approached, half.long
+    assert sorted(np.concatenate(rows)) == [*range(len(sizes))]
+    return [sorted({sizes[row] for row in kind}) for kind in rows]
+
+
+def test_rows_are_approached_where_that_takes_less_time():
+    sizes = [0, 1, 16, 17, 48, 49, 300]
+    assert divide(sizes, 64, 0.0, 3) == [[1, 16], [17, 48, 49, 300], [0]]
+    assert divide(sizes, 64, 0.0, 5) == [[1, 16, 17], [48, 49, 300], [0]]
+    assert divide(sizes, 64, 0.0, None) == [[1, 16, 17, 48], [], [0, 49, 300]]
+    assert divide(sizes, 28, 0.0, 3) == [[1, 16], [17, 48, 49, 300], [0]]
+    assert divide(sizes, 24, 0.0, 3) == [[1, 16], [17], [0, 48, 49, 300]]
+    # With pairs that have no rating only where a rotation is worth it, and possible.
+    many = [*[3] * 3000, *[40] * 1000]
+    assert divide(many, 64, 0.1, 3) == [[3], [40], []]
+    assert divide(many, 64, 0.1, 3, penalty=Penalty(0.0)) == [[], [], [3, 40]]
+    assert divide(sizes, 64, 0.1, 3) == [[], [], sizes]
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+@pytest.mark.parametrize("solver", ["cg", "als-cg"])
+def test_a_fit_by_conjugate_gradient(solver, alpha, always_rotated, monkeypatch):
+    X, y = make_ratings(300, 200, 6000, random_state=0)
+    params = {"unobserved_weight": alpha, "tol": None, "max_iter": 10, "clip": False}
+    params |= {"n_factors": 40, "regularization": 0.2, "random_state": 0}
+    model = BiasedMF if solver == "als-cg" else ALSFactorizer
+    exact = model(**params, solver="als" if solver == "als-cg" else "cholesky")
+    exact.fit(X, y)
+    monkeypatch.setattr(als_solver, "BLOCK_WORK", 1e5)
+    for dtype in (np.float64, np.float32):
+        alone, *others = (
+            model(**params, solver=solver, n_jobs=n_jobs).fit(X, y.astype(dtype))
+            for n_jobs in (1, 2, 4)
+        )
+        for other in others:
+            assert_same_bits(alone, other)
+        assert all(np.diff(alone.loss_curve_) < 0)
+        # One sweep behind the exact fit, at most.
+        assert alone.loss_curve_[-1] < exact.loss_curve_[-2]
+        assert alone.loss_curve_[0] > exact.loss_curve_[0]
 
 
 CODE = """

@@ -31,6 +31,14 @@ NON_NEGATIVE = ["non_negative", "als non_negative"]
 LEARNT = ("user_factors_", "item_factors_", "user_biases_", "item_biases_")
 
 
+@pytest.fixture(autouse=True)
+def all_rows_are_approached(request, monkeypatch):
+    """Approach rows of any size by conjugate gradient, in variants that have it."""
+    if "cg" in request.node.name:
+        monkeypatch.setattr(als_solver, "FEW_EQUATIONS", (0, 0))
+        monkeypatch.setattr(als_solver, "EIGEN_WORK", -1e9)
+
+
 # Numbers in place of "scale", for the reference to read.
 LITERAL = {
     "n_factors": 3,
@@ -252,6 +260,7 @@ def test_unobserved_pairs_are_ratings_of_zero(
         weighted_regularization=weighted_regularization,
         max_iter=6,
         clip=False,
+        cg_steps=8,  # twice as many as columns, which is exact
     ).fit(X, y, w)
     every_pair, ratings, all_weights = with_explicit_zeros(X, y, w, unobserved_weight)
     other = clone(model).set_params(unobserved_weight=0)
@@ -441,8 +450,8 @@ def test_n_jobs_does_not_change_a_bit(
         ).fit(X, y.astype(dtype), w)
         for n_jobs in (1, 2, 4)
     )
-    assert len(n_blocks) == 3 * 4 * 2
-    assert min(n_blocks) > 8  # more blocks than threads
+    # more blocks than threads, but for rotations
+    assert sum(n > 8 for n in n_blocks) == 3 * 4 * 2
     for model in others:
         assert_same_bits(model, alone)
 
@@ -572,7 +581,7 @@ def test_other_rows_that_are_not_determined(variant, unobserved_weight, data):
     expected = objective_of(model, R, W)
     assert_allclose(model.loss_curve_[-1], expected, atol=1e-12 * size)
     if variant not in NON_NEGATIVE:  # they can meet every rating
-        assert model.loss_curve_[-1] < 0.01 * model.loss_curve_[0]
+        assert model.loss_curve_[-1] < 1e-3 * size
 
 
 @pytest.mark.parametrize(
