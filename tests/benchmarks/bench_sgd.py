@@ -1,19 +1,26 @@
-"""Stochastic gradient descent beside scikit-surprise: seconds an epoch, and accuracy.
+"""Stochastic gradient descent beside LIBMF and scikit-surprise: seconds, and accuracy.
 
-    python tests/benchmarks/bench_sgd.py [--surprise-python PATH] [--curve] [--quick]
+    python tests/benchmarks/bench_sgd.py [--peers-python PATH] [--quick]
+    python tests/benchmarks/bench_sgd.py --curve [--peers-python PATH] [--factors 50]
 
-The table gives seconds an epoch on 900,000 ratings of 6,000 users and 4,000 items in
-float32, and the ratio of Surprise's seconds to ours; ``--curve`` gives the test RMSE
-against the seconds of the fit. PATH is an interpreter that has scikit-surprise; without
-it the rows of Surprise are left out. Surprise has one thread, and is fitted in float64.
+The first gives seconds an epoch on 900,000 ratings of 6,000 users and 4,000 items in
+float32, and the ratio of Surprise's seconds to ours. ``--curve`` gives the test RMSE
+against the seconds of the fit, and the seconds until it is as low as a goal, also as
+low as each peer gets. PATH is an interpreter that has scikit-surprise and libmf, see
+requirements-peers.txt; what it has not is left out. LIBMF is fast if LIBMF_OBJ of the
+environment names a library with AVX, as is told there. LIBMF and sklearn_mf have two
+threads and single precision; Surprise has one thread and double precision.
 
 Each configuration runs in processes of its own, which take turns with those of the
-others, so that a drift of the machine cancels; times are medians over them.
+others, so that a drift of the machine cancels; seconds an epoch are medians over them,
+and those of a curve the least. Surprise, which is slow, is run once for a curve.
 """
 
 import argparse
+import contextlib
 import datetime
 import hashlib
+import io
 import json
 import os
 import platform
@@ -21,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
@@ -36,17 +44,24 @@ SPEED = {
     "BiasedMF sgd": {"solver": "sgd", "optimizer": "sgd", **SAME},
 }
 SPEED_EPOCHS = (6, 6, 6)  # of the fits in one process
-# Tuned on this data with d = 50: one λ serves all, the learning rate is each one's own.
+# Tuned on this data: with d = 50, and where there is a number for each d with each.
 SGD = {"solver": "sgd", "optimizer": "sgd", "regularization": 0.05}
 FADING = {"learning_rate_schedule": "exponential", "decay": 0.9}
+RATES = {10: 0.2, 50: 0.1, 128: 0.05}
+ADAGRAD = {"optimizer": "adagrad", "regularization": 0.05, "learning_rate": RATES}
+PENALTIES = {10: 0.01, 50: 0.01, 128: 0.005}
 CURVE = {
     "Surprise SVD": {"lr_all": 0.02, "reg_all": 0.05},
+    # Of the ratings as they are: of those about their mean it learnt hardly anything.
+    "LIBMF": {"eta": RATES, "lambda_p2": PENALTIES, "lambda_q2": PENALTIES},
+    "SGDFactorizer adagrad": ADAGRAD,
+    "BiasedMF adagrad": {"solver": "sgd", **ADAGRAD},
     "BiasedMF sgd": {**SGD, "learning_rate": 0.02},
     "BiasedMF sgd, exponential": {**SGD, **FADING, "learning_rate": 0.03},
-    "BiasedMF adagrad": {**SGD, "optimizer": "adagrad", "learning_rate": 0.05},
     "BiasedMF adam": {**SGD, "optimizer": "adam", "learning_rate": 0.002},
 }
-CURVE_EPOCHS = (1, 2, 5, 10, 20, 40)
+CURVE_EPOCHS = (1, 2, 5, 10, 20)
+PEERS = {"Surprise SVD": "surprise", "LIBMF": "libmf"}  # model: what is imported
 
 
 # ----------------------------------------------------------------- in a worker process
@@ -145,11 +160,32 @@ def fit_surprise(model, params, n_factors, plan, train, test):
     return [f"scikit-surprise {surprise.__version__} (numpy {np.__version__})"], fits
 
 
+def fit_libmf(model, params, n_factors, plan, train, test):
+    """Fit LIBMF as planned, from memory; give versions and figures."""
+    with contextlib.redirect_stdout(io.StringIO()):  # it tells where it is
+        from libmf import mf
+
+    ratings, fits = train.astype(np.float32), []
+    for epochs, n_jobs in plan:
+        threads = {"nr_threads": n_jobs, "nr_bins": 20, "quiet": True}
+        factorisation = mf.MF(k=n_factors, nr_iters=epochs, **threads, **params)
+        start = time.perf_counter()
+        factorisation.fit(ratings)
+        seconds = time.perf_counter() - start
+        # It reads the pairs column by column.
+        predictions = factorisation.predict(np.asfortranarray(test[:, :2]))
+        errors = np.clip(predictions, 1, 5) - test[:, 2]
+        fits.append({"seconds": seconds, "rmse": float(np.sqrt(np.mean(errors**2)))})
+    return [f"libmf {version('libmf')}"], fits
+
+
 def work(task):
     """Do a task in this process and print its figures as one line of JSON."""
     data = np.load(task.pop("data"), mmap_mode="r")
     n_test = len(data) // 10
-    fit = fit_surprise if task["model"].startswith("Surprise") else fit_ours
+    fit = {"Surprise SVD": fit_surprise, "LIBMF": fit_libmf}.get(
+        task["model"], fit_ours
+    )
     versions, fits = fit(**task, train=data[n_test:], test=data[:n_test])
     print(json.dumps({"versions": versions, "fits": fits}))
 
@@ -159,7 +195,11 @@ def work(task):
 
 def make_task(data, model, params, n_factors, epochs, threads):
     """Return what a worker is to do: to fit each number of epochs with all threads."""
-    threads = (1,) if model.startswith("Surprise") else threads
+    threads = (1,) if model == "Surprise SVD" else threads
+    params = {
+        name: value[n_factors] if isinstance(value, dict) else value
+        for name, value in params.items()
+    }
     plan = [(n_epochs, n_jobs) for n_epochs in epochs for n_jobs in threads]
     return {
         "data": data,
@@ -170,10 +210,9 @@ def make_task(data, model, params, n_factors, epochs, threads):
     }
 
 
-def run(task, surprise_python):
+def run(task, peers_python):
     """Do a task in a fresh process; give its versions and figures."""
-    is_ours = not task["model"].startswith("Surprise")
-    python = sys.executable if is_ours else surprise_python
+    python = peers_python if task["model"] in PEERS else sys.executable
     done = subprocess.run(
         [python, __file__, "--task", json.dumps(task)], capture_output=True, text=True
     )
@@ -196,7 +235,7 @@ def print_speed(tasks, figures):
             print(f"{d:4}  {name:22}{n_jobs:8}", end="")
             for statistic in (median, min):
                 seconds = statistic(epochs)
-                if name.startswith("Surprise"):
+                if name in PEERS:
                     surprise[d, statistic] = seconds
                 other = surprise.get((d, statistic))
                 ratio = f"{other / seconds:.1f}" if other else ""
@@ -211,29 +250,49 @@ def print_speed(tasks, figures):
 
 def print_curve(tasks, figures):
     """Print test RMSE against the seconds of the fit, and the seconds to reach it."""
+    print("|    d|model                    |", end="")
+    print("".join(f"{f'epoch {epochs}':>16}|" for epochs in CURVE_EPOCHS))
+    print("|--:|---|" + "--:|" * len(CURVE_EPOCHS))
     curves = {}
     for task, fits in zip(tasks, figures, strict=True):
         points = [fits[k :: len(CURVE_EPOCHS)] for k in range(len(CURVE_EPOCHS))]
-        curves[task["model"]] = [
-            (median(fit["seconds"] for fit in point), point[0]["rmse"])
-            for point in points
-        ]
-    print(f"{'':26}" + "".join(f"{f'{e} epochs':>16}" for e in CURVE_EPOCHS))
-    for name, curve in curves.items():
-        cells = "".join(f"{f'{s:.2f} s  {rmse:.4f}':>16}" for s, rmse in curve)
-        print(f"{name:26}{cells}")
-    best = min(rmse for curve in curves.values() for _, rmse in curve)
-    goals = {f"{p} %": best * (1 + p / 100) for p in (0.5, 1, 2, 5)}
-    print(f"\nSeconds until the test RMSE is within a share of the best, {best:.4f}:")
-    print(f"{'':26}" + "".join(f"{share:>10}" for share in goals))
-    for name, curve in curves.items():
-        reached = (first_below(curve, goal) for goal in goals.values())
-        print(f"{name:26}" + "".join(f"{seconds:>10}" for seconds in reached))
+        curve = [(min(fit["seconds"] for fit in p), p[0]["rmse"]) for p in points]
+        curves.setdefault(task["n_factors"], {})[task["model"]] = curve
+        cells = "".join(f"{f'{s:.2f} s, {rmse:.4f}':>16}|" for s, rmse in curve)
+        print(f"|{task['n_factors']:5}|{task['model']:25}|{cells}")
+    for d, models in curves.items():
+        best = {
+            model: min(rmse for _, rmse in curve) for model, curve in models.items()
+        }
+        goals = {f"best + {p} %": min(best.values()) * (1 + p / 100) for p in (1, 5)}
+        goals |= {f"lowest of {peer}": best[peer] for peer in PEERS if peer in best}
+        named = [f"{name}, {goal:.4f}" for name, goal in goals.items()]
+        print(f"\nSeconds until the test RMSE is as low as this, d = {d}:\n")
+        print(f"|model|{'|'.join(named)}|\n|---|" + "--:|" * len(goals))
+        for model, curve in models.items():
+            reached = [first_below(curve, goal) for goal in goals.values()]
+            print(f"|{model:25}|{'|'.join(f'{seconds:>8}' for seconds in reached)}|")
 
 
 def first_below(curve, goal):
     """Return the seconds of the first point of a curve that meets a goal, as text."""
     return next((f"{s:.2f}" for s, rmse in curve if rmse <= goal), "-")
+
+
+def choose_models(models, peers_python):
+    """Leave out the peers that are not installed, and say so."""
+    chosen = {}
+    for model, params in models.items():
+        if model in PEERS:
+            command = [peers_python, "-c", f"import {PEERS[model]}"]
+            if (
+                not peers_python
+                or subprocess.run(command, capture_output=True).returncode
+            ):
+                print(f"No rows of {model}: not installed, see --peers-python.\n")
+                continue
+        chosen[model] = params
+    return chosen
 
 
 def print_machine(versions):
@@ -250,8 +309,10 @@ def print_machine(versions):
 def main():
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--surprise-python", metavar="PATH")
+    parser.add_argument("--peers-python", metavar="PATH", help="has the peers")
     parser.add_argument("--curve", action="store_true", help="RMSE against seconds")
+    parser.add_argument("--factors", type=int, nargs="+", choices=N_FACTORS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--quick", action="store_true", help="a tenth of the data")
     parser.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -259,15 +320,13 @@ def main():
         work(options.task)
         return
 
-    from sklearn_mf.datasets import make_ratings  # Surprise's interpreter has it not
+    from sklearn_mf.datasets import make_ratings  # the peers' interpreter has it not
 
+    models, epochs, threads = SPEED, SPEED_EPOCHS, (2, 1)
     if options.curve:
-        models, factors, epochs, threads = CURVE, (50,), CURVE_EPOCHS, (2,)
-    else:
-        models, factors, epochs, threads = SPEED, N_FACTORS, SPEED_EPOCHS, (2, 1)
-    if not options.surprise_python:
-        models = {k: v for k, v in models.items() if not k.startswith("Surprise")}
-        print("Without --surprise-python there are no rows of Surprise.\n")
+        models, epochs, threads = CURVE, CURVE_EPOCHS, (2,)
+    models = choose_models(models, options.peers_python)
+    factors = options.factors or N_FACTORS
     size = (2000, 1300, 100_000) if options.quick else (6000, 4000, 1_000_000)
     with tempfile.TemporaryDirectory() as folder:
         data = str(Path(folder) / "ratings.npy")
@@ -278,9 +337,11 @@ def main():
             for model, params in models.items()
         ]
         figures, versions = [[] for _ in tasks], {}
-        for _ in range(1 if options.quick else ROUNDS):
+        for number in range(1 if options.quick else options.rounds):
             for task, fits in zip(tasks, figures, strict=True):
-                result = run(task, options.surprise_python)
+                if options.curve and number and task["model"] == "Surprise SVD":
+                    continue
+                result = run(task, options.peers_python)
                 fits.extend(result["fits"])
                 versions |= dict.fromkeys(result["versions"])
     if options.curve:
