@@ -87,9 +87,9 @@ class ALSFactorizer(ImplicitMixin, ScaleMixin, FoldInMixin, BaseFactorizer):
         gradient from where it stood [3]_, in n_ratings · d · (4 + 4 · `cg_steps`)
         multiplications, and solves the rows exactly for which that takes less time:
         those with at most 4 · (1 + `cg_steps`) ratings, and with at most 7 · (1 +
-        `cg_steps`) factors all but the shorter ones. So an iteration takes no more time
-        than one of "cholesky", and much less with 50 factors or more, but more
-        iterations may be wanted.
+        `cg_steps`) factors those with about as many ratings or more. So an iteration
+        takes no more time than one of "cholesky", and less with 50 factors or more, but
+        more iterations may be wanted.
     cg_steps : int, default=3
         Steps of conjugate gradient for a row in an iteration of "cg".
     regularization : float or "scale", default="scale"
