@@ -40,6 +40,7 @@ FROM_SKLEARN = {
     "set_output",
     "set_params",
     "set_partial_fit_request",
+    "set_predict_request",
     "set_score_request",
     "set_split_request",
 }

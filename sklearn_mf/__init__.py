@@ -4,6 +4,7 @@ from sklearn_mf._data.matrices import as_matrix, as_pairs
 from sklearn_mf._estimators.als_factorizer import ALSFactorizer
 from sklearn_mf._estimators.autorec import AutoRec
 from sklearn_mf._estimators.base import ColdStartWarning
+from sklearn_mf._estimators.bayesian_mf import BayesianMF
 from sklearn_mf._estimators.biased_mf import BiasedMF
 from sklearn_mf._estimators.multitask_mf import MultiTaskMF
 from sklearn_mf._estimators.popularity_ranker import PopularityRanker
@@ -15,6 +16,7 @@ from sklearn_mf._version import __version__
 __all__ = [
     "ALSFactorizer",
     "AutoRec",
+    "BayesianMF",
     "BiasedMF",
     "ColdStartWarning",
     "MultiTaskMF",

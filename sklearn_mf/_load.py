@@ -4,6 +4,7 @@ import os
 
 from sklearn_mf._estimators.als_factorizer import ALSFactorizer
 from sklearn_mf._estimators.autorec import AutoRec
+from sklearn_mf._estimators.bayesian_mf import BayesianMF
 from sklearn_mf._estimators.biased_mf import BiasedMF
 from sklearn_mf._estimators.multitask_mf import MultiTaskMF
 from sklearn_mf._estimators.popularity_ranker import PopularityRanker
@@ -25,6 +26,7 @@ def register(model):
 for _model in (
     ALSFactorizer,
     AutoRec,
+    BayesianMF,
     BiasedMF,
     MultiTaskMF,
     PopularityRanker,
@@ -43,6 +45,7 @@ def load(
 ) -> (
     ALSFactorizer
     | SGDFactorizer
+    | BayesianMF
     | BiasedMF
     | AutoRec
     | MultiTaskMF

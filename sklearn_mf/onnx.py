@@ -43,7 +43,8 @@ def to_onnx(model: BaseFactorizer, *, target_opset: int | None = None) -> "Model
     ImportError
         If the package onnx is not installed.
     ValueError
-        If ids are of another kind, or `target_opset` is not known to the package onnx.
+        If ids are of another kind, `target_opset` is not known to the package onnx, or
+        the model is a BayesianMF with another likelihood than "gaussian".
 
     Notes
     -----
@@ -67,9 +68,15 @@ def to_onnx(model: BaseFactorizer, *, target_opset: int | None = None) -> "Model
     onnx = _import_onnx()
     if not isinstance(model, BaseFactorizer):
         raise TypeError(
-            "model must be an ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec or "
-            f"MultiTaskMF, got {type(model).__name__}: of a search pass "
+            "model must be an ALSFactorizer, SGDFactorizer, BiasedMF, BayesianMF, "
+            f"AutoRec or MultiTaskMF, got {type(model).__name__}: of a search pass "
             "best_estimator_, of a pipeline its last step."
+        )
+    if getattr(model, "_is_latent", False):
+        raise ValueError(
+            f"likelihood={model.likelihood!r}: its predictions are means over many "
+            "draws, which is more than a graph of factors says. Export a BayesianMF "
+            "with likelihood='gaussian', or a BiasedMF."
         )
     model = model._snapshot()
     newest = onnx.defs.onnx_opset_version()

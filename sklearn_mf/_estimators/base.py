@@ -194,7 +194,7 @@ class BaseFactorizer(
             data, view = self._for_callbacks(new, X, y, sample_weight)
             context.call_on_fit_task_begin(estimator=self, **data)
             with thread_pool(count_threads(self.n_jobs)) as run:
-                problem = Problem(training, ratings, start, rng, run)
+                problem = Problem(training, ratings, start, rng, run, held_out)
                 solver = new._make_solver(problem, previous)
                 view |= new._fitted_attributes()
                 iterations = Iterations(

@@ -99,6 +99,11 @@ class FoldInMixin:
         """Return the ids of users, and what their history says of them."""
         self._check_closed()
         users, rows, side = self._read_history(history, users)
+        learnt = self._learn_history(side)
+        return users, Users(rows, learnt, side.indptr, side.indices)
+
+    def _learn_history(self, side):
+        """Return the fitted attributes of users from the side of their ratings."""
         old, objective = self._parameters(), self._objective()
         n_columns, mean = old.Q.shape[1], old.mean
         solved = np.zeros((len(side.indptr) - 1, n_columns), old.Q.dtype)
@@ -116,8 +121,7 @@ class FoldInMixin:
             f"recommend: the objective of the history is {loss}. Scale its ratings "
             "down, or pass float64 to fit if it was float32.",
         )
-        learnt = replace(old, users=np.arange(len(solved)), P=solved).attributes()
-        return users, Users(rows, learnt, side.indptr, side.indices)
+        return replace(old, users=np.arange(len(solved)), P=solved).attributes()
 
     def _fold_in(self, side, other, X, y, sample_weight):
         check_is_fitted(self)
@@ -130,31 +134,45 @@ class FoldInMixin:
                 f"Leave their ratings out, or call fold_in_{other}s for them first."
             )
             new._check_known(other, labels[other], remedy)
-            old = new._parameters()
-            tables = {
-                "user": (ratings.by_user, old.P),
-                "item": (ratings.by_item, old.Q),
-            }
-            (pairs, old_rows), (_, fixed) = tables[side], tables[other]
+            pairs = ratings.by_user if side == "user" else ratings.by_item
             pairs, folded = pairs.without_empty_rows()
-            rows = np.zeros((len(labels[side]), old_rows.shape[1]), old_rows.dtype)
-            known = getattr(new, f"{side}s_")
-            carry_over(f"{side}s_", rows, labels[side], old_rows, known)
-            with thread_pool(count_threads(self.n_jobs)) as run:
-                rows[folded], loss = solve_side(
-                    pairs, fixed, rows[folded], old.mean, new._objective(), run
-                )
-            check_finite(
-                loss,
-                f"fold_in_{side}s: the objective is {loss}. Scale y down, or pass it "
-                "as float64 to fit if it was float32.",
-            )
-            table = {"user": "P", "item": "Q"}[side]
-            learnt = replace(old, **{f"{side}s": labels[side], table: rows})
             vars(new).update(
-                learnt.attributes()
+                new._learn_rows(side, pairs, folded, labels[side])
                 | new._join_seen(ratings, {side: folded})
                 | new._grow_rest(ratings)
                 | {"rating_range_": new._widen_range(ratings.range())}
             )
         return self
+
+    def _learn_rows(self, side, pairs, folded, labels):
+        """Return the fitted attributes with some rows of a side learnt anew.
+
+        Parameters
+        ----------
+        side : {"user", "item"}
+            The side.
+        pairs : Side
+            The ratings of the rows.
+        folded : int ndarray of shape (n_rows,)
+            Where the rows stand among the labels.
+        labels : ndarray
+            The labels of the side, with new ones.
+        """
+        old = self._parameters()
+        table, old_rows, fixed = {
+            "user": ("P", old.P, old.Q),
+            "item": ("Q", old.Q, old.P),
+        }[side]
+        rows = np.zeros((len(labels), old_rows.shape[1]), old_rows.dtype)
+        name = f"{side}s_"
+        carry_over(name, rows, labels, old_rows, getattr(self, name))
+        with thread_pool(count_threads(self.n_jobs)) as run:
+            rows[folded], loss = solve_side(
+                pairs, fixed, rows[folded], old.mean, self._objective(), run
+            )
+        check_finite(
+            loss,
+            f"fold_in_{side}s: the objective is {loss}. Scale y down, or pass it "
+            "as float64 to fit if it was float32.",
+        )
+        return replace(old, **{f"{side}s": labels, table: rows}).attributes()

@@ -159,6 +159,37 @@ class RankingMixin:
         >>> model.recommend(history=([["dan", "heat"]], [1]), n_items=1)[0].tolist()
         [['up']]
         """
+        return self._recommend(
+            users,
+            n_items,
+            history=history,
+            exclude_seen=exclude_seen,
+            candidates=candidates,
+            exclude=exclude,
+            popularity_weight=popularity_weight,
+            as_frame=as_frame,
+            max_memory=max_memory,
+        )
+
+    def _recommend(
+        self,
+        users,
+        n_items,
+        *,
+        history=None,
+        exclude_seen=True,
+        candidates=None,
+        exclude=None,
+        popularity_weight=None,
+        as_frame=False,
+        max_memory=64,
+        score=None,
+    ):
+        """Find the best items for each user; see `recommend`.
+
+        With `score`, a function ``score(learnt, pairs)`` of fitted attributes, a dict,
+        and pairs, items are ranked by it and by what is added for their popularity.
+        """
         model = self._snapshot()
         _check_arguments(
             "recommend",
@@ -178,7 +209,11 @@ class RankingMixin:
         for_unknown = None if popularity_weight is not None else model._unknown_terms()
         choice = _Choice(model, asked, exclude_seen, candidates, exclude)
         check_size("n_items", n_items, len(asked.rows), choice.n_candidates)
-        best = choice.find(terms, for_unknown, n_items, float(max_memory))
+        if score is None:
+            best = choice.find(terms, for_unknown, n_items, float(max_memory))
+        else:
+            added = model._popularity_terms(popularity_weight)
+            best = choice.find_by(score, added, n_items, float(max_memory))
         pairs = Pairs(np.repeat(asked.rows, best.shape[1]), best.ravel(), 0.0)
         scores = model._score_recommended(vars(model) | asked.parameters, pairs)
         items, scores = _mask(best, scores.reshape(best.shape), model.items_)
@@ -206,14 +241,20 @@ class RankingMixin:
     def _item_terms(self, popularity_weight=None):
         """Return what rankings add to p_u · q_i for each item, or None."""
         biases = self.item_biases_ if self._biased else None
-        if popularity_weight is None:
-            popularity_weight = self._popularity_weight
-        if not popularity_weight:
+        terms = self._popularity_terms(popularity_weight)
+        if terms is None:
             return biases
-        terms = popularity_weight * self.rating_scale_ * np.log1p(self._item_counts())
         if biases is not None:
             terms += biases
         return terms.astype(self.item_factors_.dtype)
+
+    def _popularity_terms(self, popularity_weight):
+        """Return what rankings add to predictions of each item, float64, or None."""
+        if popularity_weight is None:
+            popularity_weight = self._popularity_weight
+        if not popularity_weight:
+            return None
+        return popularity_weight * self.rating_scale_ * np.log1p(self._item_counts())
 
     def _unknown_terms(self):
         """Return what ranks items for unknown users, if no item has a term, or None."""
@@ -427,6 +468,45 @@ class _Choice:
             best[unknown], _ = rank(
                 queries, model.item_factors_, for_unknown, n_best, **options
             )
+        return best
+
+    def find_by(self, score, added, n_best, max_memory):
+        """Return the same by the scores of pairs.
+
+        Parameters
+        ----------
+        score : callable
+            See `RankingMixin._recommend`.
+        added : ndarray of shape (n_items,) or None
+            Added to the scores.
+        n_best, max_memory
+            See `find`.
+        """
+        model, asked = self.model, self.asked
+        n_users, n_items = len(asked.rows), len(model.items_)
+        best = np.full((n_users, n_best), -1, np.int32)
+        size = max(1, int(max_memory * 2**20) // (64 * n_items))  # users at a time
+        allowed = [(self.pairs, True)] if self.pairs is not None else []
+        for pairs in (self.excluded, asked.seen_pairs() if self.exclude_seen else None):
+            if pairs is not None:
+                allowed.append((pairs, False))
+        for start in range(0, n_users, size):
+            rows = asked.rows[start : start + size]
+            mask = np.zeros((len(rows), n_items), bool)
+            mask[:, self.codes] = True
+            for (users, codes), value in allowed:
+                here = (users >= start) & (users < start + size)
+                mask[users[here] - start, codes[here]] = value
+            users, codes = np.nonzero(mask)
+            pairs = Pairs(rows[users], codes.astype(np.int32), 0.0)
+            scores = score(vars(model) | asked.parameters, pairs)
+            if added is not None:
+                scores = scores + added[codes]
+            order = np.lexsort((codes, -scores, users))
+            users, codes = users[order], codes[order]
+            places = np.arange(len(users)) - np.searchsorted(users, users)
+            kept = places < n_best
+            best[start + users[kept], places[kept]] = codes[kept]
         return best
 
     def _left(self):

@@ -3,7 +3,8 @@
 A declaration is a dict from names to one of
 
 - a tuple, the shape of an array of floats: a number, or a word such as ``"users"`` that
-  stands for the same number everywhere. All such arrays have one dtype, and no NaN;
+  stands for the same number everywhere, or a pair of a word and of what is added to its
+  number, which is 0 at least. All such arrays have one dtype, and no NaN;
 - a function ``check(name, value, known)`` that raises a ValueError; ``known`` is a
   `Known`;
 - `Optional` of either, for an attribute that may be missing.
@@ -45,6 +46,18 @@ class Known:
     fitted: dict
     sizes: dict = field(default_factory=dict)
     dtype: np.dtype | None = None
+
+    def find(self, size, length):
+        """Return the number that a size of a declared shape stands for.
+
+        A word that has no number yet gets the length of the array.
+        """
+        if isinstance(size, tuple):
+            word, more = size
+            return max(0, self.sizes[word] + more) if word in self.sizes else length
+        if isinstance(size, Integral):
+            return size
+        return self.sizes.setdefault(size, length)
 
 
 def check_fitted(declared, fitted):
@@ -93,10 +106,7 @@ def check_array(name, array, shape, known, dtype=None):
         demand(array.dtype in (np.float32, np.float64), name, "does not hold floats")
         known.dtype = array.dtype
     dtype = np.dtype(known.dtype if is_float else dtype)
-    wanted = tuple(
-        size if isinstance(size, Integral) else known.sizes.setdefault(size, length)
-        for size, length in zip(shape, array.shape, strict=True)
-    )
+    wanted = tuple(map(known.find, shape, array.shape))
     demand(
         array.dtype == dtype and array.shape == wanted,
         name,
@@ -118,6 +128,11 @@ def is_number(value, kind=Real):
 def check_number(name, value, known):
     """Check a number."""
     demand(is_number(value), name, "is not a number")
+
+
+def check_number_or_nan(name, value, known):
+    """Check a float, which may be NaN."""
+    demand(isinstance(value, float), name, "is not a number")
 
 
 def check_non_negative(name, value, known):

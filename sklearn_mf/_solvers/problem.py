@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sklearn_mf._data.ratings import Ratings
+from sklearn_mf._data.ratings import HeldOut, Ratings
 from sklearn_mf._model.parameters import Parameters
 
 
@@ -25,6 +25,8 @@ class Problem:
         Source of all that is random.
     run : callable
         Runs a kernel in threads; from `thread_pool`.
+    held_out : HeldOut or None
+        Ratings that it does not learn from.
     """
 
     ratings: Ratings
@@ -32,3 +34,4 @@ class Problem:
     start: Parameters
     rng: np.random.RandomState
     run: Callable
+    held_out: HeldOut | None = None

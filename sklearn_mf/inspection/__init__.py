@@ -12,6 +12,7 @@ from sklearn_mf.inspection._convergence import ConvergenceDisplay
 from sklearn_mf.inspection._factor_map import FactorMapDisplay
 from sklearn_mf.inspection._landscape import LossLandscapeDisplay
 from sklearn_mf.inspection._search import SearchDisplay
+from sklearn_mf.inspection._trace import TraceDisplay
 
 __all__ = [
     "ColdStartDisplay",
@@ -19,6 +20,7 @@ __all__ = [
     "FactorMapDisplay",
     "LossLandscapeDisplay",
     "SearchDisplay",
+    "TraceDisplay",
 ]
 
 for _name in __all__:  # users and pickles see the public place, not the file

@@ -5,6 +5,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import StrOptions
 
 from sklearn_mf._estimators.base import BaseFactorizer
+from sklearn_mf._estimators.bayesian_mf import BayesianMF
 
 OBJECTIVES = {
     "squared_error": "objective (units of y²)",
@@ -14,6 +15,8 @@ OBJECTIVES = {
     "bpr": "mean BPR loss (nats)",
     "warp": "mean WARP loss",
     "ccl": "mean cosine contrastive loss",
+    "training_rmse": "training RMSE (units of y)",
+    "training_log_loss": "training log loss (nats)",
 }
 SIDE = {"side": [StrOptions({"user", "item"})]}
 
@@ -22,14 +25,19 @@ def check_model(model, name="estimator"):
     """Return a fitted estimator of sklearn_mf as it is now; see `_snapshot`."""
     if not isinstance(model, BaseFactorizer):
         raise TypeError(
-            f"{name} must be an ALSFactorizer, SGDFactorizer, BiasedMF, AutoRec, "
-            f"MultiTaskMF or RankingFactorizer, got {type(model).__name__}: of a "
-            "search pass best_estimator_, of a pipeline its last step."
+            f"{name} must be an ALSFactorizer, SGDFactorizer, BiasedMF, BayesianMF, "
+            "AutoRec, MultiTaskMF or RankingFactorizer, got "
+            f"{type(model).__name__}: of a search pass best_estimator_, of a pipeline "
+            "its last step."
         )
     return model._snapshot()
 
 
 def loss_of(model):
+    """Return what the loss curve of a model holds, a key of `OBJECTIVES`."""
+    if isinstance(model, BayesianMF):
+        is_gaussian = model.likelihood == "gaussian"
+        return "training_rmse" if is_gaussian else "training_log_loss"
     if isinstance(model.loss_curve_, dict):
         return "joint_loss"
     return getattr(model, "loss", "squared_error")

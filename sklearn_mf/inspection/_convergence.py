@@ -1,7 +1,7 @@
 """The objective over the iterations."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
@@ -42,13 +42,16 @@ class ConvergenceDisplay:
     Parameters
     ----------
     objectives : dict of str to array-like of shape (n_iter,)
-        The objective after each iteration, by the name of the estimator.
+        The objective after each iteration, by the name of the estimator; of a
+        `BayesianMF`, which has none, the training error.
     validation_errors : dict of str to array-like of shape (n_iter,), or None
         The error of held-out ratings, of the estimators that have one.
     best_iters : dict of str to int, or None
         The iteration, counted from 1, that was kept, of the same estimators.
-    loss : {"squared_error", "log_loss", "joint_loss"}, default="squared_error"
-        What was minimised; it names the units.
+    loss : str, default="squared_error"
+        What was minimised: "squared_error", "log_loss", "joint_loss", or a `loss` of
+        `RankingFactorizer`. Of a `BayesianMF` "training_rmse", or "training_log_loss".
+        It names the units.
 
     Attributes
     ----------
@@ -85,7 +88,7 @@ class ConvergenceDisplay:
         objectives: Mapping[str, Values],
         validation_errors: Mapping[str, Values] | None = None,
         best_iters: Mapping[str, int] | None = None,
-        loss: Literal["squared_error", "log_loss", "joint_loss"] = "squared_error",
+        loss: str = "squared_error",
     ) -> None:
         self.objectives = objectives
         self.validation_errors = validation_errors
@@ -151,8 +154,8 @@ class ConvergenceDisplay:
         Raises
         ------
         ValueError
-            If they do not all minimise the same: the squared error, the log loss, or
-            the joint loss of two tasks.
+            If their curves do not all hold the same: the squared error, the log loss,
+            the joint loss of two tasks, a loss that ranks, or a training error.
         """
         if not isinstance(estimators, Mapping) or not estimators:
             raise ValueError(

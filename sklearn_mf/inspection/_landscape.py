@@ -150,7 +150,7 @@ class LossLandscapeDisplay:
         if not hasattr(estimator, "_objective"):
             raise TypeError(
                 "estimator must be an ALSFactorizer, SGDFactorizer or BiasedMF, got "
-                f"{type(estimator).__name__}, whose objective is not one of factors, "
+                f"{type(estimator).__name__}, which minimises no objective of factors, "
                 "biases and ratings alone."
             )
         known = estimator.users_, estimator.items_

@@ -87,9 +87,14 @@ FITS = {  # name: estimator and parameters
         "RankingFactorizer",
         {"loss": "ccl", "optimizer": "sgd", "batch_size": 8},
     ),
+    "bayesian": ("BayesianMF", {}),
+    "bayesian, chains": ("BayesianMF", {"noise": "shared", "n_chains": 2}),
+    "bayesian, ordinal": ("BayesianMF", {"likelihood": "ordinal"}),
 }
 N_FACTORS = 7
-COMMON = {"max_iter": 4, "tol": None, "random_state": 0, "n_jobs": 2}
+COMMON = {"random_state": 0, "n_jobs": 2}
+ITERATIVE = {"max_iter": 4, "tol": None}
+SAMPLED = {"n_samples": 4, "burn_in": 1}
 
 # Numbers in place of "scale", the defaults, which depend on the ratings.
 LITERAL = {"regularization": 0.12, "init_scale": 0.05}
@@ -101,7 +106,15 @@ LITERAL = {
     "AutoRec": {"batch_size": 64},
     "MultiTaskMF": {"batch_size": 256},
     "RankingFactorizer": {"batch_size": 32},
+    "BayesianMF": SAMPLED,
 }
+
+
+def parameters_of(name):
+    """Return the parameters of a fit."""
+    model, parameters = FITS[name]
+    common = COMMON if LITERAL[model] is SAMPLED else COMMON | ITERATIVE
+    return common | LITERAL[model] | {"n_factors": N_FACTORS} | parameters
 
 
 def make_data():
@@ -127,8 +140,8 @@ def fit_all():
     X, y, weights = make_data()
     later = (X[:200] + np.array([60, 0]), y[:200][::-1].copy())
     learnt = {}
-    for name, (model, parameters) in FITS.items():
-        parameters = COMMON | LITERAL[model] | {"n_factors": N_FACTORS} | parameters
+    for name, (model, _) in FITS.items():
+        parameters = parameters_of(name)
         estimator = getattr(sklearn_mf, model)(**parameters)
         shrink = 5.0 if parameters.get("loss") == "log_loss" else 1.0
         targets = y / shrink

@@ -34,7 +34,8 @@ def make_tasks():
     X = np.column_stack((rng.integers(2000, size=200_000), rng.zipf(1.3, 200_000)))
     X[:, 1] %= 1000
     y = rng.integers(1, 6, size=len(X)).astype(np.float64)
-    common = {"max_iter": 5, "tol": None, "random_state": 0, "n_jobs": 1}
+    seed = {"random_state": 0, "n_jobs": 1}
+    common = {"max_iter": 5, "tol": None, **seed}
     tasks = {}
     for name, model, options in [
         ("ALSFactorizer", "ALSFactorizer", {"n_factors": 32}),
@@ -44,9 +45,12 @@ def make_tasks():
         ("AutoRec", "AutoRec", {"max_iter": 1}),
         ("MultiTaskMF", "MultiTaskMF", {"max_iter": 1}),
         ("RankingFactorizer", "RankingFactorizer", {"n_factors": 32}),
+        ("BayesianMF", "BayesianMF", {"n_samples": 5, "burn_in": 0}),
     ]:
         if hasattr(sklearn_mf, model):
-            model = getattr(sklearn_mf, model)(**(common | options))
+            iterates = "n_samples" not in options
+            options = common | options if iterates else {**seed, **options}
+            model = getattr(sklearn_mf, model)(**options)
             tasks[f"{name}: fit"] = lambda model=model: model.fit(X, y)
     fitted = sklearn_mf.BiasedMF(32, **common).fit(X, y)
     tasks["predict"] = lambda: fitted.predict(X)

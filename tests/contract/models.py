@@ -16,6 +16,7 @@ import pytest
 from sklearn_mf import (
     ALSFactorizer,
     AutoRec,
+    BayesianMF,
     BiasedMF,
     MultiTaskMF,
     RankingFactorizer,
@@ -31,8 +32,9 @@ WEIGHTS = np.random.default_rng(1).uniform(0.5, 2, len(Y))
 MORE, MORE_Y = make_ratings(35, 25, 100, random_state=1)
 
 
-# What only models of ratings have.
+# What only models of ratings have, and what models that are sampled have not.
 OF_RATINGS = {"clip", "fit_intercept"}
+NOT_SAMPLED = {"tol", "init_scale", "regularization"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Model:
         confidences.
     largest_start : float
         No entry of the factors that a fit begins with is as large.
+    sampled : bool
+        Whether it draws `n_samples` instead of iterating until it has converged.
     """
 
     cls: type
@@ -86,13 +90,19 @@ class Model:
     link: str = "predict"
     rates: bool = True
     largest_start: float = 0.5
+    sampled: bool = False
 
     def __call__(self, **params):
         """Return an estimator that is quick to fit, and learns the same each time."""
-        return self.cls(**QUICK | self.options | self.known(params))
+        return self.cls(**self.known(QUICK) | self.options | self.known(params))
 
     def known(self, params):
-        """Leave those parameters out that only models of ratings have."""
+        """Leave those parameters out that the model has not."""
+        if self.sampled:
+            kept = {name: v for name, v in params.items() if name not in NOT_SAMPLED}
+            if "max_iter" in kept:
+                kept |= {"n_samples": kept.pop("max_iter"), "burn_in": 0}
+            return kept
         if self.rates:
             return params
         return {name: v for name, v in params.items() if name not in OF_RATINGS}
@@ -102,11 +112,17 @@ class Model:
         return f"{self.cls.__name__}({', '.join(options)})"
 
     @property
+    def is_latent(self):
+        """Whether its factors speak of latent ratings, from which levels come."""
+        return self.options.get("likelihood", "gaussian") != "gaussian"
+
+    @property
     def shares(self):
         """Whether it takes ratings from 0 to 1 only."""
         return (
             self.options.get("loss") == "log_loss"
             or self.options.get("output_activation") == "sigmoid"
+            or self.options.get("likelihood") == "bernoulli"
         )
 
     @property
@@ -122,7 +138,11 @@ class Model:
     @property
     def has_intercept(self):
         """Whether μ is the mean of what counts."""
-        return self.options.get("fit_intercept", True) and not self.counts
+        return (
+            self.options.get("fit_intercept", True)
+            and not self.counts
+            and not self.sampled
+        )
 
     def y(self, ratings=Y):
         """Return ratings from 1 to 5 in the range that the model takes."""
@@ -194,6 +214,8 @@ ranking = partial(
     rates=False,
     largest_start=1.0,
 )
+
+bayesian = partial(Model, BayesianMF, steps=False, sampled=True)
 
 PLAIN = {"optimizer": "sgd", "learning_rate": 0.01}
 MODELS = [
@@ -288,6 +310,10 @@ MODELS = [
         {"loss": "ccl", "optimizer": "sgd", "learning_rate": 0.2},
         overfitting={"n_factors": 16, "negative_weight": 20.0},
     ),
+    bayesian({}),
+    bayesian({"noise": "shared", "fit_intercept": False, "n_chains": 2, "clip": False}),
+    bayesian({"likelihood": "ordinal"}),
+    bayesian({"likelihood": "bernoulli", "noise": "shared", "n_factors": 0}),
 ]
 
 # One model of each estimator and kind of solver, for tests that take long.

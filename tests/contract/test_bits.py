@@ -311,7 +311,7 @@ def test_weights_change_the_fit(model):
     assert abs(plain.predict(X) - weighted.predict(X)).max() > 1e-6
 
 
-@each_model(lambda model: model.rates)
+@each_model(lambda model: model.rates and not model.is_latent)
 def test_a_repeated_pair_is_the_mean_with_the_sum_of_weights(model):
     y, pair = model.y(), X[:1]
     low, high = model.y(np.array([1.0, 5.0]))
@@ -345,7 +345,7 @@ def test_float32_stays_and_is_close_to_float64(model):
     curves = single.loss_curve_, double.loss_curve_
     if isinstance(double.loss_curve_, dict):
         curves = [np.stack([*curve.values()]) for curve in curves]
-    assert_allclose(*curves, rtol=2e-5)
+    assert_allclose(*curves, rtol=1e-5, atol=1e-7)  # of ratings of size 1
 
 
 @in_turn("dtype", [np.float16, np.int8, bool, object])

@@ -248,9 +248,10 @@ def make_fit(cls):
 
     def fit(**params):
         quick = {"n_factors": 2, "max_iter": 1, "random_state": 0}
+        quick |= {"n_samples": 1, "burn_in": 0}
         columns = params.get("user_column"), params.get("item_column")
         by_name = any(isinstance(column, str) for column in columns)
-        known = {name: quick[name] for name in quick if hasattr(cls(), name)}
+        known = {name: quick[name] for name in quick if name in cls().get_params()}
         cls(**known | params).fit(FRAME if by_name else X, Y)
 
     return fit

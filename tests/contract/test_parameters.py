@@ -16,6 +16,7 @@ from sklearn.utils.estimator_checks import check_param_validation
 from sklearn_mf import (
     ALSFactorizer,
     AutoRec,
+    BayesianMF,
     BiasedMF,
     MultiTaskMF,
     RankingFactorizer,
@@ -97,6 +98,15 @@ INVALID = {
     "negative_weight": [0],
     "n_negatives": [0, 2.5, "all"],
     "popularity_exponent": [-1e-9],
+    "likelihood": ["poisson"],
+    "noise": ["item"],
+    "n_samples": [0, 2.5],
+    "burn_in": [-1],
+    "thin": [0, "all"],
+    "n_chains": [0],
+    "precision_shape": [0],
+    "precision_rate": [0],
+    "mean_weight": [0],
 }
 # What lies just inside.
 VALID = {
@@ -127,6 +137,13 @@ VALID = {
     "negative_weight": [1e-300],
     "n_negatives": [1],
     "popularity_exponent": [0],
+    "n_samples": [1],
+    "burn_in": [0],
+    "thin": [1, 1000],
+    "n_chains": [3],
+    "precision_shape": [1e-3, 1e6],
+    "precision_rate": [1e-9, 1e9],
+    "mean_weight": [1e-9, 1e9],
 }
 
 
@@ -177,7 +194,8 @@ def test_parameters_out_of_bounds_are_errors(model, name):
     if name not in model().get_params():
         return
     values = INVALID[name]
-    if (model.cls, name) == (BiasedMF, "n_factors"):  # the biases alone are a model
+    # The biases alone are a model.
+    if name == "n_factors" and model.cls in (BayesianMF, BiasedMF):
         values = [-1, 2.5]
     match = f"The '{name}' parameter of {model.cls.__name__} must be"
     for value in values:
@@ -266,6 +284,20 @@ OF_A_CLASS = {
         "clip": ({"init_scale": 10.0, "max_iter": 1}, False),
         "tol": ({"max_iter": 30, "early_stopping": True}, 0.5),
     },
+    BayesianMF: {
+        "n_factors": ({"burn_in": 30}, 2),
+        "clip": ({"n_samples": 100, "precision_rate": 1e6}, False),
+        "likelihood": ({}, "bernoulli"),
+        "noise": ({}, "shared"),
+        "n_samples": ({}, 5),
+        "burn_in": ({}, 5),
+        "thin": ({}, 2),
+        "n_chains": ({}, 2),
+        "precision_shape": ({}, 10.0),
+        "precision_rate": ({}, 10.0),
+        "mean_weight": ({}, 100.0),
+        "validation_fraction": ({}, 0.3),
+    },
     BiasedMF: {
         "solver": ({}, "als"),
         "cg_steps": ({"solver": "als-cg", "n_factors": 30}, 1),
@@ -310,7 +342,7 @@ ELSEWHERE = {"warm_start", "user_column", "item_column", "n_jobs", "verbose"}
 def test_a_parameter_changes_the_predictions(model, name):
     context, value = (CHANGES | OF_A_CLASS[model.cls])[name]
     y, predictions = (Y - 1) / 4, []
-    estimator = model(**context)
+    estimator = model(**model.known(context))
     assert getattr(estimator, name) != value
     for change in ({}, {name: value}):
         estimator.set_params(**change).fit(X, y)
@@ -340,7 +372,8 @@ def test_clone_has_the_parameters_and_nothing_learnt(model):
 @each_model()
 def test_parameters_set_after_a_fit_are_those_of_the_next(model):
     estimator = model.cls()
-    assert estimator.set_params(**QUICK | model.options) is estimator
+    quick = model.known(QUICK)
+    assert estimator.set_params(**quick | model.options) is estimator
     assert_same_bits(estimator.fit(X, model.y()), model().fit(X, model.y()))
     params = model.known({"n_factors": 5, "max_iter": 2, "fit_intercept": False})
     estimator.set_params(**params).fit(X, model.y())

@@ -237,7 +237,8 @@ class Walk:
 
     def ask_predict(self):
         model = self.estimator
-        if isinstance(model, MultiTaskMF):  # it predicts by a perceptron
+        # One predicts by a perceptron, others by all draws.
+        if isinstance(model, MultiTaskMF) or self.model.is_latent:
             return
         rng, unknown = self.rng, UNKNOWN[self.kind]
         pairs = [

@@ -28,9 +28,7 @@ sys.path.remove(str(BENCHMARKS))
 
 def summarise(name):
     """Return the last objective, and the mean and the deviation of predictions."""
-    model, parameters = bits.FITS[name]
-    common = bits.COMMON | bits.LITERAL[model] | {"n_factors": bits.N_FACTORS}
-    parameters = common | parameters
+    model, parameters = bits.FITS[name][0], bits.parameters_of(name)
     X, y, weights = bits.make_data()
     if parameters.get("loss") == "log_loss":
         y = y / 5

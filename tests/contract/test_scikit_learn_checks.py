@@ -11,6 +11,7 @@ from sklearn.utils.estimator_checks import check_estimator, estimator_checks_gen
 from sklearn_mf import (
     ALSFactorizer,
     AutoRec,
+    BayesianMF,
     BiasedMF,
     MultiTaskMF,
     RankingFactorizer,
@@ -69,7 +70,12 @@ class SquashedAutoRec(InParts, AutoRec):
     pass
 
 
+class SquashedBayesianMF(OfAnyRatings, BayesianMF):
+    pass
+
+
 SQUASHED = {
+    BayesianMF: SquashedBayesianMF,
     SGDFactorizer: SquashedSGD,
     BiasedMF: SquashedBiasedMF,
     AutoRec: SquashedAutoRec,
@@ -84,6 +90,8 @@ def for_checks(model):
         params["learning_rate"] = 1e-5 if model.cls is AutoRec else 1e-4
     if model.cls is MultiTaskMF:
         params = {"n_factors": 4, "max_iter": 20} | params
+    if model.sampled:
+        params = {"n_factors": 3, "n_samples": 10, "burn_in": 2} | params
     if model.cls is AutoRec and params:
         params = {"max_iter": 50} | params
     return (SQUASHED[model.cls] if model.shares else model.cls)(**params)
@@ -147,6 +155,9 @@ ESTIMATORS = [
         n_jobs=2,
         max_iter=50,
     ),
+    BayesianMF(2, n_samples=20, burn_in=5, user_column=1, item_column=0, n_jobs=2),
+    BayesianMF(0, n_samples=3, thin=5, burn_in=0, verbose=True),
+    BayesianMF(likelihood="ordinal", noise="shared", n_samples=10, n_chains=2, thin=1),
     MultiTaskMF(8, max_iter=50),
     MultiTaskMF(1, hidden_layer_sizes=(), regression_weight=1, max_iter=20),
     MultiTaskMF(4, hidden_layer_sizes=(8, 3), batch_size=8, max_iter=20, n_jobs=2),

@@ -22,6 +22,7 @@ from sklearn.base import clone
 from sklearn_mf import (
     ALSFactorizer,
     AutoRec,
+    BayesianMF,
     BiasedMF,
     MultiTaskMF,
     RankingFactorizer,
@@ -42,6 +43,7 @@ MODELS = [
     AutoRec(**QUICK),
     MultiTaskMF(**QUICK),
     RankingFactorizer(**QUICK),
+    BayesianMF(2, n_samples=1, burn_in=0, random_state=0, n_jobs=1),
 ]
 
 

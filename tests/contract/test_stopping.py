@@ -16,6 +16,9 @@ from tests.contract.models import WEIGHTS, X, each_model, in_turn
 can_stop_early = each_model(lambda model: model.overfitting is not None)
 
 
+minimises = each_model(lambda model: not model.sampled)
+
+
 def ends_by_score(errors, tol, patience):
     """Return the iteration at which held-out errors end a fit, or None.
 
@@ -78,7 +81,7 @@ def baselines(monkeypatch):
 
 
 @in_turn("tol", [None, 0])
-@each_model()
+@minimises
 def test_a_fit_without_tol_runs_all_iterations_and_does_not_warn(model, tol):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -90,7 +93,7 @@ def test_a_fit_without_tol_runs_all_iterations_and_does_not_warn(model, tol):
         assert estimator.validation_scores_ is None
 
 
-@each_model()
+@minimises
 def test_a_fit_that_has_not_converged_warns_and_leaves_a_usable_model(model):
     model = model.without_early_stopping()
     estimator = model(tol=1e-12, max_iter=2)
@@ -110,7 +113,7 @@ def test_a_fit_that_has_not_converged_warns_and_leaves_a_usable_model(model):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @in_turn("tol, patience", [(0.3, 1), (0.05, 3), (0.01, 2), (0.001, 1)])
-@each_model()
+@minimises
 def test_a_fit_ends_by_tol(model, tol, patience, baselines):
     params = {"tol": tol, "max_iter": 150}
     if model.overfitting is None:
@@ -126,7 +129,14 @@ def test_a_fit_ends_by_tol(model, tol, patience, baselines):
         assert estimator.n_iter_ < 150
 
 
-@each_model(lambda model: model.link == "predict" and model.rates and not model.counts)
+@each_model(
+    lambda model: (
+        model.link == "predict"
+        and model.rates
+        and not model.counts
+        and not model.sampled
+    )
+)
 def test_the_baseline_is_the_objective_of_the_mean(model, baselines):
     """With all factors at zero the written objective has no penalty."""
     estimator = model.without_early_stopping()(max_iter=1)
@@ -262,7 +272,7 @@ def test_verbose_prints_the_curves(model, capsys):
     assert capsys.readouterr().out == ""
 
 
-@each_model()
+@minimises
 def test_the_last_objective_is_lower_than_the_first(model):
     curve = curve_of(model.without_early_stopping()(max_iter=20).fit(X, model.y()))
     assert curve[-1] < curve[0]

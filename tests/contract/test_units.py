@@ -16,13 +16,15 @@ def fit_default(model, **options):
     # Beside unobserved pairs rounding decides after some 20 iterations whether a factor
     # leaves 0, and then which of two minima is found.
     on_the_edge = {"non_negative", "unobserved_weight"} <= model.options.keys()
-    limits = {"max_iter": 15 if on_the_edge else 30, "tol": None}
+    limits = model.known({"max_iter": 15 if on_the_edge else 30, "tol": None})
     return model.cls(random_state=0, **limits, **model.options | options)
 
 
 def is_free(model):
     """Tell whether a model sets no number that is in the unit of the ratings."""
     literal = {"learning_rate", "bias_regularization", "loss", "output_activation"}
+    if model.is_latent:  # its latent ratings have a unit of their own
+        return False
     return not literal & model.options.keys() and not model.counts
 
 

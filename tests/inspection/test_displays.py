@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 from sklearn_mf import (
     ALSFactorizer,
     AutoRec,
+    BayesianMF,
     BiasedMF,
     MultiTaskMF,
     RankingFactorizer,
@@ -31,6 +32,7 @@ from sklearn_mf.inspection import (
     FactorMapDisplay,
     LossLandscapeDisplay,
     SearchDisplay,
+    TraceDisplay,
 )
 from tests import reference
 from tests.assertions import curve_of
@@ -65,6 +67,12 @@ def watched(data):
 
 
 @pytest.fixture(scope="module")
+def chains(data):
+    model = BayesianMF(2, n_samples=20, burn_in=5, n_chains=2, random_state=0)
+    return model.fit(*data)
+
+
+@pytest.fixture(scope="module")
 def search(data):
     grid = {
         "n_factors": [1, 3],
@@ -81,7 +89,7 @@ def search(data):
     ).fit(*data)
 
 
-def drawings(als, watched, search, data):
+def drawings(als, watched, chains, search, data):
     """One call for each class method that draws; each takes an ax."""
     y = data[1]
     return {
@@ -100,15 +108,25 @@ def drawings(als, watched, search, data):
         "predictions": lambda **kw: ColdStartDisplay.from_predictions(
             y, y + 1, np.arange(len(y)), **kw
         ),
+        "trace": lambda **kw: TraceDisplay.from_estimator(chains, **kw),
     }
 
 
-NAMES = "convergence", "one", "search", "landscape", "map", "cold start", "predictions"
+NAMES = [
+    "convergence",
+    "one",
+    "search",
+    "landscape",
+    "map",
+    "cold start",
+    "predictions",
+    "trace",
+]
 
 
 @pytest.fixture(params=NAMES)
-def draw(request, als, watched, search, data):
-    return drawings(als, watched, search, data)[request.param]
+def draw(request, als, watched, chains, search, data):
+    return drawings(als, watched, chains, search, data)[request.param]
 
 
 def boxes(artists):
@@ -195,6 +213,7 @@ def test_no_matplotlib(draw, monkeypatch):
         FactorMapDisplay.from_estimator,
         lambda model: LossLandscapeDisplay.from_estimator(model, [[0, 0]], [1]),
         lambda model: ColdStartDisplay.from_estimator(model, [[0, 0]], [1]),
+        TraceDisplay.from_estimator,
     ],
 )
 def test_estimators_that_cannot_be_drawn(draw_model, search):
@@ -212,7 +231,8 @@ def test_every_model_is_drawn(model):
     shown = ConvergenceDisplay.from_estimator(fitted)
     assert list(shown.objectives[name]) == curve_of(fitted)
     loss = getattr(fitted, "loss", "squared_error")
-    assert shown.loss == ("joint_loss" if model.cls is MultiTaskMF else loss)
+    special = {MultiTaskMF: "joint_loss", BayesianMF: "training_rmse"}
+    assert shown.loss == special.get(model.cls, loss)
     watched = getattr(fitted, "validation_scores_", None) is not None
     assert list(shown.validation_errors) == [name] * watched
     for side in ("user", "item"):
@@ -220,9 +240,12 @@ def test_every_model_is_drawn(model):
         assert len(shown.coordinates) == len(getattr(fitted, f"{side}s_"))
     shown = ColdStartDisplay.from_estimator(fitted, X, y)
     assert shown.n_ratings.sum() == len(y)
-    if model.cls in (AutoRec, MultiTaskMF, RankingFactorizer):
+    if model.cls in (AutoRec, BayesianMF, MultiTaskMF, RankingFactorizer):
         with pytest.raises(TypeError, match=rf"must be .*, got {name}"):
             LossLandscapeDisplay.from_estimator(fitted, X, y)
+    if model.cls is not BayesianMF:
+        with pytest.raises(TypeError, match=rf"must be a BayesianMF, got {name}"):
+            TraceDisplay.from_estimator(fitted)
 
 
 # ------------------------------------------------------------------------- convergence
@@ -268,6 +291,46 @@ def test_log_loss_has_other_units(data, als):
         ConvergenceDisplay.from_estimators({"a": model, "b": als})
     with pytest.raises(ValueError, match="estimators must be a dict"):
         ConvergenceDisplay.from_estimators([model])
+
+
+# ------------------------------------------------------------------------------- trace
+
+
+def test_trace_data(chains):
+    display = TraceDisplay.from_estimator(chains, lw=2)
+    for lines, curves in (
+        (display.lines_, chains.error_curve_),
+        (display.noise_lines_, chains.noise_curve_),
+    ):
+        for line, curve in zip(lines, curves, strict=True):
+            assert_array_equal(line.get_xdata(), np.arange(1, 26))
+            assert_array_equal(line.get_ydata(), curve)
+            assert line.get_linewidth() == 2
+    assert display.noise_lines_[1].axes is display.noise_ax_
+    assert display.burn_in_.get_x() == 0.5
+    assert display.burn_in_.get_width() == 5
+    assert display.ax_.get_ylabel() == "training RMSE (units of y)"
+    assert "(units of y)" in display.noise_ax_.get_ylabel()
+    legend = display.ax_.get_legend()
+    assert legend.get_title().get_text() == f"R̂ = {chains.r_hat_:.2f}"
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["chain 1", "chain 2", "training error", "noise", "burn-in"]
+
+
+def test_trace_of_one_short_chain_of_levels(data):
+    X, y = data
+    options = {"n_samples": 6, "burn_in": 0, "random_state": 0}
+    model = BayesianMF(1, likelihood="bernoulli", **options).fit(X, (y - 1) / 4)
+    display = TraceDisplay.from_estimator(model)
+    assert display.burn_in_ is None
+    assert display.ax_.get_ylabel() == "training log loss (nats)"
+    assert "latent" in display.noise_ax_.get_ylabel()
+    legend = display.ax_.get_legend()
+    assert legend.get_title().get_text() == ""  # too few draws for R̂
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["training error", "noise"]
+    display = ConvergenceDisplay.from_estimator(model)
+    assert display.ax_.get_ylabel() == "training log loss (nats)"
 
 
 # ------------------------------------------------------------------------------ search

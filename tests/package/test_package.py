@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 ESTIMATORS = [
     sklearn_mf.ALSFactorizer,
     sklearn_mf.AutoRec,
+    sklearn_mf.BayesianMF,
     sklearn_mf.BiasedMF,
     sklearn_mf.MultiTaskMF,
     sklearn_mf.PopularityRanker,
@@ -31,6 +32,7 @@ MODULES = [
 ]
 LETTERS = {
     "AutoRec": "R",
+    "BayesianMF": "G",
     "RankingFactorizer": "K",
 }  # in the README, of those whose first letter is taken
 

@@ -351,6 +351,7 @@ def test_fit_and_predict_leave_no_thread(monkeypatch):
     def watch(kernel):
         def watched(*args):
             pooled.append(threading.current_thread().name)
+            time.sleep(0.001)  # so that no thread takes all blocks
             kernel(*args)
 
         return watched

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_mf._runtime.compile import helper, jit
+from sklearn_mf._runtime.compile import helper, inlined, jit
 from sklearn_mf._runtime.tiles import (
     add_rows,
     add_up,
@@ -89,6 +89,31 @@ class Unobserved(NamedTuple):
         """Return the same with arrays of a dtype."""
         arrays = self.gram.astype(dtype), self.product.astype(dtype)
         return Unobserved(dtype.type(self.weight), *arrays, self.value)
+
+
+class Sums(NamedTuple):
+    """Room for the sums of the ratings of a row; see `add_ratings`.
+
+    Attributes
+    ----------
+    A, kept_A : ndarrays of shape (width, width)
+        The matrix of the row, on and right of its diagonal.
+    b, kept_b : ndarrays of shape (1, width)
+        The right-hand side.
+    weight, coefficient : ndarrays of shape (CHUNK,)
+        Of ratings that are gathered at a time.
+    q, wq : ndarrays of shape (CHUNK, width)
+        Their q, and these times their weights; the same array without weights.
+    """
+
+    A: np.ndarray
+    b: np.ndarray
+    kept_A: np.ndarray  # noqa: N815
+    kept_b: np.ndarray
+    weight: np.ndarray
+    coefficient: np.ndarray
+    q: np.ndarray
+    wq: np.ndarray
 
 
 def pad(rows):
@@ -187,16 +212,12 @@ def solve_rows(
     mean, n_columns, biased, penalty, bias_penalty, _ = terms
     width = fixed.shape[1]
     dtype = fixed.dtype
-    A = np.zeros((width, width), dtype)
     L = np.zeros((width, width), dtype)
-    b = np.zeros((1, width), dtype)
-    kept_A, kept_b = np.zeros_like(A), np.zeros_like(b)
     scales = np.zeros(width, dtype)
     work = np.zeros(width, dtype)
-    weight, coefficient = np.zeros(CHUNK, dtype), np.zeros(CHUNK, dtype)
-    q = np.zeros((CHUNK, width), dtype)
     plain = side.weights is None and unobserved.weight == 0
-    wq = q if plain else np.zeros((CHUNK, width), dtype)
+    sums = make_sums(fixed, plain)
+    A, b = sums.A, sums.b
     eliminated = False  # whether L holds the elimination of the A that rows share
 
     for at in range(start, stop):
@@ -215,39 +236,20 @@ def solve_rows(
             if not eliminated:
                 for left in range(i // TILE * TILE, width, TILE):
                     store(load_row(unobserved.gram, i, left, TILE), A, i, left)
-        for k in range(first, last, CHUNK):
-            if k > first and (k - first) % MANY == 0:
-                _move_sum(A, kept_A)
-                _move_sum(b, kept_b)
-            n = min(CHUNK, last - k)
-            value += _gather(
-                k,
-                n,
-                side,
-                side.weights,
-                fixed,
-                mean,
-                n_columns,
-                biased,
-                unobserved.weight,
-                weight,
-                coefficient,
-                q,
-            )
-            # b ← b + Σ (w z + α₀ t) q
-            add_transposed(q, n, coefficient, b)
-            # A ← A + Σ (w − α₀) q qᵀ
-            if not plain:
-                for m in range(n):
-                    for left in range(0, width, TILE):
-                        store(weight[m] * load_row(q, m, left, TILE), wq, m, left)
-            if not shares_gram:
-                for top in range(0, width, TILE):
-                    add_products(A, top, q, wq, n)
-
-        if last - first > MANY:
-            _move_sum(kept_A, A)
-            _move_sum(kept_b, b)
+        value += add_ratings(
+            first,
+            last,
+            side,
+            side.weights,
+            fixed,
+            mean,
+            n_columns,
+            biased,
+            unobserved.weight,
+            plain,
+            not shares_gram,
+            sums,
+        )
 
         if not eliminated:
             # A ← A + λ I; parameters without a penalty are determined by ratings alone.
@@ -270,6 +272,76 @@ def solve_rows(
             loss[row] = value + _descend(L, b, n_columns, biased, work, solved, row)
         else:
             loss[row] = value - substitute(L, scales, b, work, solved, row)
+
+
+@helper
+def make_sums(fixed, plain):
+    """Return room for the sums of `add_ratings`; plain: without weights and α₀."""
+    width, dtype = fixed.shape[1], fixed.dtype
+    A, kept_A = np.zeros((width, width), dtype), np.zeros((width, width), dtype)
+    b, kept_b = np.zeros((1, width), dtype), np.zeros((1, width), dtype)
+    weight, coefficient = np.zeros(CHUNK, dtype), np.zeros(CHUNK, dtype)
+    q = np.zeros((CHUNK, width), dtype)
+    wq = q if plain else np.zeros((CHUNK, width), dtype)
+    return Sums(A, b, kept_A, kept_b, weight, coefficient, q, wq)
+
+
+@inlined
+def add_ratings(
+    first,
+    last,
+    side,
+    weights,
+    fixed,
+    mean,
+    n_columns,
+    biased,
+    unobserved_weight,
+    plain,
+    with_gram,
+    sums,
+):
+    """Add what the ratings of a row add to its A and b; return what they add to v.
+
+    They are those from `first` to `last`. Long sums are kept apart, against rounding.
+    Without `with_gram` A stays as it is.
+    """
+    A, b, kept_A, kept_b, weight, coefficient, q, wq = sums
+    width = fixed.shape[1]
+    value = 0.0
+    for k in range(first, last, CHUNK):
+        if k > first and (k - first) % MANY == 0:
+            _move_sum(A, kept_A)
+            _move_sum(b, kept_b)
+        n = min(CHUNK, last - k)
+        value += _gather(
+            k,
+            n,
+            side,
+            weights,
+            fixed,
+            mean,
+            n_columns,
+            biased,
+            unobserved_weight,
+            weight,
+            coefficient,
+            q,
+        )
+        # b ← b + Σ (w z + α₀ t) q
+        add_transposed(q, n, coefficient, b)
+        # A ← A + Σ (w − α₀) q qᵀ
+        if not plain:
+            for m in range(n):
+                for left in range(0, width, TILE):
+                    store(weight[m] * load_row(q, m, left, TILE), wq, m, left)
+        if with_gram:
+            for top in range(0, width, TILE):
+                add_products(A, top, q, wq, n)
+    if last - first > MANY:
+        _move_sum(kept_A, A)
+        _move_sum(kept_b, b)
+    return value
 
 
 @helper
@@ -382,22 +454,41 @@ def eliminate(A, L, scales, n_columns):
 
 @helper
 def substitute(L, scales, b, y, solved, row):
-    """Solve Uᵀ D⁻¹ U x = b with what `eliminate` returned; return b·x. b is lost.
+    """Solve Uᵀ D⁻¹ U x = b with what `eliminate` returned; return b·x. b is lost."""
+    product = go_forwards(L, scales, b, y)
+    go_backwards(L, y, solved, row)
+    return product
+
+
+@helper
+def go_forwards(L, scales, b, y):
+    """Overwrite y with D⁻¹ times the solution of the lower triangle; return b·x.
 
     Left of its diagonal L holds rounding errors: after step j the first j entries of b
-    are not read again, and in step j those of x are still 0.
+    are not read again.
     """
     width = L.shape[1]
-    solved[row] = 0
     product = 0.0
-    for j in range(width):  # forwards: Uᵀ y = b, and b·x = Σ D_j y_j²
+    for j in range(width):  # Uᵀ y = b, and b·x = Σ D_j y_j²
         own = b[0, j]
         for left in range(j // TILE * TILE, width, TILE):
             rest = load_row(b, 0, left, TILE) + own * load_row(L, j, left, TILE)
             store(rest, b, 0, left)
         y[j] = scales[j] * own
         product += own * y[j]
-    for j in range(width - 1, -1, -1):  # backwards: x_j = y_j + Σ_k L_jk x_k, k > j
+    return product
+
+
+@helper
+def go_backwards(L, y, solved, row):
+    """Overwrite a row with the solution of the upper triangle.
+
+    In step j its first j entries are still 0: left of its diagonal L holds rounding
+    errors.
+    """
+    width = L.shape[1]
+    solved[row] = 0
+    for j in range(width - 1, -1, -1):  # x_j = y_j + Σ_k L_jk x_k, k > j
         top = j // TILE * TILE
         total = load_row(L, j, top, TILE) * load_row(solved, row, top, TILE)
         for left in range(top + TILE, width, TILE):
@@ -405,7 +496,6 @@ def substitute(L, scales, b, y, solved, row):
                 solved, row, left, TILE
             )
         solved[row, j] = y[j] + add_up(total)
-    return product
 
 
 @helper

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sklearn_mf._runtime.eigen import diagonalise
+from sklearn_mf._runtime.linear_algebra import diagonalise
 from sklearn_mf._runtime.threads import cut_evenly, cut_rows
 from sklearn_mf._solvers.als.conjugate_gradient import approach_rows
 from sklearn_mf._solvers.als.kernels import (
