@@ -245,7 +245,7 @@ class Probit(Likelihood):
 
         The logarithm of their density is concave (Pratt 1981): Newton's method.
         """
-        cut_points, value = self.cut_points, None
+        cut_points = self.cut_points
         for _ in range(50):
             gradient, hessian = self._derivatives(cut_points, given)
             root = factorise(-hessian)

@@ -14,6 +14,7 @@ from sklearn_mf._solvers.als.solver import (
     work_of_short,
 )
 from sklearn_mf._solvers.gibbs.kernels import Draw, Prior, sample_rows, score_ratings
+from sklearn_mf._solvers.gibbs.likelihoods import ITEMS, USERS
 from sklearn_mf._solvers.gibbs.short_rows import sample_short_rows
 
 START = 0.1  # standard deviation of the factors that chains begin with, in their unit
@@ -22,7 +23,6 @@ SMALLEST_WEIGHT = 1e-9  # of a rating of a short row, beside the mean: it is div
 MAX_WATCHED = 1000  # ratings whose predictions are watched for convergence,
 WATCHED_NUMBERS = 10**7  # and fewer where all draws of them would be so many numbers
 BLOCK_RATINGS = 2**16  # ratings to be scored that are worth a task of their own
-SIDES = USERS, ITEMS = 0, 1
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,9 @@ class GibbsSampler:
     ):
         self.problem = problem
         self.burn_in, self.n_samples, self.thin = burn_in, n_samples, thin
-        self.scale = scale
-        self.key = draw_key(problem.rng)
+        key = draw_key(problem.rng)
         self.chains = [
-            Chain(problem, likelihood(problem), hyperprior, self.key, k, scale)
+            Chain(problem, likelihood(problem), hyperprior, key, k, scale)
             for k in range(n_chains)
         ]
         watched = choose_watched(problem.ratings, n_samples * n_chains)
