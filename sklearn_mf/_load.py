@@ -132,8 +132,7 @@ def _restore(content, decode):
         raise NewerFileError(
             f"{writer}, and the parameter {unknown[0]!r} of {name} is unknown {upgrade}"
         )
-    for key, value in parameters.items():
-        setattr(model, key, decode(value))
+    model._restore_parameters({key: decode(v) for key, v in parameters.items()})
     model._validate_params()
     for key, value in content["attributes"].items():
         if not (is_fitted_name(key) and key.isidentifier()) or hasattr(model, key):

@@ -43,22 +43,68 @@ def penalties(c, n_columns, lam, lam_b):
     return np.outer(c, columns)
 
 
-def objective(R, W, P, Q, mu, lam, weighted, lam_b=None, *, logistic=False):
+def standardise(F, known):
+    """Scale dense features: mean 0 and sd 1, and 1 the mean of the squared lengths.
+
+    All that over the rows that have features; the others become zero. Returns the
+    features, and what was subtracted from each column and divided by.
+    """
+    centers, scales = F[known].mean(axis=0), F[known].std(axis=0)
+    X = np.where(known[:, np.newaxis], (F - centers) / scales, 0)
+    length = np.sqrt((X**2).sum() / known.sum())
+    return X / length, centers, scales * length
+
+
+def pattern(observed):
+    """Return what each row rated, as features: 1/√n for each of its n ratings.
+
+    Less the mean of the rows that have ratings; the others are zero.
+    """
+    n = observed.sum(axis=1, keepdims=True)
+    X = observed / np.sqrt(np.maximum(n, 1))
+    return np.where(n > 0, X - X.sum(axis=0) / (n > 0).sum(), 0)
+
+
+def objective(
+    R,
+    W,
+    P,
+    Q,
+    mu,
+    lam,
+    weighted,
+    lam_b=None,
+    *,
+    logistic=False,
+    features=(None, None),
+    phi=5.0,
+):
+    """Return the written objective.
+
+    `features` holds, of users and of items, their standardised features X and the
+    weights G, or None.
+    """
     z = scores(P, Q, mu, lam_b is not None)
     losses = (R - z) ** 2
     if logistic:
         losses = -2 * (R * np.log(expit(z)) + (1 - R) * np.log(expit(-z)))
     value = (W * losses).sum()
-    for rows, c in ((P, W.sum(axis=1)), (Q, W.sum(axis=0))):
-        c = c ** float(weighted)
-        value += (penalties(c, rows.shape[1], lam, lam_b) * rows**2).sum()
+    for rows, n, design in ((P, W.sum(axis=1), 0), (Q, W.sum(axis=0), 1)):
+        c, rest = n ** float(weighted), rows
+        if features[design] is not None:
+            X, G = features[design]
+            rest, rated = rows - X @ G, c[n > 0]
+            mean = phi * (rated**2).sum() / rated.sum()
+            value += (penalties([mean], G.shape[1], lam, lam_b) * G**2).sum()
+        value += (penalties(c, rows.shape[1], lam, lam_b) * rest**2).sum()
     return value
 
 
 def gradients(R, W, P, Q, *terms, step=1e-5, **options):
-    """Gradient of the objective with respect to P and to Q, by central differences."""
+    """Gradient of the objective by P, Q and each G, by central differences."""
     found = []
-    for block in (P, Q):
+    weights = [one[1] for one in options.get("features", ()) if one is not None]
+    for block in (P, Q, *weights):
         gradient = np.empty_like(block)
         for at in np.ndindex(block.shape):
             kept = block[at]

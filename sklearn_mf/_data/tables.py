@@ -251,6 +251,15 @@ def read_ids(name, ids, labels, *, skip_masked=False):
         refuse_masked(name, ids, remedy=f"pass {name}.compressed()")
     elif np.ma.isMaskedArray(ids) and ids.ndim == 1:
         ids = ids.compressed()
+    column = read_id_column(name, ids)
+    if len(column) == 0:
+        return np.empty(0, dtype=np.int32)
+    distinct, codes = factorize(name, column)
+    return locate(name, distinct, labels)[codes]
+
+
+def read_id_column(name, ids):
+    """Return a list of ids as an array that holds the same values."""
     if nw.dependencies.is_into_series(ids):
         column = _to_array(nw.from_native(ids, series_only=True))
     elif isinstance(ids, Sequence) and not isinstance(ids, _TEXT):
@@ -267,10 +276,7 @@ def read_ids(name, ids, labels, *, skip_masked=False):
             f"{name} must be a list of ids, of one dimension, got {_show(ids)}: for "
             f"one id pass [id], for all ids of an array its ravel()."
         )
-    if len(column) == 0:
-        return np.empty(0, dtype=np.int32)
-    distinct, codes = factorize(name, column)
-    return locate(name, distinct, labels)[codes]
+    return column
 
 
 def _show(value):

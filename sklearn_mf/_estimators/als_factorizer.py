@@ -1,13 +1,14 @@
 """Alternating least squares: its estimator."""
 
 from numbers import Integral, Real
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
 from sklearn_mf._data.arguments import Interval
 from sklearn_mf._estimators.base import BaseFactorizer
+from sklearn_mf._estimators.features import FeaturesMixin, feature_attributes
 from sklearn_mf._estimators.fold_in import FoldInMixin
 from sklearn_mf._estimators.implicit import ImplicitMixin
 from sklearn_mf._estimators.scale import ScaleMixin
@@ -50,6 +51,12 @@ class ALSFactorizer(ImplicitMixin, ScaleMixin, FoldInMixin, BaseFactorizer):
     `weighted_regularization`.
     With either side held fixed this is a ridge regression for each row of the other,
     solved items and users in turn [1]_.
+
+    With features x_u of the users, Σ_u c_u ‖p_u − Gᵀ x_u‖² + φ c̄ ‖G‖² takes the place
+    of Σ_u c_u ‖p_u‖², likewise for items: the factors of an id are pulled towards what
+    its features predict with the weights G, which are learnt too [5]_. φ is
+    `feature_regularization`, c̄ is Σ_u c_u² / Σ_u c_u, and features are scaled so that
+    the mean of ‖x_u‖² is 1.
 
     - ``unobserved_weight=0``, the default, predicts ratings: the pairs without one say
       nothing.
@@ -107,6 +114,20 @@ class ALSFactorizer(ImplicitMixin, ScaleMixin, FoldInMixin, BaseFactorizer):
         gradient descent with a penalty per rating: the best λ then depends little on
         `n_factors` and on the size of the data. False is ν = 0: the plain penalty
         λ ‖P‖² + λ ‖Q‖². Numbers between are from [4]_.
+    user_features, item_features : DataFrame, tuple, list, "rated" or None, \
+            default=None and None
+        What is known of users and of items: a row of numbers for each id. A DataFrame
+        of pandas with the ids as index, or of polars with the ids in its first column
+        or in the one named like `user_column` or `item_column`; or a tuple (ids,
+        matrix) or (ids, matrix, names), the matrix dense or of scipy.sparse. Dense
+        columns are standardised. An id without features is as the mean of all, and one
+        that has features but no ratings is known from the start. "rated": which items a
+        user rated at all, or by which users an item was rated [6]_. A list
+        ["rated", features] has both.
+    feature_regularization : float, default=5.0
+        The penalty φ > 0 of the weights of features, which depends neither on the unit
+        of y nor on those of the features. Larger numbers trust features less; 0.5 to 50
+        are usual.
     unobserved_weight : float, default=0.0
         The weight α₀ ≥ 0 of every pair of a known user and a known item that has no
         rating, and counts as a rating of 0.
@@ -157,6 +178,21 @@ class ALSFactorizer(ImplicitMixin, ScaleMixin, FoldInMixin, BaseFactorizer):
         Factors p, a row for each of `users_`: float32 if y was, else float64.
     item_factors_ : ndarray of shape (n_items, n_factors)
         Factors q, a row for each of `items_`.
+    user_feature_names_, item_feature_names_ : ndarrays of str objects
+        Names of the features, of each side that has some.
+    user_feature_weights_, item_feature_weights_ : ndarrays (n_features, n_factors)
+        What one unit of a feature adds to the factors of an id: G, less the scaling.
+    user_feature_centers_, item_feature_centers_ : ndarrays of shape (n_features,)
+        The means of the features, which predict the factors 0.
+    user_rated_factors_ : ndarray of shape (n_items, n_factors)
+        With "rated" in `user_features`, what having rated an item adds to the factors
+        of a user: each row is multiplied by 1/√n for a user with n ratings.
+        `user_rated_centers_` of shape (n_items,) is the mean of these numbers over the
+        users, which is subtracted from them. `item_rated_factors_` and
+        `item_rated_centers_` have a row for each user, likewise.
+    user_cold_weights_, item_cold_weights_ : ndarrays (n_features, n_factors)
+        With features and "rated", the weights of features for ids without ratings, of
+        which nothing else is known.
     global_mean_ : float
         The mean μ, in units of y; 0.0 without `fit_intercept`.
     users_, items_ : ndarrays of shape (n_users,) and (n_items,)
@@ -212,6 +248,10 @@ class ALSFactorizer(ImplicitMixin, ScaleMixin, FoldInMixin, BaseFactorizer):
        Gradient Method for Implicit Feedback Collaborative Filtering". RecSys 2011.
     .. [4] S. Rendle, W. Krichene, L. Zhang and Y. Koren (2022). "Revisiting the
        Performance of iALS on Item Recommendation Benchmarks". RecSys 2022.
+    .. [5] D. Agarwal and B.-C. Chen (2009). "Regression-based Latent Factor Models".
+       KDD 2009, equation 2.
+    .. [6] Y. Koren (2008). "Factorization Meets the Neighborhood: a Multifaceted
+       Collaborative Filtering Model". KDD 2008, equation 15.
 
     Examples
     --------
@@ -233,12 +273,14 @@ class ALSFactorizer(ImplicitMixin, ScaleMixin, FoldInMixin, BaseFactorizer):
         **BaseFactorizer._fitted,
         **ScaleMixin._fitted,
         **ImplicitMixin._fitted,
+        **feature_attributes(biased=False),
     }
 
     _parameter_constraints: dict = {
         **BaseFactorizer._parameter_constraints,
         **ScaleMixin._parameter_constraints,
         **ImplicitMixin._parameter_constraints,
+        **FeaturesMixin._parameter_constraints,
         "solver": [StrOptions({"cholesky", "cg"})],
         **ALTERNATING_CONSTRAINTS,
     }
@@ -254,6 +296,9 @@ class ALSFactorizer(ImplicitMixin, ScaleMixin, FoldInMixin, BaseFactorizer):
         cg_steps: int = 3,
         regularization: float | Literal["scale"] = "scale",
         weighted_regularization: float = True,
+        user_features: Any = None,
+        item_features: Any = None,
+        feature_regularization: float = 5.0,
         unobserved_weight: float = 0.0,
         non_negative: bool = False,
         fit_intercept: bool = True,
@@ -276,6 +321,9 @@ class ALSFactorizer(ImplicitMixin, ScaleMixin, FoldInMixin, BaseFactorizer):
         self.cg_steps = cg_steps
         self.regularization = regularization
         self.weighted_regularization = weighted_regularization
+        self.user_features = user_features
+        self.item_features = item_features
+        self.feature_regularization = feature_regularization
         self.unobserved_weight = unobserved_weight
         self.non_negative = non_negative
         self.fit_intercept = fit_intercept
@@ -306,7 +354,11 @@ class ALSFactorizer(ImplicitMixin, ScaleMixin, FoldInMixin, BaseFactorizer):
 
     def _objective(self):
         return QuadraticObjective(
-            Penalty(self.regularization_, exponent=float(self.weighted_regularization)),
+            Penalty(
+                self.regularization_,
+                exponent=float(self.weighted_regularization),
+                features=float(self.feature_regularization),
+            ),
             self._unobserved_weight,
             self.non_negative,
         )

@@ -189,12 +189,15 @@ class BaseFactorizer(
                 self._check_n_factors(previous)
                 start.take_over(previous._parameters(), self._column_names())
             start.mean = mean
+            features = new._design(training, start, previous)
 
             context = self._init_callback_context(max_subtasks=self.max_iter)
             data, view = self._for_callbacks(new, X, y, sample_weight)
             context.call_on_fit_task_begin(estimator=self, **data)
             with thread_pool(count_threads(self.n_jobs)) as run:
-                problem = Problem(training, ratings, start, rng, run, held_out)
+                problem = Problem(
+                    training, ratings, start, rng, run, held_out, features
+                )
                 solver = new._make_solver(problem, previous)
                 view |= new._fitted_attributes()
                 iterations = Iterations(
@@ -206,7 +209,9 @@ class BaseFactorizer(
                     lambda iterations: (
                         view
                         | self._progress(iterations)
-                        | new._attributes(problem, solver, solver.parameters())
+                        | new._complete(
+                            new._attributes(problem, solver, solver.parameters())
+                        )
                     ),
                     baseline=new._baseline(training, mean),
                     remedy=new._remedy(),
@@ -219,6 +224,7 @@ class BaseFactorizer(
                     attributes,
                     f"{type(self).__name__}: the last steps overflow. {new._remedy()}",
                 )
+                attributes = new._complete(attributes)
                 vars(new).update(self._progress(iterations) | attributes)
         context.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=view, **data
@@ -302,6 +308,14 @@ class BaseFactorizer(
     def _hold_out(self, ratings, rng):
         """Return the ratings to learn from, and those that score the fit or None."""
         return ratings, None
+
+    def _design(self, ratings, start, previous):
+        """Return the features of users and of items, as a `Problem` has them."""
+        return None, None
+
+    def _complete(self, attributes):
+        """Return the fitted attributes of all ids that the model is to know."""
+        return attributes
 
     def _mean(self, ratings):
         return ratings.mean(self._unobserved_weight) if self.fit_intercept else 0.0

@@ -1,8 +1,8 @@
 """Bayesian matrix factorisation: factors that are sampled instead of optimised."""
 
 import warnings
-from dataclasses import replace
 from functools import partial
+from itertools import chain
 from numbers import Integral, Real
 from typing import Any, Literal, overload
 
@@ -15,13 +15,19 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_mf._data.arguments import Interval
-from sklearn_mf._data.labels import locate
 from sklearn_mf._data.ratings import Pairs, hold_out
 from sklearn_mf._data.tables import read_targets, read_weights
 from sklearn_mf._estimators.base import OVERFLOW_REMEDY, BaseFactorizer
+from sklearn_mf._estimators.features import (
+    FEATURES,
+    FeaturesMixin,
+    feature_attributes,
+)
 from sklearn_mf._estimators.fold_in import FoldInMixin
 from sklearn_mf._files import checks
-from sklearn_mf._model.posterior import Posterior, project
+from sklearn_mf._model.features import OTHER, FeatureWeights
+from sklearn_mf._model.parameters import SIDES
+from sklearn_mf._model.posterior import SAMPLES, Posterior, project
 from sklearn_mf._runtime.threads import count_threads, thread_pool
 from sklearn_mf._solvers.gibbs.likelihoods import Gaussian, Probit
 from sklearn_mf._solvers.gibbs.new_rows import draw_new_rows
@@ -71,7 +77,14 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
 
     with the sample weights w, and with means m and precisions λ for each of the two
     sides and each of the `n_factors` factors. γ_u lets some users rate with more noise
-    than others.
+    than others. With features x_u of users, or of items, the means are different ones
+    for each of them, as in [6]_ and [7]_::
+
+        p_uf ~ N(m_f + g_f · x_u, 1/λ_f),   g_f ~ N(0, I/(λ_f β)),   likewise b_u
+        β ~ Gamma(0.5, 0.05)
+
+    where the mean of ‖x_u‖² is 1, so that 1/β compares what features tell of the
+    factors with what they leave open. It is drawn too.
 
     Parameters
     ----------
@@ -88,6 +101,16 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
         and 5. Predictions are then expected ratings, or probabilities.
     noise : {"user", "shared"}, default="user"
         Whether each user has a level of noise γ_u, or all γ_u are 1.
+    user_features, item_features : DataFrame, tuple, list, "rated" or None, \
+            default=None and None
+        What is known of users and of items: a row of numbers for each id. A DataFrame
+        of pandas with the ids as index, or of polars with the ids in its first column
+        or in the one named like `user_column` or `item_column`; or a tuple (ids,
+        matrix) or (ids, matrix, names), the matrix dense or of scipy.sparse. Dense
+        columns are standardised. An id without features is as the mean of all, and one
+        that has features but no ratings is known from the start. "rated": which items a
+        user rated at all, or by which users an item was rated. A list
+        ["rated", features] has both, each with a β of its own.
     fit_intercept : bool, default=True
         Whether μ is the mean of the ratings, and the means m are drawn. False: both are
         0. Not used by "ordinal" and "bernoulli", whose cut points have this part.
@@ -98,7 +121,8 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
     thin : int or "auto", default="auto"
         Every so many of the draws one is kept. "auto" keeps 100 in all, and no more
         than 512 MiB of them, but at least 10. A draw takes (n_users + n_items) ·
-        (d + 1) numbers of the dtype of the factors.
+        (d + 1) numbers of the dtype of the factors, and (d + 1) for each feature, for
+        which "rated" has as many as there are ids of the other side.
     n_chains : int, default=1
         Number of chains, from different random starts, drawn in turn in each iteration.
     precision_shape : float, default=1.0
@@ -137,6 +161,29 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
         rankings go by them.
     user_biases_, item_biases_ : ndarrays of shape (n_users,) and (n_items,)
         Means of the biases.
+    user_feature_names_, item_feature_names_ : ndarrays of str objects
+        Names of the features, of each side that has some.
+    user_feature_centers_, item_feature_centers_ : ndarrays of shape (n_features,)
+        What is subtracted from the features: their means, 0 for sparse ones.
+    user_feature_weights_, item_feature_weights_ : ndarrays (n_features, n_factors)
+        What one unit of a feature adds to the row of an id in `user_factors_` or
+        `item_factors_`, in the mean over the draws. The factors of different draws are
+        rotated against one another, so each draw is first taken to the coordinates of
+        the mean factors.
+    user_feature_biases_, item_feature_biases_ : ndarrays of shape (n_features,)
+        What one unit of a feature adds to the bias of an id, in the mean.
+    user_rated_factors_, user_rated_biases_ : ndarrays (n_items, n_factors), (n_items,)
+        With "rated" in `user_features`, what having rated an item adds to the factors
+        and to the bias of a user, in the mean: over √n for a user with n ratings.
+        `item_rated_factors_` and `item_rated_biases_` have a row for each user.
+    user_feature_weights_samples_, user_feature_biases_samples_ : ndarrays
+        The weights of each draw, of shape (n_kept, n_features, n_factors) and (n_kept,
+        n_features), in the coordinates of this draw: x times these is what features let
+        expect of a row of the samples below. `user_rated_factors_samples_` and
+        `user_rated_biases_samples_`, and those of items, likewise.
+    user_spreads_samples_, item_spreads_samples_ : ndarrays, (n_kept, 2, d + 1, d + 1)
+        With features, the covariances of what these predict of ids with ratings: of
+        "rated" alone, which is not known of an id without ratings, and of all.
     global_mean_ : float
         What is predicted for an unknown user and an unknown item.
     user_factors_samples_, item_factors_samples_ : ndarrays, (n_kept, n_rows, n_factors)
@@ -200,7 +247,9 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
     elimination and one triangular solve; or, if it has fewer ratings than factors, by
     as many equations as it has ratings [5]_. Precisions and means are drawn for each
     factor on its own as in [2]_: on MovieLens this predicts better than one joint
-    Normal-Wishart distribution as in [1]_.
+    Normal-Wishart distribution as in [1]_. Weights of up to 1,000 features are drawn in
+    the eigenvectors of their products, those of more by conjugate gradient [7]_, to
+    1e-4 of a standard deviation.
 
     Random numbers are a function of the seed, the draw, the side and the row, and so
     the bits of the result do not depend on threads. A repeated pair is one rating with
@@ -220,6 +269,11 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
     .. [5] A. Bhattacharya, A. Chakraborty and B. Mallick (2016). "Fast Sampling with
        Gaussian Scale Mixture Priors in High-dimensional Regression". Biometrika 103(4),
        pages 985-991, algorithm 1.
+    .. [6] D. Agarwal and B.-C. Chen (2009). "Regression-based Latent Factor Models".
+       KDD 2009.
+    .. [7] J. Simm, A. Arany, P. Zakeri, T. Haber, J. Wegner, V. Chupakhin, H. Ceulemans
+       and Y. Moreau (2017). "Macau: Scalable Bayesian Factorization with
+       High-dimensional Side Information Using MCMC". MLSP 2017.
 
     Examples
     --------
@@ -246,6 +300,7 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
     _fitted: dict = {
         **BaseFactorizer._fitted,
         **BaseFactorizer._fitted_biases,
+        **feature_attributes(biased=True, sampled=True),
         "user_factors_samples_": ("kept", "users", "factors"),
         "item_factors_samples_": ("kept", "items", "factors"),
         "user_biases_samples_": ("kept", "users"),
@@ -253,6 +308,12 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
         "intercepts_samples_": ("kept",),
         "user_priors_samples_": ("kept", 2, ("factors", 1)),
         "item_priors_samples_": ("kept", 2, ("factors", 1)),
+        **{
+            f"{side}_spreads_samples_": checks.Optional(
+                ("kept", 2, ("factors", 1), ("factors", 1))
+            )
+            for side in SIDES
+        },
         "noise_variances_samples_": ("kept", ("users", 1)),
         "rating_levels_": ("levels",),
         "cut_points_samples_": ("kept", ("levels", -1)),
@@ -271,6 +332,8 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
         "n_factors": [Interval(Integral, 0, None, closed="left")],
         "likelihood": [StrOptions({"gaussian", "ordinal", "bernoulli"})],
         "noise": [StrOptions({"user", "shared"})],
+        "user_features": FEATURES,
+        "item_features": FEATURES,
         "n_samples": [Interval(Integral, 1, None, closed="left")],
         "burn_in": [Interval(Integral, 0, None, closed="left")],
         "thin": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -287,6 +350,8 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
         *,
         likelihood: Literal["gaussian", "ordinal", "bernoulli"] = "gaussian",
         noise: Literal["user", "shared"] = "user",
+        user_features: Any = None,
+        item_features: Any = None,
         fit_intercept: bool = True,
         n_samples: int = 300,
         burn_in: int = 200,
@@ -307,6 +372,8 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
         self.n_factors = n_factors
         self.likelihood = likelihood
         self.noise = noise
+        self.user_features = user_features
+        self.item_features = item_features
         self.fit_intercept = fit_intercept
         self.n_samples = n_samples
         self.burn_in = burn_in
@@ -430,14 +497,17 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
         """Return of how many draws one is kept."""
         if self.thin != "auto":
             return int(self.thin)
-        fitting = MOST_MEMORY // (start.P.nbytes + start.Q.nbytes)
+        tables = start.P, start.Q, *chain(*start.feature_weights)
+        size = sum(map(np.size, tables)) * start.P.dtype.itemsize
+        fitting = MOST_MEMORY // size
         most = int(np.clip(fitting, FEWEST_KEPT, MOST_KEPT)) // int(self.n_chains)
         return -(-int(self.n_samples) // max(most, 1))
 
     def _attributes(self, problem, solver, parameters):
         n, dtype = solver.n_sweeps, problem.ratings.dtype
         attributes = {
-            **super()._attributes(problem, solver, parameters),
+            # The parameters, a sample, have those of the features with them.
+            **super(FeaturesMixin, self)._attributes(problem, solver, parameters),
             "error_curve_": solver.errors[:, :n].astype(dtype),
             "noise_curve_": solver.noise[:, :n].astype(dtype),
             "precision_curve_": solver.precisions[:, :n].astype(dtype),
@@ -453,13 +523,16 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
     def _remedy(self):
         return OVERFLOW_REMEDY
 
-    def _learn_history(self, side):
+    def _feature_weights(self, side):
+        return FeatureWeights.of(vars(self), side, True, SAMPLES)
+
+    def _learn_history(self, side, expected):
         posterior = Posterior.of(vars(self))
         with thread_pool(count_threads(self.n_jobs)) as run:
             factors, biases = draw_new_rows(
-                posterior, "user", side, self.rating_levels_, run
+                posterior, "user", side, expected, self.rating_levels_, run
             )
-        fixed = self.item_factors_, self.item_factors_samples_
+        fixed = self.item_factors_, self.item_factors_samples_, self.seen_indices_
         matrices = self._derived(
             "projections", fixed, lambda: posterior.projections("user", fixed[0])
         )
@@ -470,29 +543,33 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
             "user_factors_samples_": factors,
             "user_biases_samples_": biases,
             "noise_variances_samples_": noise.repeat(factors.shape[1] + 1, axis=1),
+            "seen_indptr_": side.indptr,  # all of them have ratings
         }
 
-    def _learn_rows(self, side, pairs, folded, labels):
+    def _learn_rows(self, side, labels, folded, pairs, expected):
         posterior = Posterior.of(vars(self))
         key = draw_key(check_random_state(self.random_state))
         with thread_pool(count_threads(self.n_jobs)) as run:
             factors, biases = draw_new_rows(
-                posterior, side, pairs, self.rating_levels_, run, key=key
+                posterior, side, pairs, expected, self.rating_levels_, run, key=key
             )
-        other = {"user": self.item_factors_, "item": self.user_factors_}[side]
-        rows = project(factors, posterior.projections(side, other))
-        mean, names = biases.mean(axis=0), (f"{side}_factors", f"{side}_biases")
-        posterior = posterior.join(side, labels, folded, factors, biases)
-        known = locate(f"{side}s", getattr(self, f"{side}s_"), labels)
-        learnt = {f"{side}s_": labels} | posterior.samples()
-        for name, new in zip(names, (rows, mean), strict=True):
-            old = getattr(self, f"{name}_")
-            joined = np.zeros((len(labels), *old.shape[1:]), old.dtype)
-            joined[known], joined[folded] = old, new
-            learnt[f"{name}_"] = joined
+        rows = np.concatenate([factors, biases[..., np.newaxis]], axis=-1)
+        learnt = self._put_rows(side, labels, folded, rows)
         message = f"fold_in_{side}s: numbers overflow. {OVERFLOW_REMEDY}"
         check_learnt(learnt, message)
         return learnt
+
+    def _put_rows(self, side, labels, places, rows):
+        """Return the fitted attributes with rows of a side replaced, or joined.
+
+        Here the rows are draws, of shape (n_draws, n_rows, n_columns).
+        """
+        posterior = Posterior.of(vars(self))
+        factors, biases = rows[..., :-1], rows[..., -1]
+        matrices = posterior.projections(side, getattr(self, f"{OTHER[side]}_factors_"))
+        mean = np.column_stack([project(factors, matrices), biases.mean(axis=0)])
+        posterior = posterior.join(side, labels, places, factors, biases)
+        return super()._put_rows(side, labels, places, mean) | posterior.samples()
 
     # -------------------------------------------------------------------- answering
 
@@ -520,12 +597,12 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
         -------
         ratings : ndarray of shape (n_pairs,)
             The expected ratings in units of y, of the dtype of the factors; with
-            "bernoulli" the probabilities of 1. What is not known of an unseen id is at
-            its prior mean.
+            "bernoulli" the probabilities of 1. What is not known of an id without
+            ratings is at its prior mean, which is what its features predict.
         std : ndarray of shape (n_pairs,)
             With `return_std`, the standard deviation of a new rating about the first:
-            the draws differ, what is not known of an unseen id varies, and ratings have
-            noise.
+            the draws differ, what is not known of an id without ratings varies, and
+            ratings have noise.
 
         Raises
         ------
@@ -711,21 +788,6 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
                     drawn = model.rating_levels_[levels]
                 out[:, at] = drawn
         return out
-
-    def _read_pairs(self, X):
-        """Read pairs; an id that no rating of fit was of counts as unknown.
-
-        Only such an id has a bias of exactly 0.
-        """
-        pairs = super()._read_pairs(X)
-        users, items = (
-            np.where(biases[np.maximum(codes, 0)] != 0, codes, np.int32(-1))
-            for codes, biases in (
-                (pairs.users, self.user_biases_),
-                (pairs.items, self.item_biases_),
-            )
-        )
-        return replace(pairs, users=users, items=items)
 
     def _predict_from(self, learnt, pairs, n_jobs):
         if not self._is_latent:

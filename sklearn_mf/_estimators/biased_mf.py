@@ -1,7 +1,7 @@
 """The biased model: users and items have a level of their own."""
 
 from numbers import Integral, Real
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn_mf._data.arguments import Interval
 from sklearn_mf._estimators.als_factorizer import ALTERNATING_CONSTRAINTS, als_start
 from sklearn_mf._estimators.base import OVERFLOW_REMEDY
+from sklearn_mf._estimators.features import feature_attributes
 from sklearn_mf._estimators.fold_in import FoldInMixin
 from sklearn_mf._estimators.implicit import ImplicitMixin
 from sklearn_mf._estimators.stochastic import StochasticFactorizer
@@ -35,6 +36,12 @@ class BiasedMF(ImplicitMixin, FoldInMixin, StochasticFactorizer):
     without `fit_intercept`), λ is `regularization`, λ_b is `bias_regularization`, and
     c_u and c_i are the sums of the weights of the user's and of the item's pairs, to
     the power of `weighted_regularization` [1]_.
+
+    With features x_u of the users, Σ_u c_u ‖p_u − Gᵀ x_u‖² + φ c̄ ‖G‖² takes the place
+    of Σ_u c_u ‖p_u‖², likewise for items and for biases: the parameters of an id are
+    pulled towards what its features predict with the weights G, which are learnt too
+    [5]_. φ is `feature_regularization`, c̄ is Σ_u c_u² / Σ_u c_u, and features are
+    scaled so that the mean of ‖x_u‖² is 1.
 
     With ``loss="log_loss"`` r̂ is the probability σ(μ + b_u + b_i + p_u · q_i), μ the
     logit of the mean, and the squared error is replaced by twice the log loss. With
@@ -85,6 +92,20 @@ class BiasedMF(ImplicitMixin, FoldInMixin, StochasticFactorizer):
         How the penalty of an id grows with its ratings: c is n^ν, where n is the sum of
         its weights, `unobserved_weight` for a pair without a rating, and ν is this
         number from 0 to 1. True is ν = 1, and False is ν = 0: c = 1.
+    user_features, item_features : DataFrame, tuple, list, "rated" or None, \
+            default=None and None
+        What is known of users and of items: a row of numbers for each id. A DataFrame
+        of pandas with the ids as index, or of polars with the ids in its first column
+        or in the one named like `user_column` or `item_column`; or a tuple (ids,
+        matrix) or (ids, matrix, names), the matrix dense or of scipy.sparse. Dense
+        columns are standardised. An id without features is as the mean of all, and one
+        that has features but no ratings is known from the start. "rated": which items a
+        user rated at all, or by which users an item was rated [6]_. A list
+        ["rated", features] has both.
+    feature_regularization : float, default=5.0
+        The penalty φ > 0 of the weights of features, which depends neither on the unit
+        of y nor on those of the features. Larger numbers trust features less; 0.5 to 50
+        are usual.
     unobserved_weight : float, default=0.0
         The weight α₀ ≥ 0 of every pair of a known user and a known item that has no
         rating, and counts as a rating of 0: see `ALSFactorizer`. It needs "als" or
@@ -189,6 +210,24 @@ class BiasedMF(ImplicitMixin, FoldInMixin, StochasticFactorizer):
         Factors q, a row for each of `items_`.
     user_biases_, item_biases_ : ndarrays of shape (n_users,) and (n_items,)
         Biases b, in units of y, or of its logit under log loss.
+    user_feature_names_, item_feature_names_ : ndarrays of str objects
+        Names of the features, of each side that has some.
+    user_feature_weights_, item_feature_weights_ : ndarrays (n_features, n_factors)
+        What one unit of a feature adds to the factors of an id: G, less the scaling.
+    user_feature_biases_, item_feature_biases_ : ndarrays of shape (n_features,)
+        What one unit of a feature adds to the bias of an id. `user_rated_biases_`,
+        `user_cold_biases_` and those of items belong to the attributes below, likewise.
+    user_feature_centers_, item_feature_centers_ : ndarrays of shape (n_features,)
+        The means of the features, which predict the factors 0.
+    user_rated_factors_ : ndarray of shape (n_items, n_factors)
+        With "rated" in `user_features`, what having rated an item adds to the factors
+        of a user: each row is multiplied by 1/√n for a user with n ratings.
+        `user_rated_centers_` of shape (n_items,) is the mean of these numbers over the
+        users, which is subtracted from them. `item_rated_factors_` and
+        `item_rated_centers_` have a row for each user, likewise.
+    user_cold_weights_, item_cold_weights_ : ndarrays (n_features, n_factors)
+        With features and "rated", the weights of features for ids without ratings, of
+        which nothing else is known.
     global_mean_ : float
         Mean of the ratings; without `fit_intercept` what μ = 0 predicts, 0.0 or under
         log loss 0.5.
@@ -258,6 +297,10 @@ class BiasedMF(ImplicitMixin, FoldInMixin, StochasticFactorizer):
        ICLR 2015, algorithm 1.
     .. [4] R. Gemulla, E. Nijkamp, P. Haas and Y. Sismanis (2011). "Large-scale Matrix
        Factorization with Distributed Stochastic Gradient Descent". KDD 2011.
+    .. [5] D. Agarwal and B.-C. Chen (2009). "Regression-based Latent Factor Models".
+       KDD 2009, equation 2.
+    .. [6] Y. Koren (2008). "Factorization Meets the Neighborhood: a Multifaceted
+       Collaborative Filtering Model". KDD 2008, equation 15.
 
     Examples
     --------
@@ -277,6 +320,7 @@ class BiasedMF(ImplicitMixin, FoldInMixin, StochasticFactorizer):
         **StochasticFactorizer._fitted,
         **StochasticFactorizer._fitted_biases,
         **ImplicitMixin._fitted,
+        **feature_attributes(biased=True),
         "bias_regularization_": checks.check_non_negative,
     }
 
@@ -302,6 +346,9 @@ class BiasedMF(ImplicitMixin, FoldInMixin, StochasticFactorizer):
         regularization: float | Literal["scale"] = "scale",
         bias_regularization: float | None = None,
         weighted_regularization: float = True,
+        user_features: Any = None,
+        item_features: Any = None,
+        feature_regularization: float = 5.0,
         unobserved_weight: float = 0.0,
         non_negative: bool = False,
         fit_intercept: bool = True,
@@ -344,6 +391,9 @@ class BiasedMF(ImplicitMixin, FoldInMixin, StochasticFactorizer):
         self.regularization = regularization
         self.bias_regularization = bias_regularization
         self.weighted_regularization = weighted_regularization
+        self.user_features = user_features
+        self.item_features = item_features
+        self.feature_regularization = feature_regularization
         self.unobserved_weight = unobserved_weight
         self.non_negative = non_negative
         self.fit_intercept = fit_intercept
@@ -382,6 +432,7 @@ class BiasedMF(ImplicitMixin, FoldInMixin, StochasticFactorizer):
             self.bias_regularization_,
             biased=True,
             exponent=float(self.weighted_regularization),
+            features=float(self.feature_regularization),
         )
 
     def _set_numbers(self, ratings):

@@ -52,8 +52,10 @@ class KnownMixin:
             Their ids; all of the history, sorted, where None were passed.
         rows : int32 ndarray of shape (n_users,)
             The row of each of them in the side; -1 for one without ratings.
+        labels : ndarray
+            Their ids, sorted, of users with ratings.
         side : Side
-            The ratings, without empty rows.
+            The ratings of these, a row for each.
         """
         parts = history if isinstance(history, tuple) else (history,)
         if not 1 <= len(parts) <= 3:
@@ -71,9 +73,10 @@ class KnownMixin:
         rows = np.full(len(ratings.users), -1, np.int32)
         rows[kept] = np.arange(len(kept))
         if users is None:
-            return ratings.users, rows, side
+            return ratings.users, rows, ratings.users[kept], side
         known = read_ids("users", users, ratings.users)
-        return users, np.where(known < 0, np.int32(-1), rows[known]), side
+        rows = np.where(known < 0, np.int32(-1), rows[known])
+        return users, rows, ratings.users[kept], side
 
     def _join_seen(self, ratings, replaced):
         """Return the pattern of what was seen, joined by ratings.

@@ -263,7 +263,7 @@ class PopularityRanker(StateMixin, KnownMixin, RankingMixin, BaseEstimator):
         return self._share(pairs.items)
 
     def _fold_in_history(self, history, users):
-        users, rows, side = self._read_history(history, users)
+        users, rows, _, side = self._read_history(history, users)
         no_factors = {"user_factors_": np.empty((len(side.indptr) - 1, 0))}
         return users, Users(rows, no_factors, side.indptr, side.indices)
 

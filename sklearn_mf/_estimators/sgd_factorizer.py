@@ -1,6 +1,6 @@
 """Matrix factorisation by stochastic gradient descent: its estimator."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,6 +25,12 @@ class SGDFactorizer(StochasticFactorizer):
     penalty, and for each, or for each batch, the parameters that it touches step
     against the gradient [1]_.
 
+    With features x_u of the users, Σ_u c_u ‖p_u − Gᵀ x_u‖² + φ c̄ ‖G‖² takes the place
+    of Σ_u c_u ‖p_u‖², likewise for items: the factors of an id are pulled towards what
+    its features predict with the weights G, which are learnt too [5]_. φ is
+    `feature_regularization`, c̄ is Σ_u c_u² / Σ_u c_u, and features are scaled so that
+    the mean of ‖x_u‖² is 1.
+
     With ``loss="log_loss"`` r̂ is the probability σ(μ + p_u · q_i), μ the logit of the
     mean, and the squared error is replaced by twice the log loss
     −2 (r log r̂ + (1 − r) log(1 − r̂)), whose gradient has the same form.
@@ -42,6 +48,20 @@ class SGDFactorizer(StochasticFactorizer):
         How the penalty of an id grows with its ratings: c is n^ν, where n is the sum of
         its weights and ν is this number from 0 to 1. True is ν = 1, and False is ν = 0:
         c = 1.
+    user_features, item_features : DataFrame, tuple, list, "rated" or None, \
+            default=None and None
+        What is known of users and of items: a row of numbers for each id. A DataFrame
+        of pandas with the ids as index, or of polars with the ids in its first column
+        or in the one named like `user_column` or `item_column`; or a tuple (ids,
+        matrix) or (ids, matrix, names), the matrix dense or of scipy.sparse. Dense
+        columns are standardised. An id without features is as the mean of all, and one
+        that has features but no ratings is known from the start. "rated": which items a
+        user rated at all, or by which users an item was rated [6]_. A list
+        ["rated", features] has both.
+    feature_regularization : float, default=5.0
+        The penalty φ > 0 of the weights of features, which depends neither on the unit
+        of y nor on those of the features. Larger numbers trust features less; 0.5 to 50
+        are usual.
     fit_intercept : bool, default=True
         Whether μ comes from the mean of the ratings. False: μ = 0.
     loss : {"squared_error", "log_loss"}, default="squared_error"
@@ -130,6 +150,21 @@ class SGDFactorizer(StochasticFactorizer):
         Factors p, a row for each of `users_`: float32 if y was, else float64.
     item_factors_ : ndarray of shape (n_items, n_factors)
         Factors q, a row for each of `items_`.
+    user_feature_names_, item_feature_names_ : ndarrays of str objects
+        Names of the features, of each side that has some.
+    user_feature_weights_, item_feature_weights_ : ndarrays (n_features, n_factors)
+        What one unit of a feature adds to the factors of an id: G, less the scaling.
+    user_feature_centers_, item_feature_centers_ : ndarrays of shape (n_features,)
+        The means of the features, which predict the factors 0.
+    user_rated_factors_ : ndarray of shape (n_items, n_factors)
+        With "rated" in `user_features`, what having rated an item adds to the factors
+        of a user: each row is multiplied by 1/√n for a user with n ratings.
+        `user_rated_centers_` of shape (n_items,) is the mean of these numbers over the
+        users, which is subtracted from them. `item_rated_factors_` and
+        `item_rated_centers_` have a row for each user, likewise.
+    user_cold_weights_, item_cold_weights_ : ndarrays (n_features, n_factors)
+        With features and "rated", the weights of features for ids without ratings, of
+        which nothing else is known.
     global_mean_ : float
         Mean of the ratings; without `fit_intercept` what μ = 0 predicts, 0.0 or under
         log loss 0.5.
@@ -190,6 +225,10 @@ class SGDFactorizer(StochasticFactorizer):
        ICLR 2015, algorithm 1.
     .. [4] R. Gemulla, E. Nijkamp, P. Haas and Y. Sismanis (2011). "Large-scale Matrix
        Factorization with Distributed Stochastic Gradient Descent". KDD 2011.
+    .. [5] D. Agarwal and B.-C. Chen (2009). "Regression-based Latent Factor Models".
+       KDD 2009, equation 2.
+    .. [6] Y. Koren (2008). "Factorization Meets the Neighborhood: a Multifaceted
+       Collaborative Filtering Model". KDD 2008, equation 15.
 
     Examples
     --------
@@ -209,6 +248,9 @@ class SGDFactorizer(StochasticFactorizer):
         *,
         regularization: float | Literal["scale"] = "scale",
         weighted_regularization: float = True,
+        user_features: Any = None,
+        item_features: Any = None,
+        feature_regularization: float = 5.0,
         fit_intercept: bool = True,
         loss: Literal["squared_error", "log_loss"] = "squared_error",
         optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
@@ -242,6 +284,9 @@ class SGDFactorizer(StochasticFactorizer):
         self.n_factors = n_factors
         self.regularization = regularization
         self.weighted_regularization = weighted_regularization
+        self.user_features = user_features
+        self.item_features = item_features
+        self.feature_regularization = feature_regularization
         self.fit_intercept = fit_intercept
         self.loss = loss
         self.optimizer = optimizer

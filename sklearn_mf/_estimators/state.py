@@ -93,7 +93,8 @@ class StateMixin:
         Notes
         -----
         Callbacks, the container of `set_output` and metadata requests are not saved.
-        Parameters that are numbers of NumPy come back as Python's.
+        Parameters that are numbers of NumPy come back as Python's, and features as a
+        tuple of ids, matrix and names.
 
         The file is written under a hidden name beside `path`, ``.<name>.<random>.tmp``.
         If the process is killed meanwhile, that file stays until the next model is
@@ -105,8 +106,7 @@ class StateMixin:
                 f"{name} is not one of the models that save knows, which are those of "
                 "sklearn_mf. Use pickle or joblib for a class of your own."
             )
-        parameters = model.get_params(deep=False)
-        if isinstance(parameters.get("random_state"), np.random.RandomState):
+        if isinstance(getattr(model, "random_state", None), np.random.RandomState):
             raise ValueError(
                 "random_state is a RandomState instance, which save cannot write as "
                 "data: set_params(random_state=...) to an int or None first, or use "
@@ -119,12 +119,21 @@ class StateMixin:
                 "format_version": FILE_VERSION,
                 "sklearn_mf_version": __version__,
                 "class": name,
-                "parameters": parameters,
+                "parameters": model._saved_parameters(),
                 "attributes": model._fitted_attributes(),
             }
         )
         model._check_fitted()
         write_archive(os.fsdecode(path), arrays)
+
+    def _saved_parameters(self):
+        """Return the parameters as `save` writes them, a dict."""
+        return self.get_params(deep=False)
+
+    def _restore_parameters(self, parameters):
+        """Set the parameters that were read from a file, a dict."""
+        for name, value in parameters.items():
+            setattr(self, name, value)
 
     def _fitted_attributes(self):
         return {k: v for k, v in vars(self).items() if is_fitted_name(k)}

@@ -1,16 +1,21 @@
 """What the estimators fitted by stochastic gradient descent share."""
 
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from sklearn_mf._data.arguments import Interval
+from sklearn_mf._data.ratings import Side
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
+from sklearn_mf._estimators.explain import ExplainMixin
+from sklearn_mf._estimators.features import FeaturesMixin, feature_attributes
 from sklearn_mf._estimators.scale import ScaleMixin, number_or_scale
 from sklearn_mf._files import checks
 from sklearn_mf._model.parameters import SIDES, carry_over
@@ -63,7 +68,9 @@ def _name_parts(states):
 LEARNING_RATES = {"adagrad": 0.1, "adam": 0.003, "sgd": 0.01}
 
 
-class StochasticFactorizer(ScaleMixin, EarlyStoppingMixin, BaseFactorizer):
+class StochasticFactorizer(
+    ExplainMixin, FeaturesMixin, ScaleMixin, EarlyStoppingMixin, BaseFactorizer
+):
     """A factorisation that can be fitted by stochastic gradient descent.
 
     A subclass has the parameters of `SGDFactorizer`.
@@ -79,6 +86,7 @@ class StochasticFactorizer(ScaleMixin, EarlyStoppingMixin, BaseFactorizer):
         **BaseFactorizer._fitted,
         **EarlyStoppingMixin._fitted,
         **ScaleMixin._fitted,
+        **feature_attributes(biased=False),
         "learning_rate_": checks.Optional(checks.check_positive),
         "weight_sum_": checks.check_positive,
         "optimizer_": checks.Optional(check_optimizer),
@@ -89,6 +97,7 @@ class StochasticFactorizer(ScaleMixin, EarlyStoppingMixin, BaseFactorizer):
         **BaseFactorizer._parameter_constraints,
         **EarlyStoppingMixin._parameter_constraints,
         **ScaleMixin._parameter_constraints,
+        **FeaturesMixin._parameter_constraints,
         "loss": [StrOptions({"squared_error", "log_loss"})],
         "optimizer": [StrOptions({"sgd", "adagrad", "adam"})],
         "learning_rate": number_or_scale(closed="neither"),
@@ -117,7 +126,9 @@ class StochasticFactorizer(ScaleMixin, EarlyStoppingMixin, BaseFactorizer):
     @property
     def _penalty(self):
         return Penalty(
-            self.regularization_, exponent=float(self.weighted_regularization)
+            self.regularization_,
+            exponent=float(self.weighted_regularization),
+            features=float(self.feature_regularization),
         )
 
     def _set_numbers(self, ratings):
@@ -272,9 +283,15 @@ class StochasticFactorizer(ScaleMixin, EarlyStoppingMixin, BaseFactorizer):
                 n_epochs = new.n_iter_
                 if descent.optimizer == vars(new).get("optimizer_"):
                     states = new._grow_states(ratings)
+            known, counts = ratings, None
+            if continues:
+                known, counts = new._join_known(ratings, descent.penalty)
+            features = new._design(known, start, new if continues else None)
             with thread_pool(count_threads(self.n_jobs)) as run:
-                problem = Problem(ratings, ratings, start, rng, run)
-                solver = StochasticGradientDescent(problem, descent, states, n_epochs)
+                problem = Problem(ratings, ratings, start, rng, run, features=features)
+                solver = StochasticGradientDescent(
+                    problem, descent, states, n_epochs, counts
+                )
                 loss = solver.sweep()
                 check_finite(
                     loss,
@@ -299,14 +316,30 @@ class StochasticFactorizer(ScaleMixin, EarlyStoppingMixin, BaseFactorizer):
                 "best_iter_": attributes["n_iter_"],
                 "validation_scores_": None,
             }
-            vars(new).update(attributes)
+            vars(new).update(new._complete(attributes))
         return self
+
+    def _join_known(self, ratings, penalty):
+        """Return all pairs seen before or now, and the c of users and of items."""
+        seen = self._join_seen(ratings, {})
+        shape = len(ratings.users), len(ratings.items)
+        by_user = seen["seen_indptr_"], seen["seen_indices_"]
+        pattern = sparse.csr_array((np.ones(len(by_user[1])), *by_user[::-1]), shape)
+        sides = []
+        for matrix in (pattern, pattern.tocsc()):
+            indptr, indices = matrix.indptr.astype(np.int64), matrix.indices
+            sides.append(Side(indptr, indices, matrix.data, None))
+        counts = [
+            np.where(side.counts() > 0, penalty.counts(side), 0) for side in sides
+        ]
+        return replace(ratings, by_user=sides[0], by_item=sides[1]), counts
 
     def _grow_rest(self, ratings):
         if "optimizer_state_" not in vars(self):
-            return {}
+            return super()._grow_rest(ratings)
         states = self._grow_states(ratings)
-        return {"optimizer_state_": _name_parts(states)}
+        rest = super()._grow_rest(ratings)
+        return rest | {"optimizer_state_": _name_parts(states)}
 
     def _grow_states(self, ratings):
         """Return the state of the optimizer for the ids of ratings, old and new."""

@@ -28,6 +28,9 @@ class Parameters:
         The mean rating, from which μ comes.
     biased : bool
         Whether the model has biases.
+    feature_weights : tuple of 2 lists of float64 ndarrays
+        Of users and of items, for each block of their features the weights, of shape
+        (n_features, n_columns): see `FeaturePrior`. Empty without features.
     """
 
     users: np.ndarray
@@ -36,6 +39,7 @@ class Parameters:
     Q: np.ndarray
     mean: float
     biased: bool
+    feature_weights: tuple[list, list] = ([], [])
 
     @classmethod
     def draw(cls, ratings, n_factors, *, biased, scale, rng, n_parts=1):

@@ -7,16 +7,21 @@ biases,
     μ ← μ + a + c + m·n,   b_u ← b_u − a + (p_u − m)·n,   b_i ← b_i − c + (q_i − n)·m,
     p_u ← p_u − m,         q_i ← q_i − n
 
-which leaves all predictions as they are.
+which leaves all predictions as they are. With features x_u and weights G and g, the
+prior means of a user are m + Gᵀ x_u and a + g·x_u. As what is kept of any row, these
+are Gᵀ x_u and (g + G n)·x_u, and the weights are kept as G and g + G n.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import numpy as np
 from scipy.special import ndtr
 
 from sklearn_mf._data.labels import locate
-from sklearn_mf._model.parameters import Parameters
+from sklearn_mf._model.features import NO_FEATURES, OTHER, FeatureWeights
+from sklearn_mf._model.parameters import SIDES, Parameters
 from sklearn_mf._model.scoring import score_in_blocks, score_pairs
 from sklearn_mf._runtime.linear_algebra import (
     add_up_products,
@@ -26,6 +31,7 @@ from sklearn_mf._runtime.linear_algebra import (
     orthogonalise,
 )
 
+SAMPLES = "_samples_"  # end of the names of attributes that hold draws
 ITERATIONS = 3  # to find the nearest factorisation; further ones change little
 
 
@@ -43,6 +49,11 @@ class Sample:
         The variance of a new rating of each user, and of an unknown user.
     cut_points : ndarray of shape (n_levels - 1,)
         Where one rating level becomes the next; empty for ratings with normal noise.
+    spreads : sequence of 2 ndarrays of shape (2, n_columns, n_columns), or None
+        Of users and of items, the covariances among rows with ratings of what features
+        predict of them: of the ratings as features alone, and of all features.
+    weights : sequence of 2 FeatureWeights
+        Those of users and of items.
     """
 
     parameters: Parameters
@@ -50,6 +61,8 @@ class Sample:
     variances: list
     noise: tuple
     cut_points: np.ndarray
+    spreads: Sequence[np.ndarray | None] = (None, None)
+    weights: Sequence[FeatureWeights] = (NO_FEATURES, NO_FEATURES)
 
 
 @dataclass
@@ -72,6 +85,13 @@ class Posterior:
         The variance of a new rating of each user, and last of an unknown user.
     cut_points : ndarray of shape (n_draws, n_levels - 1)
         See `Sample`.
+    user_spreads, item_spreads : ndarrays (n_draws, 2, n_columns, n_columns), or None
+        Likewise; None without features.
+    weights : list of 2 FeatureWeights
+        Samples of those of users and of items.
+    rated : list of 2 bool ndarrays of shape (n_users,) and (n_items,), or None
+        Which ids have ratings. What is not known of others varies as their prior. None:
+        all of them.
     """
 
     users: np.ndarray
@@ -85,10 +105,14 @@ class Posterior:
     item_priors: np.ndarray
     noise_variances: np.ndarray
     cut_points: np.ndarray
+    user_spreads: np.ndarray | None
+    item_spreads: np.ndarray | None
+    weights: list[FeatureWeights]
+    rated: list | None = None
 
     @classmethod
-    def allocate(cls, sample, n_draws):
-        """Return room for draws like one."""
+    def allocate(cls, sample, n_draws, rated=None):
+        """Return room for draws like one; see above for the other arguments."""
         start = sample.parameters
         dtype = start.P.dtype
         (n_users, n_columns), n_items = start.P.shape, len(start.Q)
@@ -104,30 +128,62 @@ class Posterior:
             np.empty((n_draws, 2, n_columns), dtype),
             np.empty((n_draws, n_users + 1), dtype),
             np.empty((n_draws, len(sample.cut_points)), dtype),
+            *(
+                None if spread is None else np.empty((n_draws, *spread.shape), dtype)
+                for spread in sample.spreads
+            ),
+            [
+                weights.change(lambda G: np.empty((n_draws, *G.shape), G.dtype))
+                for weights in sample.weights
+            ],
+            rated,
         )
 
     @classmethod
     def of(cls, learnt):
         """Return the draws among the fitted attributes of an estimator, a dict."""
-        arrays = [learnt[f"{field.name}_samples_"] for field in fields(cls)[2:]]
-        return cls(learnt["users_"], learnt["items_"], *arrays)
+        arrays = [learnt.get(f"{name}_samples_") for name in ARRAYS]
+        weights = [FeatureWeights.of(learnt, side, True, SAMPLES) for side in SIDES]
+        users, items = learnt["users_"], learnt["items_"]
+        indptr, indices = learnt["seen_indptr_"], learnt["seen_indices_"]
+        rated = [np.diff(indptr) > 0, np.bincount(indices, minlength=len(items)) > 0]
+        return cls(users, items, *arrays, weights, rated)
 
     def attributes(self):
         """Return the fitted attributes of an estimator, a dict."""
-        return self.nearest().attributes() | self.samples()
+        nearest = self.nearest()
+        attributes = nearest.attributes() | self.samples()
+        others = nearest.Q, nearest.P
+        for side, weights, rows in zip(SIDES, self.weights, others, strict=True):
+            if weights:
+                matrices = self.projections(side, rows[:, :-1])
+                weights = weights.change(partial(_average, matrices))
+                attributes |= weights.attributes(side, True)
+        return attributes
 
     def samples(self):
         """Return the fitted attributes that are the draws, a dict."""
-        names = [field.name for field in fields(self)[2:]]
-        return {f"{name}_samples_": getattr(self, name) for name in names}
+        samples = {
+            f"{name}_samples_": array
+            for name in ARRAYS
+            if (array := getattr(self, name)) is not None
+        }
+        for side, weights in zip(SIDES, self.weights, strict=True):
+            samples |= weights.attributes(side, True, SAMPLES)
+        return samples
 
     def __len__(self):
         return len(self.intercepts)
 
     def first(self, n):
         """Return copies of the first n draws."""
-        arrays = [getattr(self, field.name)[:n].copy() for field in fields(self)[2:]]
-        return Posterior(self.users, self.items, *arrays)
+        changes = {
+            name: array[:n].copy()
+            for name in ARRAYS
+            if (array := getattr(self, name)) is not None
+        }
+        weights = [part.change(lambda G: G[:n].copy()) for part in self.weights]
+        return replace(self, **changes, weights=weights)
 
     def put(self, k, sample):
         """Make a draw the k-th."""
@@ -150,6 +206,12 @@ class Posterior:
         self.item_priors[k] = means[1], sample.variances[1]
         self.noise_variances[k, :-1], self.noise_variances[k, -1] = sample.noise
         self.cut_points[k] = sample.cut_points
+        spreads = self.user_spreads, self.item_spreads
+        for kept, spread in zip(spreads, sample.spreads, strict=True):
+            if kept is not None:
+                kept[k] = spread
+        for kept, drawn, mean in zip(self.weights, sample.weights, (n, m), strict=True):
+            kept.put(k, drawn.change(partial(_centre, mean)))
 
     # ----------------------------------------------------------------- posterior mean
 
@@ -198,7 +260,8 @@ class Posterior:
         """Return what takes factors of new ids to the nearest ones.
 
         The row x of a new id is to be the least-squares solution of Q̄ x = mean (Q p)
-        over the draws, which is the mean of p Qᵀ Q̄ (Q̄ᵀ Q̄)⁻¹.
+        over the draws, which is the mean of p Qᵀ Q̄ (Q̄ᵀ Q̄)⁻¹. Only ids with ratings
+        have a part in it.
 
         Parameters
         ----------
@@ -212,10 +275,13 @@ class Posterior:
         float64 ndarray of shape (n_draws, n_factors, n_factors)
             A matrix for each draw.
         """
-        others = {"user": self.item_factors, "item": self.user_factors}[name]
-        nearest = nearest.astype(np.float64)
+        others = getattr(self, f"{OTHER[name]}_factors")
+        rated = (
+            slice(None) if self.rated is None else self.rated[SIDES.index(OTHER[name])]
+        )
+        nearest = nearest[rated].astype(np.float64)
         inverse = matrix_product(nearest, invert(matrix_product(nearest.T, nearest)))
-        return np.stack([matrix_product(fixed.T, inverse) for fixed in others])
+        return np.stack([matrix_product(fixed[rated].T, inverse) for fixed in others])
 
     def join(self, name, labels, folded, factors, biases):
         """Return the draws with rows of a side for other labels, some of them new.
@@ -232,7 +298,10 @@ class Posterior:
             The new rows.
         """
         places = locate(name, getattr(self, f"{name}s"), labels)
-        changes = {f"{name}s": labels}
+        other = SIDES.index(OTHER[name])
+        weights = list(self.weights)
+        weights[other] = weights[other].grow(len(labels), places)
+        changes = {f"{name}s": labels, "weights": weights, "rated": None}
         for part, rows in (("factors", factors), ("biases", biases)):
             old = getattr(self, f"{name}_{part}")
             new = np.zeros((len(old), len(labels), *old.shape[2:]), old.dtype)
@@ -257,7 +326,8 @@ class Posterior:
         variances : float64 ndarray of shape (n_pairs,)
             What is not known of new ids adds to the variance.
         """
-        unknown = np.flatnonzero((pairs.users < 0) | (pairs.items < 0))
+        kinds = self._kinds(pairs)
+        unknown = np.flatnonzero(kinds[0] | kinds[1])
         for k in range(len(self)):
             scores = score_in_blocks(
                 score_pairs,
@@ -272,28 +342,67 @@ class Posterior:
             )
             variances = np.zeros(len(scores))
             if len(unknown):
-                rows = pairs.users[unknown], pairs.items[unknown]
-                variances[unknown] = self._prior_variance(k, *rows)
+                variances[unknown] = self._prior_variance(
+                    k,
+                    (pairs.users[unknown], pairs.items[unknown]),
+                    (kinds[0][unknown], kinds[1][unknown]),
+                )
             yield scores.astype(np.float64), variances
 
-    def _prior_variance(self, k, users, items):
-        """Return the variance of the scores of pairs with unknown ids, given draw k.
+    def _kinds(self, pairs):
+        """Tell what is known of the user and of the item of each pair.
+
+        It is 0 for ids with ratings, 1 for those that have features alone, and 2 for
+        those of which nothing is known. Only these have a bias of exactly 0.
+        """
+        kinds = []
+        for side, codes, biases in zip(
+            SIDES,
+            (pairs.users, pairs.items),
+            (self.user_biases, self.item_biases),
+            strict=True,
+        ):
+            new = codes < 0
+            unknown = new | (biases[0, codes] == 0)
+            if self.rated is not None:
+                new = new | ~self.rated[SIDES.index(side)][codes]
+            kinds.append(np.where(new, 1 + unknown, 0))
+        return kinds
+
+    def _prior_variance(self, k, codes, kinds):
+        """Return the variance of the scores of pairs with new ids, given draw k.
 
         For p ~ N(m, S) and q ~ N(n, T), independent, p·q has the variance
-        n·Sn + m·Tm + tr(ST); a known vector is its mean.
+        n·Sn + m·Tm + tr(ST); a known vector is its mean. S and T are diagonal, and
+        where features are not known there is what these would tell besides.
         """
         means, spreads, biases = [], [], 0.0
-        for codes, factors, (mean, variance) in (
-            (users, self.user_factors[k], self.user_priors[k]),
-            (items, self.item_factors[k], self.item_priors[k]),
+        for own, kind, factors, (mean, variance) in zip(
+            codes,
+            kinds,
+            (self.user_factors[k], self.item_factors[k]),
+            (self.user_priors[k], self.item_priors[k]),
+            strict=True,
         ):
-            unknown = (codes < 0)[:, np.newaxis]
-            own = factors[np.maximum(codes, 0)]
-            means.append(mean[:-1] + np.where(unknown, 0, own))
-            spreads.append(np.where(unknown, variance[:-1], 0))
-            biases = biases + np.where(unknown[:, 0], variance[-1], 0)
+            unseen, new = (own < 0)[:, np.newaxis], (kind > 0)[:, np.newaxis]
+            means.append(mean[:-1] + np.where(unseen, 0, factors[own]))
+            spreads.append(np.where(new, variance[:-1], 0))
+            biases = biases + np.where(new[:, 0], variance[-1], 0)
         products = spreads[0] * means[1] ** 2 + spreads[1] * means[0] ** 2
-        return biases + (products + spreads[0] * spreads[1]).sum(axis=1)
+        total = biases + (products + spreads[0] * spreads[1]).sum(axis=1)
+        both = self.user_spreads, self.item_spreads
+        for side, kept in enumerate(both):
+            for kind in (1, 2) if kept is not None else ():
+                rows, C = np.flatnonzero(kinds[side] == kind), kept[k, kind - 1]
+                other = np.column_stack([means[1 - side][rows], np.ones(len(rows))])
+                total[rows] += np.einsum("kf,fg,kg->k", other, C, other)
+                total[rows] += (spreads[1 - side][rows] * C.diagonal()[:-1]).sum(axis=1)
+        if both[0] is not None and both[1] is not None:
+            factors = [kept[k, :, :-1, :-1] for kept in both]
+            traces = np.zeros((3, 3))
+            traces[1:, 1:] = np.einsum("afg,bgf->ab", *factors)
+            total += traces[kinds[0], kinds[1]]
+        return total
 
     def noise(self, k, users):
         """Return the variance of new ratings of users by their codes, given draw k."""
@@ -329,6 +438,21 @@ class Posterior:
         return np.diff(total, axis=1) / len(self)
 
 
+ARRAYS = [field.name for field in fields(Posterior)[2:-2]]  # of draws, not of weights
+
+
+def _centre(mean, weights):
+    """Return weights as they are kept, with the prior mean of the other side."""
+    shift = (weights[:, :-1] * mean).sum(axis=1)
+    return np.column_stack([weights[:, :-1], weights[:, -1] + shift])
+
+
+def _average(matrices, weights):
+    """Return the mean of weights, those of factors by `project`."""
+    biases = weights[..., -1].mean(axis=0)
+    return np.column_stack([project(weights[..., :-1], matrices), biases])
+
+
 def project(factors, matrices):
     """Return the mean of the factors of each draw times its matrix.
 
@@ -343,4 +467,5 @@ def project(factors, matrices):
     -------
     ndarray of shape (n_rows, n_factors), of the dtype of the factors
     """
-    return matrix_product(factors, matrices).mean(axis=0).astype(factors.dtype)
+    total = sum(map(matrix_product, factors, matrices))
+    return (total / len(factors)).astype(factors.dtype)

@@ -3,7 +3,8 @@
     λ (Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²) + λ_b (Σ_u c_u b_u² + Σ_i c_i b_i²)
 
 A table of parameters has a row for each id: its factors and, in a model with biases,
-its bias as the last column.
+its bias as the last column. With features of the ids, ‖p_u − Gᵀ x_u‖² takes the place
+of ‖p_u‖², and so on, and the weights G have a penalty too: see `_solvers.features`.
 """
 
 from dataclasses import dataclass
@@ -26,12 +27,15 @@ class Penalty:
     exponent : float
         ν in c = n^ν, where n is the sum of the weights of an id's pairs: 1 and 0 are
         c = n and c = 1.
+    features : float
+        φ, how much the weights of features are penalised.
     """
 
     factors: float
     biases: float = 0.0
     biased: bool = False
     exponent: float = 1.0
+    features: float = 5.0
 
     def counts(self, side, n_others=0, unobserved_weight=0.0):
         """Return c of each row of a side.

@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator, cg
 from threadpoolctl import ThreadpoolController
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # conjugate gradient calls products
 
 
 def _renew_lock():
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):  # another thread may have held it
@@ -25,13 +26,13 @@ if hasattr(os, "register_at_fork"):  # another thread may have held it
 
 @cache
 def _controller():
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas")
 
 
 @contextmanager
 def _one_thread():
     """Let one caller at a time use one thread: their number is that of the process."""
-    with _lock, _controller().limit(limits=1, user_api="blas"):
+    with _lock, _controller().limit(limits=1):
         yield
 
 
@@ -84,10 +85,54 @@ def solve(A, b):
         return np.linalg.solve(A, b)
 
 
+def conjugate_gradient(multiply, b, diagonal, n_steps, *, rtol=1e-5, atol=0.0):
+    """Approach X with A X = B from 0 by conjugate gradient, all columns at once.
+
+    Parameters
+    ----------
+    multiply : callable
+        Returns A X, where A is symmetric and positive definite.
+    b : float64 ndarray of shape (n, n_columns)
+        B.
+    diagonal : ndarray of shape (n, 1)
+        That of A, by which the steps are preconditioned.
+    n_steps : int
+        The most steps.
+    rtol, atol : float
+        No step follows once ‖B − A X‖ is at most ``max(rtol * ‖B‖, atol)``.
+
+    Returns
+    -------
+    ndarray of shape (n, n_columns)
+    """
+
+    def operator(function):
+        shape = b.size, b.size
+        return LinearOperator(
+            shape, lambda x: function(x.reshape(b.shape)).ravel(), dtype=np.float64
+        )
+
+    with _one_thread():
+        x, _ = cg(
+            operator(multiply),
+            b.ravel(),
+            rtol=rtol,
+            atol=atol,
+            maxiter=n_steps,
+            M=operator(lambda x: x / diagonal),
+        )
+    return x.reshape(b.shape)
+
+
 def matrix_product(A, B):
     """Return the product of two matrices, or of two stacks of them."""
     with _one_thread():
         return A @ B
+
+
+def sparse_product(A, B):
+    """Return the product of a sparse matrix and another one; no BLAS is called."""
+    return A @ B
 
 
 def add_up_products(left, right, columns):

@@ -14,7 +14,6 @@ from queue import SimpleQueue
 import joblib
 import numpy as np
 from joblib.parallel import get_active_backend
-from sklearn.utils import gen_batches
 
 MAX_BLOCKS = 64
 
@@ -86,9 +85,7 @@ def cut_rows(work, block_work):
 
 def cut_evenly(n_rows, size):
     """Cut rows into consecutive blocks of a size: start and stop of each."""
-    if n_rows == 0:
-        return []
-    return [(block.start, block.stop) for block in gen_batches(n_rows, size)]
+    return [(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
 
 
 @contextmanager

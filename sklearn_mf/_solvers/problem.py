@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sklearn_mf._data.features import Design
 from sklearn_mf._data.ratings import HeldOut, Ratings
 from sklearn_mf._model.parameters import Parameters
+from sklearn_mf._solvers.features import FeaturePrior
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class Problem:
         Runs a kernel in threads; from `thread_pool`.
     held_out : HeldOut or None
         Ratings that it does not learn from.
+    features : tuple of 2 Design, or None
+        The features of users and of items; None where there are none. Their weights
+        begin at those of `start`.
     """
 
     ratings: Ratings
@@ -35,3 +40,22 @@ class Problem:
     rng: np.random.RandomState
     run: Callable
     held_out: HeldOut | None = None
+    features: tuple[Design | None, Design | None] = (None, None)
+
+    def priors(self, counts, penalty):
+        """Return what features predict of users and of items; None without features.
+
+        Parameters
+        ----------
+        counts : tuple of 2 float64 ndarrays of shape (n_rows,)
+            The c of the rows.
+        penalty : Penalty
+            Their penalty.
+        """
+        return [
+            design
+            and FeaturePrior(design, weights, c, penalty, self.run, self.ratings.dtype)
+            for design, weights, c in zip(
+                self.features, self.start.feature_weights, counts, strict=True
+            )
+        ]

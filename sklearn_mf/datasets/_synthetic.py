@@ -9,6 +9,7 @@ from sklearn.utils import Bunch, check_random_state, gen_batches
 
 from sklearn_mf._data.arguments import Interval
 from sklearn_mf._runtime.compile import njit
+from sklearn_mf._runtime.linear_algebra import matrix_product
 from sklearn_mf._typing import validate_params
 
 # Shape of the log-normal activity of the users: the standard deviation of its log.
@@ -26,6 +27,9 @@ _ACTIVITY_SIGMA = 1.0
         "factor_scale": [Interval(Real, 0, None, closed="left")],
         "noise": [Interval(Real, 0, None, closed="left")],
         "popularity": [Interval(Real, 0, 10, closed="both")],
+        "n_user_features": [Interval(Integral, 0, None, closed="left")],
+        "n_item_features": [Interval(Integral, 0, None, closed="left")],
+        "feature_share": [Interval(Real, 0, 1, closed="both")],
         "rating_range": ["array-like", None],
         "rating_step": [Interval(Real, 0, None, closed="neither"), None],
         "coef": ["boolean"],
@@ -44,6 +48,9 @@ def make_ratings(
     factor_scale: float = 0.5,
     noise: float = 0.7,
     popularity: float = 0.5,
+    n_user_features: int = 0,
+    n_item_features: int = 0,
+    feature_share: float = 0.8,
     rating_range: tuple[float, float] | None = (1.0, 5.0),
     rating_step: float | None = 0.5,
     coef: bool = False,
@@ -89,6 +96,14 @@ def make_ratings(
         popularity rank k is drawn in proportion to ``k ** -popularity``. 0 is
         uniform, 0.5 to 1 is typical. Ranks are assigned to item ids at random.
 
+    n_user_features, n_item_features : int, default=0
+        Number of features of each user, and of each item, on which its bias and its
+        factors depend linearly.
+
+    feature_share : float, default=0.8
+        Share of the variance of biases and factors, from 0 to 1, that comes from the
+        features, where there are some.
+
     rating_range : (low, high) or None, default=(1.0, 5.0)
         Ends of the rating scale, to which ratings are clipped. None does not clip.
 
@@ -111,6 +126,11 @@ def make_ratings(
     y : ndarray of shape (n_ratings,), float64
         The ratings.
 
+    user_features, item_features : tuples (ids, matrix)
+        The features of all users, and of all items, in the form that estimators take:
+        standard normal, of shape (n_users, n_user_features) and
+        (n_items, n_item_features). Each is only returned if there are features.
+
     coef : :class:`~sklearn.utils.Bunch`
         The planted parameters. Only returned if `coef` is True.
 
@@ -120,7 +140,13 @@ def make_ratings(
         user_factors : ndarray of shape (n_users, n_factors)
         item_factors : ndarray of shape (n_items, n_factors)
 
-        These are the terms of the formula above.
+        user_feature_biases : ndarray of shape (n_user_features,)
+        user_feature_weights : ndarray of shape (n_user_features, n_factors)
+        item_feature_biases : ndarray of shape (n_item_features,)
+        item_feature_weights : ndarray of shape (n_item_features, n_factors)
+
+        These are the terms of the formula above and, where there are features, their
+        weights: the products of both are what the features add to these terms.
 
     Raises
     ------
@@ -144,7 +170,7 @@ def make_ratings(
 
     For a given `random_state`, the planted parameters depend only on `n_users`,
     `n_items`, `n_factors` and the scales, not on `n_ratings`, `noise`, `popularity`
-    or the rating scale.
+    or the rating scale. The pairs do not depend on the features.
 
     Time and memory are linear in `n_ratings`, `n_users` and `n_items`.
 
@@ -174,6 +200,17 @@ def make_ratings(
     X = _draw_pairs(n_users, n_items, n_ratings, popularity, rng)
 
     y = noise * rng.standard_normal(n_ratings)
+    scales = bias_scale, s, feature_share
+    features: list = []
+    weights: dict = {}
+    if n_user_features:
+        F, more = _plant_features(n_user_features, user_biases, P, *scales, rng)
+        features.append((np.arange(n_users), F))
+        weights |= {f"user_{name}": values for name, values in more.items()}
+    if n_item_features:
+        F, more = _plant_features(n_item_features, item_biases, Q, *scales, rng)
+        features.append((np.arange(n_items), F))
+        weights |= {f"item_{name}": values for name, values in more.items()}
     # In batches, since P[users] is n_factors times as large as y.
     for batch in gen_batches(n_ratings, 2**16):
         users, items = X[batch].T
@@ -185,15 +222,38 @@ def make_ratings(
     np.clip(y, low, high, out=y)
 
     if not coef:
-        return X, y
+        return X, y, *features
     planted = Bunch(
         global_mean=float(global_mean),
         user_biases=user_biases,
         item_biases=item_biases,
         user_factors=P,
         item_factors=Q,
+        **weights,
     )
-    return X, y, planted
+    return X, y, *features, planted
+
+
+def _plant_features(n_features, biases, factors, bias_scale, factor_scale, share, rng):
+    """Draw features, and let a share of the variance of biases and factors be theirs.
+
+    Biases and factors are changed in place.
+
+    Returns
+    -------
+    features : ndarray of shape (n_rows, n_features)
+    weights : dict
+        Their ``feature_biases`` and ``feature_weights``.
+    """
+    features = rng.standard_normal((len(biases), n_features))
+    unit = rng.standard_normal((n_features, 1 + factors.shape[1]))
+    unit *= share**0.5 / np.linalg.norm(unit, axis=0)
+    weights = bias_scale * unit[:, 0], factor_scale * unit[:, 1:]
+    for rows, columns in zip((biases, factors), weights, strict=True):
+        rows *= (1 - share) ** 0.5
+        rows += matrix_product(features, columns)
+    names = "feature_biases", "feature_weights"
+    return features, dict(zip(names, weights, strict=True))
 
 
 @validate_params(

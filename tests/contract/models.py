@@ -217,6 +217,7 @@ ranking = partial(
 
 bayesian = partial(Model, BayesianMF, steps=False, sampled=True)
 
+RATED = {"user_features": "rated", "item_features": "rated"}
 PLAIN = {"optimizer": "sgd", "learning_rate": 0.01}
 MODELS = [
     als({}),
@@ -230,6 +231,7 @@ MODELS = [
         {"solver": "cg", "unobserved_weight": 0.3, "fit_intercept": False},
         many=100,
     ),
+    als({"item_features": "rated"}, rounding=1e-9),
     sgd({}),
     sgd(PLAIN, steady={"shuffle": False}),
     sgd(
@@ -252,6 +254,7 @@ MODELS = [
     ),
     sgd({"early_stopping": True}),
     sgd({"loss": "log_loss"}),
+    sgd(RATED, rounding=1e-9),
     biased_sgd({}),
     biased_sgd({"n_factors": 0}),
     biased_sgd(
@@ -313,6 +316,7 @@ MODELS = [
     bayesian({}),
     bayesian({"noise": "shared", "fit_intercept": False, "n_chains": 2, "clip": False}),
     bayesian({"likelihood": "ordinal"}),
+    bayesian({"user_features": "rated", "item_features": "rated"}),
     bayesian({"likelihood": "bernoulli", "noise": "shared", "n_factors": 0}),
 ]
 

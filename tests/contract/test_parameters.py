@@ -45,6 +45,9 @@ def each_parameter(names):
 # What lies just outside of the bounds, and what is of another type.
 INVALID = {
     "n_factors": [0, 2.5],
+    "user_features": [5, "genres"],
+    "item_features": [5, "genres"],
+    "feature_regularization": [0, "scale", None],
     "solver": ["lbfgs", None],
     "cg_steps": [0, 2.5],
     "feedback": ["clicks", None],
@@ -230,6 +233,9 @@ def test_the_bounds_of_every_parameter_are_tested():
 # What is set all along, and the value that then changes what a fit predicts.
 CHANGES = {
     "n_factors": ({}, 2),
+    "user_features": ({}, "rated"),
+    "item_features": ({}, "rated"),
+    "feature_regularization": ({"item_features": "rated"}, 0.1),
     "axis": ({}, "user"),
     "activation": ({}, "identity"),
     "output_activation": ({}, "sigmoid"),

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 from scipy.special import expit
-from sklearn.utils import get_tags
+from sklearn.utils import check_array, get_tags
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
 from sklearn_mf import (
@@ -17,7 +17,8 @@ from sklearn_mf import (
     RankingFactorizer,
     SGDFactorizer,
 )
-from tests.contract.models import MODELS
+from sklearn_mf._data.features import FeatureTable
+from tests.contract.models import MODELS, X, Y
 
 N_CHECKS = 65
 
@@ -74,6 +75,57 @@ class SquashedBayesianMF(OfAnyRatings, BayesianMF):
     pass
 
 
+class WithFeatures:
+    """Has features of all ids that it is fitted to, whatever they are.
+
+    scikit-learn's checks fit tables of all ids, which no parameter can foresee.
+    """
+
+    _given = None, None
+
+    def fit(self, X, y=None, sample_weight=None):
+        self._given = features_of_ids(X, sample_weight)
+        return super().fit(X, y, sample_weight)
+
+    def _feature_tables(self):
+        return {
+            side: (table, False)
+            for side, table in zip(("user", "item"), self._given, strict=True)
+        }
+
+
+def features_of_ids(X, sample_weight):
+    """Return features of the ids in the first two columns; None if X is no table."""
+    try:
+        table = check_array(X, dtype=float)
+        if sample_weight is not None:
+            table = table[np.asarray(sample_weight) > 0]
+        ids = [np.unique(column) for column in table[:, :2].T]
+    except (TypeError, ValueError, IndexError):
+        return None, None
+    matrices = [np.column_stack([np.sin(one), np.cos(3 * one)]) for one in ids]
+    names = np.array(["sin", "cos"], dtype=object)
+    return [FeatureTable(*pair, names) for pair in zip(ids, matrices, strict=True)]
+
+
+class ALSWithFeatures(WithFeatures, ALSFactorizer):
+    pass
+
+
+class SGDWithFeatures(WithFeatures, SGDFactorizer):
+    pass
+
+
+class BiasedMFWithFeatures(WithFeatures, BiasedMF):
+    pass
+
+
+def test_features_of_ids_are_used():
+    model = ALSWithFeatures(max_iter=2, tol=None).fit(X, Y)
+    assert (model.item_feature_weights_ != 0).all()
+    assert (model.user_feature_weights_ != 0).all()
+
+
 SQUASHED = {
     BayesianMF: SquashedBayesianMF,
     SGDFactorizer: SquashedSGD,
@@ -99,6 +151,10 @@ def for_checks(model):
 
 ESTIMATORS = [
     *map(for_checks, MODELS),
+    ALSWithFeatures(non_negative=True),
+    ALSWithFeatures(solver="cg", unobserved_weight=0.3),
+    SGDWithFeatures(),
+    BiasedMFWithFeatures(solver="als", weighted_regularization=False),
     ALSFactorizer(n_factors=1),
     ALSFactorizer(n_factors=64),
     ALSFactorizer(regularization=0),
@@ -157,7 +213,15 @@ ESTIMATORS = [
     ),
     BayesianMF(2, n_samples=20, burn_in=5, user_column=1, item_column=0, n_jobs=2),
     BayesianMF(0, n_samples=3, thin=5, burn_in=0, verbose=True),
-    BayesianMF(likelihood="ordinal", noise="shared", n_samples=10, n_chains=2, thin=1),
+    BayesianMF(
+        1,
+        likelihood="ordinal",
+        noise="shared",
+        n_samples=3,
+        burn_in=1,
+        n_chains=2,
+        thin=1,
+    ),
     MultiTaskMF(8, max_iter=50),
     MultiTaskMF(1, hidden_layer_sizes=(), regression_weight=1, max_iter=20),
     MultiTaskMF(4, hidden_layer_sizes=(8, 3), batch_size=8, max_iter=20, n_jobs=2),

@@ -66,6 +66,43 @@ def test_coef_changes_nothing_else():
     assert_array_equal(y, y_coef)
 
 
+def test_features_of_users_and_items():
+    params = {"n_factors": 2, "random_state": 0, "rating_range": None, "noise": 0.0}
+    params |= {"rating_step": None, "feature_share": 0.7}
+    X, y, users, items, coef = make_ratings(
+        4000, 3000, 9000, n_user_features=3, n_item_features=4, coef=True, **params
+    )
+    assert_allclose(y, planted_ratings(X, coef), rtol=1e-12)
+    assert_array_equal(users[0], np.arange(4000))
+    assert_array_equal(items[0], np.arange(3000))
+    assert users[1].shape == (4000, 3)
+    assert items[1].shape == (3000, 4)
+    for side, (_, F) in (("user", users), ("item", items)):
+        assert_allclose(F.std(axis=0), 1, rtol=0.05)
+        rows = np.column_stack([coef[f"{side}_biases"], coef[f"{side}_factors"]])
+        weights = np.column_stack(
+            [coef[f"{side}_feature_biases"], coef[f"{side}_feature_weights"]]
+        )
+        rest = rows - F @ weights
+        scale = np.array([0.45, *[np.sqrt(0.5 / np.sqrt(2))] * 2])
+        assert_allclose(rows.std(axis=0), scale, rtol=0.05)
+        assert_allclose(rest.std(axis=0), np.sqrt(0.3) * scale, rtol=0.05)
+        assert abs(F.T @ rest / len(F)).max() < 0.05
+
+
+def test_features_are_returned_where_there_are_some():
+    X, y = make_ratings(random_state=0)
+    X_more, y_more, (ids, F) = make_ratings(n_item_features=1, random_state=0)
+    assert_array_equal(X_more, X)
+    assert not np.array_equal(y_more, y)
+    assert ids.shape == (500,)
+    assert F.shape == (500, 1)
+    *_, (ids, F), coef = make_ratings(n_user_features=2, coef=True, random_state=0)
+    assert F.shape == (1000, 2)
+    assert {"user_feature_biases", "user_feature_weights"} <= coef.keys()
+    assert "item_feature_biases" not in coef
+
+
 def test_same_seed_same_bits():
     X, y = make_ratings(random_state=3)
     for random_state in (3, np.random.RandomState(3)):

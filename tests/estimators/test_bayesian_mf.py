@@ -1,8 +1,10 @@
 """BayesianMF: what its draws say, and how they are kept."""
 
+import copy
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
@@ -471,3 +473,221 @@ def test_recommendations_are_ranked_by_the_factors(fitted, name):
     assert_array_equal(items[0], np.argsort(-values))
     pairs = np.column_stack([np.full(40, 3), items[0]])
     assert_array_equal(scores[0], model.predict(pairs))
+
+
+# ---------------------------------------------------------------------------- features
+
+RNG = np.random.default_rng(0)
+ITEMS = pd.DataFrame(
+    RNG.normal(size=(50, 3)), columns=list("abc")
+)  # of 40, and 10 more
+USERS = np.arange(70), sparse.csr_array((RNG.random((70, 5)) < 0.4).astype(float))
+BOTH = {"user_features": ["rated", USERS], "item_features": ["rated", ITEMS]}
+COLD = np.array([[0, 45], [65, 3], [65, 45], [65, 999]])
+
+
+def fit_features(name, **options):
+    y = (Y > 3.5).astype(float) if name == "bernoulli" else Y
+    return BayesianMF(**QUICK | {"likelihood": name} | BOTH | options).fit(X, y)
+
+
+@pytest.fixture(scope="module")
+def with_features():
+    """A fitted model of each likelihood, with features of both kinds and sides."""
+    return {name: fit_features(name) for name in LIKELIHOODS}
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_ids_without_ratings_are_predicted_from_features(with_features, name):
+    model = with_features[name]
+    features = {"user": USERS[1].toarray(), "item": ITEMS.to_numpy()}
+    for side, rows in (("user", [61, 65]), ("item", [41, 45])):
+        learnt = {
+            name.removeprefix(f"{side}_"): value
+            for name, value in vars(model).items()
+            if name.startswith(f"{side}_")
+        }
+        x = features[side][rows] - learnt["feature_centers_"]
+        for found, expected in (
+            (learnt["factors_"][rows], x @ learnt["cold_weights_"]),
+            (learnt["biases_"][rows], x @ learnt["cold_biases_"]),
+            (
+                learnt["factors_samples_"][:, rows],
+                x @ learnt["cold_weights_samples_"],
+            ),
+            (
+                learnt["biases_samples_"][:, rows],
+                learnt["cold_biases_samples_"] @ x.T,
+            ),
+        ):
+            assert_allclose(found, expected, atol=1e-9)
+    ratings, std = model.predict(COLD, return_std=True)
+    unknown = model.predict([[999, 999]])
+    assert abs(ratings - unknown).max() > 0.01
+    known_std = model.predict(X[:4], return_std=True)[1].mean()
+    if name == "gaussian":
+        assert (std > known_std).all()
+    drawn = model.sample_y(COLD, 4000)
+    assert_allclose(drawn.std(axis=1), std, rtol=0.15)
+    low, high = model.predict_interval(COLD).T
+    assert (low <= high).all()
+
+
+@pytest.mark.compiled
+def test_cold_ids_have_the_variance_of_their_prior(with_features):
+    """That of new ids, and of what would be known of them had they features."""
+    model = with_features["gaussian"]
+    pairs = np.array([[0, 45], [65, 3], [65, 45], [999, 3], [65, 999], [999, 999]])
+    total, means = np.zeros(len(pairs)), scores_of(model, pairs)
+    for k in range(len(means)):
+        for at, pair in enumerate(pairs):
+            rows, covariances = [], []
+            for side, label, n in zip(("user", "item"), pair, (60, 40), strict=True):
+                mean, variances = getattr(model, f"{side}_priors_samples_")[k]
+                spreads = getattr(model, f"{side}_spreads_samples_")[k]
+                kept = getattr(model, f"{side}_factors_samples_")[k]
+                row = mean[:-1] + (kept[label] if label != 999 else 0)
+                rows.append(np.append(row, 1))
+                spread = spreads[0 if label != 999 else 1]
+                covariances.append((label >= n) * (np.diag(variances) + spread))
+            (p, q), (S, T) = rows, covariances
+            # p·q + b + c has the variance qᵀSq + pᵀTp + tr(ST), where q and p have a 1
+            # for the biases b and c, of which there is no product.
+            total[at] += q @ S @ q + p @ T @ p + np.sum(S[:-1, :-1] * T[:-1, :-1])
+            user = pair[0] if pair[0] < 60 else -1
+            total[at] += model.noise_variances_samples_[k, user]
+    expected = means.var(axis=0) + total / len(means)
+    found = model.predict(pairs, return_std=True)[1] ** 2
+    assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_ids_join_by_their_features_as_if_fit_had_had_them(with_features, name):
+    few = (USERS[0][:62], USERS[1][:62])
+    options = {"item_features": ["rated", ITEMS[:42]], "user_features": ["rated", few]}
+    # The features are standardised by the rows of ids with ratings and without.
+    model = fit_features(name, **options)
+    before = model.predict(PAIRS, return_std=True)
+    rows = model.user_rated_factors_samples_.shape[1]
+    model.add_items(ITEMS[42:45])
+    model.add_items(ITEMS[45:])
+    model.add_users((USERS[0][62:], USERS[1][62:]))
+    assert_array_equal(model.predict(PAIRS, return_std=True), before)
+    assert model.user_rated_factors_samples_.shape[1] == rows + 8
+    assert model.item_rated_factors_.shape == (70, 3)
+    model._check_fitted()
+    found, expected = (
+        each.predict(COLD, return_std=True) for each in (model, with_features[name])
+    )
+    assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("side", ["user", "item"])
+def test_folding_in_with_features_is_near_a_fit_of_all(name, side):
+    y = (Y > 3.5).astype(float) if name == "bernoulli" else Y
+    column = ("user", "item").index(side)
+    new = X[:, column] < 5
+    options = QUICK | {"n_samples": 200, "likelihood": name} | BOTH
+    model = BayesianMF(**options).fit(X[~new], y[~new])
+    before = model.predict(X[~new], return_std=True)
+    getattr(model, f"fold_in_{side}s")(X[new], y[new])
+    assert_array_equal(model.predict(X[~new], return_std=True), before)
+    model._check_fitted()
+    whole = BayesianMF(**options).fit(X, y)
+    found = model.predict(X[new], return_std=True)
+    expected = whole.predict(X[new], return_std=True)
+    assert np.corrcoef(found[0], expected[0])[0, 1] > 0.9
+    for values, others in zip(found, expected, strict=True):
+        assert root_mean_squared_error(others, values) < 0.25 * y.std()
+
+
+@pytest.mark.compiled
+def test_a_history_uses_what_was_rated(with_features):
+    model = with_features["gaussian"]
+    history = np.array([[0, 3], [0, 5], [0, 7]]), np.array([5.0, 4.0, 1.0])
+    scores = model.recommend(history=history, n_items=5)[1]
+    plain = BayesianMF(**QUICK | {"item_features": BOTH["item_features"]}).fit(X, Y)
+    assert (scores != plain.recommend(history=history, n_items=5)[1]).any()
+    upper = model.recommend(history=history, n_items=5, rank_by="upper")[0]
+    assert np.isin(upper, model.items_).all()
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_features_help_where_ratings_are_few(dtype):
+    """Ratings that are made of features: cold items are known, intervals hold them."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 4))
+    weights = rng.normal(size=(4, 3)) * [0.5, 0.5, 0.8]
+    Q = features @ weights + 0.3 * rng.normal(size=(300, 3))
+    P = rng.normal(size=(200, 2)) * 0.7 + [0.5, -0.5]
+    pairs = np.column_stack(
+        [rng.integers(200, size=9000), rng.integers(300, size=9000)]
+    )
+    pairs = np.unique(pairs, axis=0)
+    scores = (P[pairs[:, 0]] * Q[pairs[:, 1], :-1]).sum(axis=1) + Q[pairs[:, 1], -1]
+    y = (scores + 0.5 * rng.normal(size=len(pairs))).astype(dtype)
+    warm = pairs[:, 1] < 200
+    table = np.arange(300), features
+    options = {"n_samples": 100, "burn_in": 100, "random_state": 0, "clip": False}
+    model = BayesianMF(5, item_features=table, **options).fit(pairs[warm], y[warm])
+    plain = BayesianMF(5, **options).fit(pairs[warm], y[warm])
+    errors = [-each.score(pairs[~warm], y[~warm]) for each in (model, plain)]
+    assert errors[0] < 0.7 * errors[1]
+    assert model.item_feature_weights_.dtype == dtype
+    for coverage in (0.5, 0.8, 0.95):
+        low, high = model.predict_interval(pairs[~warm], coverage).T
+        covered = np.mean((low <= y[~warm]) & (y[~warm] <= high))
+        assert_allclose(covered, coverage, atol=0.04)
+
+
+@pytest.mark.compiled
+def test_features_that_tell_nothing_do_no_harm():
+    rng, train = np.random.default_rng(0), np.arange(len(Y)) % 4 > 0
+    noise = np.arange(40), rng.normal(size=(40, 30))
+    errors = [
+        -BayesianMF(3, n_samples=100, burn_in=100, random_state=0, item_features=given)
+        .fit(X[train], Y[train])
+        .score(X[~train], Y[~train])
+        for given in (None, noise)
+    ]
+    assert errors[1] < 1.03 * errors[0]
+
+
+@pytest.mark.compiled
+def test_samples_of_weights_count_as_memory(monkeypatch):
+    of_a_draw = (60 + 40) * 4 * 8
+    monkeypatch.setattr(
+        "sklearn_mf._estimators.bayesian_mf.MOST_MEMORY", 40 * of_a_draw
+    )
+    rated = {"user_features": "rated", "item_features": "rated"}
+    model = BayesianMF(**QUICK, **rated).fit(X, Y)
+    assert len(model.intercepts_samples_) == 20  # as many numbers again
+
+
+@pytest.mark.compiled
+def test_weights_are_a_fitted_state(with_features):
+    model = with_features["gaussian"]
+    model._check_fitted()
+    for name in ("user_feature_weights_samples_", "item_rated_biases_samples_"):
+        broken = copy.copy(model)
+        delattr(broken, name)
+        with pytest.raises(ValueError, match="or another of its kind is missing"):
+            broken._check_fitted()
+        broken = copy.copy(model)
+        setattr(broken, name, getattr(model, name)[:, :-1])
+        with pytest.raises(ValueError, match=name):
+            broken._check_fitted()
+
+
+@pytest.mark.compiled
+def test_a_warm_start_begins_at_the_weights_of_before():
+    options = QUICK | BOTH | {"warm_start": True, "n_samples": 1, "burn_in": 0}
+    model = BayesianMF(**QUICK | BOTH).fit(X, Y)
+    started = model.set_params(**options).fit(X, Y).loss_curve_[0]
+    anew = BayesianMF(**options).fit(X, Y).loss_curve_[0]
+    assert started < 0.9 * anew

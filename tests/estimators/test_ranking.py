@@ -256,7 +256,7 @@ def test_a_history_recommends_as_a_fold_in_does(estimator, dtype, data):
         found, scores = model.recommend(n_items=7, history=(new, new_y, w), **options)
     rtol = 1e-4 if dtype == np.float32 else 1e-9
     assert_allclose(scores, expected_scores, rtol=rtol)
-    assert (found == expected).mean() == 1 if dtype == np.float64 else 0.9
+    assert (found == expected).mean() >= (1 if dtype == np.float64 else 0.9)
     # Items that the model does not know are not read, users as they are asked for.
     more = np.vstack([new, [[1003, 5000], [2000, 5000], [1001, 5001]]])
     history = more, np.append(new_y, [1, 1, 1]), np.append(w, [1, 1, 1])

@@ -153,6 +153,7 @@ def test_validation_scores_are_those_of_held_out_interactions(data):
 # ----------------------------------------------------------------------- what it finds
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("loss", ["softmax", "bpr", "warp", "ccl"])
 def test_planted_groups_are_found(loss):
     rng = np.random.default_rng(0)

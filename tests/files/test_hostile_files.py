@@ -25,12 +25,13 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 from numpy.testing import assert_array_equal
+from scipy import sparse
 
 from sklearn_mf import load
 from sklearn_mf.datasets import _movielens, _text, fetch_movielens, load_ratings
 from tests.assertions import assert_same_model
-from tests.contract.models import FAMILIES, X, in_turn
-from tests.files.helpers import objects
+from tests.contract.models import FAMILIES, X, Y, in_turn
+from tests.files.helpers import als, objects
 
 IS_LONG = os.environ.get("SKLEARN_MF_LONG_TESTS") == "1"
 SECONDS = 75 if IS_LONG else 2  # of a test
@@ -278,6 +279,9 @@ def test_models(make_ids, tmp_path):
         model = family().fit(table, family.y())
         model.save(path)
         models.append((model, path.read_bytes()))
+    features = sparse.random_array((20, 6), density=0.3, format="csr", rng=0)
+    als(item_features=(make_ids(np.arange(20)), features)).fit(table, Y).save(path)
+    models += 2 * [(load(path), path.read_bytes())]
     tried = Counter()
     for rng in each_case():
         model, data = rng.choice(models)

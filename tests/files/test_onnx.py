@@ -64,6 +64,22 @@ def test_of_large_scores(loss, clip, dtype, onnx):
     assert_onnx_predicts(model, X, X[:, 0], X[:, 1])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("make", [als, biased])
+def test_of_features(make, dtype, onnx):
+    cold = np.array([[0, 50], [50, 51], [3, 999], [50, 999]])
+    rng = np.random.default_rng(0)
+    ids = np.arange(60)
+    model = make(
+        item_features=(ids, rng.normal(size=(60, 2))),
+        user_features=["rated", (ids, rng.normal(size=(60, 3)))],
+    ).fit(X, Y.astype(dtype))
+    assert len(model.items_) == len(model.users_) == 60
+    assert np.ptp(model.predict(cold[:3])) > 0
+    pairs = np.vstack([X, cold])
+    assert_onnx_predicts(model, pairs, pairs[:, 0], pairs[:, 1])
+
+
 @pytest.mark.parametrize("ends", [None, (2.5, 3.0), (3.0, np.inf)])
 def test_predict_and_onnx_clip_alike(ends, onnx, monkeypatch):
     monkeypatch.setattr(type(FITTED), "_clip_range", lambda self: ends)

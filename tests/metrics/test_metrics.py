@@ -45,8 +45,14 @@ def model(request, data):
     return request.param.fit(*data[:2])
 
 
+@pytest.fixture(scope="module")
+def rankings(model, data):
+    """What all items are ranked by that a user has not seen: (ids, values) of each."""
+    users = np.unique(data[2][:, 0]).tolist()
+    return {user: dense_ranking(model, user, data[0]) for user in users}
+
+
 def dense_ranking(model, user, X):
-    """What all items are ranked by that a user has not seen: (ids, values)."""
     items = np.setdiff1d(model.items_, X[X[:, 0] == user, 1])
     clip, model.clip = model.clip, False
     values = model.predict([[user, item] for item in items])
@@ -62,14 +68,14 @@ def dense_ranking(model, user, X):
 # ------------------------------------------------------------------- against trec_eval
 
 
-def by_trec_eval(measure, model, data, k, threshold=-np.inf, gain=lambda y: 1):
-    X, _, X_test, y_test = data
+def by_trec_eval(measure, rankings, data, k, threshold=-np.inf, gain=lambda y: 1):
+    *_, X_test, y_test = data
     qrels, run = {}, {}
     for (user, item), rating in zip(X_test.tolist(), y_test, strict=True):
         if rating >= threshold:
             qrels.setdefault(str(user), {})[str(item)] = gain(rating)
     for user in map(int, qrels):
-        items, predictions = dense_ranking(model, user, X)
+        items, predictions = rankings[user]
         best = items[np.lexsort((items, -predictions))][:k]
         run[str(user)] = {str(item): k - rank for rank, item in enumerate(best)}
     return ir_measures.calc_aggregate([measure], qrels, run)[measure]
@@ -77,7 +83,7 @@ def by_trec_eval(measure, model, data, k, threshold=-np.inf, gain=lambda y: 1):
 
 @pytest.mark.parametrize("threshold", [None, 4])
 @pytest.mark.parametrize("k", [1, 5, 10, 100])
-def test_trec_eval_gives_the_same(model, data, k, threshold):
+def test_trec_eval_gives_the_same(model, rankings, data, k, threshold):
     measures = {
         "precision": ir_measures.P @ k,
         "recall": ir_measures.R @ k,
@@ -90,15 +96,17 @@ def test_trec_eval_gives_the_same(model, data, k, threshold):
     for name, measure in measures.items():
         score = make_ranking_scorer(name, k=k, threshold=threshold)(model, *data[2:])
         assert 0 < score <= 1
-        expected = by_trec_eval(measure, model, data, k, **level)
+        expected = by_trec_eval(measure, rankings, data, k, **level)
         assert_allclose(score, expected, rtol=0, atol=1e-12, err_msg=name)
 
 
 @pytest.mark.parametrize("threshold", [None, 3])
-def test_trec_eval_gives_the_same_with_ratings_as_gains(model, data, threshold):
+def test_trec_eval_gives_the_same_with_ratings_as_gains(
+    model, rankings, data, threshold
+):
     scorer = make_ranking_scorer("ndcg", k=7, threshold=threshold, gain="rating")
     level = {} if threshold is None else {"threshold": threshold}
-    expected = by_trec_eval(ir_measures.nDCG @ 7, model, data, 7, gain=int, **level)
+    expected = by_trec_eval(ir_measures.nDCG @ 7, rankings, data, 7, gain=int, **level)
     assert_allclose(scorer(model, *data[2:]), expected, rtol=0, atol=1e-12)
 
 
@@ -106,11 +114,12 @@ def test_trec_eval_gives_the_same_with_ratings_as_gains(model, data, threshold):
 
 
 @pytest.mark.parametrize("threshold", [None, 4])
-def test_reciprocal_rank_of_all_is_a_dense_ranking(model, data, threshold, monkeypatch):
-    X, _, X_test, y_test = data
+def test_reciprocal_rank_of_all_is_a_dense_ranking(
+    model, rankings, data, threshold, monkeypatch
+):
+    *_, X_test, y_test = data
     means = []
-    for user in np.unique(X_test[:, 0]):
-        items, predictions = dense_ranking(model, user, X)
+    for user, (items, predictions) in rankings.items():
         ranks = dict(zip(items, rankdata(np.round(-predictions, 12)), strict=True))
         relevant = (X_test[:, 0] == user) & (y_test >= (threshold or -np.inf))
         if relevant.any():

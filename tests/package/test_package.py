@@ -136,6 +136,8 @@ def test_class_docstring_documents_parameters_and_attributes(estimator):
     model = estimator().fit([[0, 0], [1, 1]], [1.0, 2.0])
     attributes = {name for name in vars(model) if name.endswith("_")}
     optional = {"feature_names_in_", "optimizer_", "optimizer_state_", "alpha_"}
+    of_features = re.compile("(user|item)_(feature|rated|cold|spreads)_?.*_")
+    optional |= set(filter(of_features.fullmatch, described))
     assert described - optional == {*attributes, *model.get_params()} - optional
     assert defaults == model.get_params()
 

@@ -44,7 +44,9 @@ def add(factor, left, right, total):
 
 
 @jit
-def approach_rows(start, stop, rows, side, rotated, terms, cg_steps, solved, loss):
+def approach_rows(
+    start, stop, rows, side, rotated, terms, expected, cg_steps, solved, loss
+):
     """Lower the objective over some rows by steps of conjugate gradient.
 
     Each row begins where it stands.
@@ -61,6 +63,8 @@ def approach_rows(start, stop, rows, side, rotated, terms, cg_steps, solved, los
         What the rows share.
     terms : Terms
         The penalties, in the coordinates of `rotated`.
+    expected
+        As in `short_rows.solve_short_rows`.
     cg_steps : int
         The most steps for a row.
     solved, loss
@@ -86,17 +90,22 @@ def approach_rows(start, stop, rows, side, rotated, terms, cg_steps, solved, los
     for at in range(start, stop):
         row = rows[at]
         first, last = side.indptr[row], side.indptr[row + 1]
+        value = np.float64(shared_value)
         for f in range(n_columns):
             is_bias = biased and f == n_columns - 1
-            d = gram[f] + (bias_penalty[row] if is_bias else penalty[row])
+            own_penalty = bias_penalty[row] if is_bias else penalty[row]
+            d = gram[f] + own_penalty
             if alpha != 0:
                 root[f] = 1 / np.sqrt(d) if d > 0 else 0
             elif is_bias:
                 root[f] = np.sqrt(scale)
             own[0, f] = root[f] * root[f] * d
             b[0, f] = root[f] * h[f]
+            if expected is not None:  # h + λ m, and λ ‖m‖²
+                pull = own_penalty * expected[row, f]
+                b[0, f] += root[f] * pull
+                value += pull * expected[row, f]
             x[0, f] = solved[row, f] / root[f] if root[f] > 0 else 0
-        value = np.float64(shared_value)
         steepest = square = before = zero
         # Step -1 is no step: it finds the residual b − A x and the value of the start.
         for step in range(-1, cg_steps):

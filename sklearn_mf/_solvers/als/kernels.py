@@ -13,7 +13,8 @@ row x is
 
 where the sums over all k, observed or not, are the same for every row: `Unobserved`.
 With biases the last parameter of a row is its bias: 1 stands in its place in q_k, and
-it has a penalty λ of its own.
+it has a penalty λ of its own. Where the features of the row predict the parameters m,
+the penalty is λ ‖x − m‖², which adds λ m to b and λ ‖m‖² to v.
 
 Rows of parameters are padded with zeros to the width of whole tiles: see `pad`.
 """
@@ -168,6 +169,7 @@ def solve_rows(
     side,
     fixed,
     terms,
+    expected,
     unobserved,
     shares_gram,
     non_negative,
@@ -178,9 +180,9 @@ def solve_rows(
     """Minimise the objective over the parameters of some rows.
 
     The minimum is x = A⁻¹ b by an LDLᵀ elimination, and its value v − b·x. A row that
-    the objective does not mention becomes 0. With `non_negative` the factors stay at or
-    above 0, and the minimum is approached by coordinate descent from where the row
-    stands.
+    the objective does not mention becomes m, or 0 without features. With `non_negative`
+    the factors stay at or above 0, and the minimum is approached by coordinate descent
+    from where the row stands.
 
     Parameters
     ----------
@@ -194,6 +196,8 @@ def solve_rows(
         Parameters of the other side, padded.
     terms : Terms
         The mean and the penalties.
+    expected : ndarray of shape (n_rows, width), or None
+        The m of each row, padded; None stands for zeros.
     unobserved : Unobserved
         The part of the pairs without a rating.
     shares_gram : bool
@@ -227,6 +231,13 @@ def solve_rows(
         if first == last and unobserved.weight == 0:
             solved[row] = 0
             loss[row] = 0.0
+            if expected is not None:
+                solved[row] = expected[row]
+                if non_negative:
+                    for i in range(n_columns - biased):
+                        least = min(expected[row, i], 0)
+                        solved[row, i] -= least
+                        loss[row] += penalty[row] * least * least
             continue
 
         # A, b and v of the pairs without a rating.
@@ -267,6 +278,15 @@ def solve_rows(
                 singular[row] = True
                 continue
             eliminated = shares_gram
+        if expected is not None:
+            # b ← b + λ m, v ← v + λ ‖m‖²
+            for i in range(n_columns):
+                is_bias = biased and i == n_columns - 1
+                pull = (bias_penalty[row] if is_bias else penalty[row]) * expected[
+                    row, i
+                ]
+                b[0, i] += pull
+                value += pull * expected[row, i]
         # x = A⁻¹ b, and the objective there, v − b·x
         if non_negative:
             loss[row] = value + _descend(L, b, n_columns, biased, work, solved, row)

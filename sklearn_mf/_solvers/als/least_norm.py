@@ -4,7 +4,7 @@ With fewer ratings than parameters and no penalty, more than one row minimises t
 objective. Here it is a sum of squares ‖M x − z‖², with a row of M and an entry of z for
 each pair of the row, and for each penalty,
 
-    √w (q, r − t)    and    √λ (unit vector, 0),
+    √w (q, r − t)    and    √λ (unit vector, m),
 
 and is minimised without the normal equations, in which a small penalty can be lost to
 rounding. For the terms see `kernels`.
@@ -16,7 +16,9 @@ from sklearn_mf._runtime.compile import helper, jit
 
 
 @jit
-def solve_least_norm(start, stop, side, fixed, terms, unobserved_weight, solved, loss):
+def solve_least_norm(
+    start, stop, side, fixed, terms, unobserved_weight, expected, solved, loss
+):
     """Minimise the objective over rows start to stop, by the shortest minimum.
 
     Parameters
@@ -25,6 +27,8 @@ def solve_least_norm(start, stop, side, fixed, terms, unobserved_weight, solved,
         See `kernels.solve_rows`; all float64, and the ratings have weights.
     unobserved_weight : float
         The weight α₀ of a pair without a rating.
+    expected : ndarray of shape (n_rows, width)
+        What features predict of the rows, m; zeros without features.
     """
     mean, n_columns, biased, penalty, bias_penalty, _ = terms
     for row in range(start, stop):
@@ -55,6 +59,7 @@ def solve_least_norm(start, stop, side, fixed, terms, unobserved_weight, solved,
         for i in range(n_columns):
             if own[i] > 0:
                 M[i, m] = np.sqrt(own[i])
+                z[m] = M[i, m] * expected[row, i]
                 m += 1
         solved[row] = 0
         loss[row] = _minimise(M, z, solved[row])

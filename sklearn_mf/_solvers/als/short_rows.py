@@ -11,9 +11,10 @@ k holds their w z + α₀ t, and h = −α₀ Σ t q. By Woodbury's identity
 
     x = D⁻¹ (h + Qᵀ y)   with   (C⁻¹ + Q D⁻¹ Qᵀ) y = C⁻¹ k − Q D⁻¹ h.
 
-Where pairs without a rating do not count, D is λ I and h is 0; y is then multiplied by
-λ, so that without a penalty x = Qᵀ (Q Qᵀ)⁻¹ z is the shortest row that meets all
-ratings.
+Where the features of the row predict the parameters m, λ m is added to h. Where pairs
+without a rating do not count, D is λ I, and D⁻¹ h is m, or 0 without features; y is
+then multiplied by λ, so that without a penalty x = Qᵀ (Q Qᵀ)⁻¹ z is the shortest row
+that meets all ratings.
 """
 
 from typing import NamedTuple
@@ -69,7 +70,9 @@ class Rotated(NamedTuple):
 
 
 @jit
-def solve_short_rows(start, stop, rows, side, rotated, solved, loss, singular):
+def solve_short_rows(
+    start, stop, rows, side, rotated, expected, solved, loss, singular
+):
     """Minimise the objective over rows with few ratings, in rotated coordinates.
 
     Parameters
@@ -82,6 +85,8 @@ def solve_short_rows(start, stop, rows, side, rotated, solved, loss, singular):
         The ratings.
     rotated : Rotated
         What the rows share.
+    expected : ndarray of shape (n_rows, width), or None
+        The m of each row, in the coordinates of `rotated`; None stands for zeros.
     solved, loss, singular
         As in `kernels.solve_rows`.
     """
@@ -99,6 +104,7 @@ def solve_short_rows(start, stop, rows, side, rotated, solved, loss, singular):
         np.empty(most, dtype),
         np.empty(most, dtype),
     )
+    own_h = h.copy()
     root = np.ones(width, dtype)  # the diagonal of D^-½
     root_h, x = np.zeros((1, width), dtype), np.zeros((1, width), dtype)
 
@@ -109,11 +115,18 @@ def solve_short_rows(start, stop, rows, side, rotated, solved, loss, singular):
         K = K_buffer[: size**2].reshape((size, size))
         L = L_buffer[: size**2].reshape((size, size))
         singular[row] = False
+        offset = np.float64(shared_value)
         if alpha != 0:
             for f in range(width):
+                if expected is not None:  # h + λ m, and λ ‖m‖²
+                    pull = penalty[row] * expected[row, f]
+                    own_h[f] = h[f] + pull
+                    offset += pull * expected[row, f]
                 d = gram[f] + penalty[row]
                 root[f] = 1 / np.sqrt(d) if d > 0 else 0
-                root_h[0, f] = root[f] * h[f]
+                root_h[0, f] = root[f] * own_h[f]
+        elif expected is not None:
+            root_h[0] = expected[row]
         q[n:size] = 0
         K[:] = 0
         value = gather(
@@ -128,10 +141,14 @@ def solve_short_rows(start, stop, rows, side, rotated, solved, loss, singular):
             singular[row] = True
             continue
         # y = K⁻¹ (C⁻¹ k − Q D⁻¹ h)
-        if alpha != 0:
+        if alpha != 0 or expected is not None:
             multiply(q, n, root_h, rhs)
         else:
             rhs[:n] = 0
+        if alpha == 0 and expected is not None:  # k − C Q D⁻¹ h, and h = 0 from here
+            for m in range(n):
+                k[m] -= c[m] * rhs[m]
+                rhs[m] = 0
         for m in range(n):
             rhs[m] = k[m] / c[m] - rhs[m]
         rhs[n:size] = 0
@@ -154,9 +171,9 @@ def solve_short_rows(start, stop, rows, side, rotated, solved, loss, singular):
             for m in range(n):
                 value += shrink * (k[m] / c[m]) * y[m]
         else:
-            value += shared_value
+            value += offset
             for f in range(width):
-                value -= h[f] * solved[row, f]
+                value -= own_h[f] * solved[row, f]
             for m in range(n):
                 value -= k[m] * (k[m] - y[m]) / c[m]
         loss[row] = value

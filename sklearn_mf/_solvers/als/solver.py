@@ -17,6 +17,7 @@ from sklearn_mf._solvers.als.kernels import (
 )
 from sklearn_mf._solvers.als.least_norm import solve_least_norm
 from sklearn_mf._solvers.als.short_rows import Rotated, rotate_rows, solve_short_rows
+from sklearn_mf._solvers.features import fill_unrated, weights_of
 
 SHORT = 0.75  # ratings for each factor up to which a row is short
 FEW_EQUATIONS = 4, 7  # of short and long rows, for each product of conjugate gradient
@@ -65,7 +66,8 @@ class AlternatingLeastSquares:
 
     def __init__(self, problem, objective, cg_steps=None, scale=1.0):
         self.start = start = problem.start.copy()
-        if objective.non_negative:
+        self.non_negative = objective.non_negative
+        if self.non_negative:
             n_factors = start.P.shape[1] - start.biased
             for rows in (start.P, start.Q):
                 np.abs(rows[:, :n_factors], out=rows[:, :n_factors])
@@ -74,21 +76,49 @@ class AlternatingLeastSquares:
         ratings = problem.ratings
         self.user_side = HalfSweep(ratings.by_user, len(self.items), *rest)
         self.item_side = HalfSweep(ratings.by_item, len(self.users), *rest)
+        sides = self.user_side, self.item_side
+        counts = [side.learnable_counts() for side in sides]
+        self.priors = problem.priors(counts, objective.penalty)
 
     def sweep(self):
         """Solve the items, then the users; return the objective."""
-        self.item_side.solve(self.users, self.items, rotate=True)
-        loss = self.user_side.solve(self.items, self.users, rotate=True)
-        return loss + self.item_side.penalise(self.items)
+        user_prior, item_prior = self.priors
+        self._solve(self.item_side, self.users, self.items, item_prior)
+        loss = self._solve(self.user_side, self.items, self.users, user_prior)
+        if item_prior is None:
+            return loss + self.item_side.penalise(self.items)
+        loss += item_prior.penalise(self.items) + item_prior.penalise_weights()
+        return loss
+
+    def _solve(self, half_sweep, fixed, solved, prior):
+        """Solve a side; return the objective less the penalty of the other side."""
+        if prior is None:
+            rotate = not any(self.priors)
+            return half_sweep.solve(fixed, solved, rotate=rotate)
+        loss = half_sweep.solve(fixed, solved, expected=prior.means)
+        loss -= prior.penalise(solved)
+        prior.learn(solved)
+        return loss + prior.penalise(solved) + prior.penalise_weights()
+
+    def _columns(self, rows):
+        """Return rows without the padding."""
+        return rows[:, : self.start.P.shape[1]]
 
     def parameters(self):
         """Return what has been learnt, as if the fit ended here."""
-        n_columns = self.start.P.shape[1]
-        P, Q = (rows[:, :n_columns].copy() for rows in (self.users, self.items))
-        return replace(self.start, P=P, Q=Q)
+        P, Q = (self._columns(rows).copy() for rows in (self.users, self.items))
+        fill_unrated((P, Q), self.priors)
+        if self.non_negative:  # what features predict may be negative
+            for rows in (P, Q):
+                factors = rows[:, : rows.shape[1] - self.start.biased]
+                np.maximum(factors, 0, out=factors)
+        weights = weights_of(self.priors)
+        return replace(self.start, P=P, Q=Q, feature_weights=weights)
 
 
-def solve_side(side, fixed, solved, mean, objective, run, unobserved=None):
+def solve_side(
+    side, fixed, solved, mean, objective, run, unobserved=None, expected=None
+):
     """Minimise the objective over the rows of one side alone.
 
     Parameters
@@ -107,6 +137,8 @@ def solve_side(side, fixed, solved, mean, objective, run, unobserved=None):
         From `thread_pool`.
     unobserved : Unobserved or None
         From `sum_unobserved` of the other side, if that is known already.
+    expected : ndarray of shape (n_rows, n_columns), or None
+        What features predict of the rows.
 
     Returns
     -------
@@ -118,9 +150,11 @@ def solve_side(side, fixed, solved, mean, objective, run, unobserved=None):
     n_columns = fixed.shape[1]
     half_sweep = HalfSweep(side, len(fixed), mean, objective, n_columns, None, 1.0, run)
     fixed, solved = pad(fixed), pad(solved)
-    loss = half_sweep.solve(fixed, solved, unobserved=unobserved)
+    if expected is not None:
+        expected = pad(expected)
+    loss = half_sweep.solve(fixed, solved, expected=expected, unobserved=unobserved)
     while objective.non_negative:  # coordinate descent, until it stands still
-        before, loss = loss, half_sweep.solve(fixed, solved)
+        before, loss = loss, half_sweep.solve(fixed, solved, expected=expected)
         if not before - loss > np.finfo(solved.dtype).eps * abs(loss):
             break
     return solved[:, :n_columns], loss
@@ -250,13 +284,15 @@ class HalfSweep:
             np.flatnonzero, (is_short, is_approached, ~(is_short | is_approached))
         )
 
-    def solve(self, fixed, solved, *, rotate=False, unobserved=None):
+    def solve(self, fixed, solved, *, expected=None, rotate=False, unobserved=None):
         """Solve the rows; return the objective less the penalty of the other side.
 
         Parameters
         ----------
         fixed, solved : ndarrays of shape (n_other_rows, width) and (n_rows, width)
             Padded parameters of the other side and of this one, which are overwritten.
+        expected : ndarray of shape (n_rows, width), or None
+            What features predict of the rows, padded.
         rotate : bool
             Whether the parameters of the other side may be rotated with those of this
             one, which leaves all predictions as they are.
@@ -274,7 +310,7 @@ class HalfSweep:
                 long = np.arange(len(counts))
             else:
                 unobserved = self._solve_rotated(
-                    fixed, solved, unobserved, *rotation, rotate=rotate
+                    fixed, solved, unobserved, *rotation, expected, rotate=rotate
                 )
         if len(long):
             work = work_of_long(counts[long], width)
@@ -287,6 +323,7 @@ class HalfSweep:
                 self.side,
                 fixed,
                 self.terms,
+                expected,
                 unobserved.astype(fixed.dtype),
                 self.shares_gram,
                 self.objective.non_negative,
@@ -295,7 +332,8 @@ class HalfSweep:
                 self.singular,
             )
         if self.singular.any():
-            self._solve_singular(np.flatnonzero(self.singular), fixed, solved)
+            rows = np.flatnonzero(self.singular)
+            self._solve_singular(rows, fixed, expected, solved)
         return self.loss.sum()
 
     def _diagonalise(self, unobserved):
@@ -326,7 +364,9 @@ class HalfSweep:
             V[:n, :n] = M[:n, np.newaxis] * U
         return M, np.maximum(values, 0), V
 
-    def _solve_rotated(self, fixed, solved, unobserved, M, values, V, *, rotate):
+    def _solve_rotated(
+        self, fixed, solved, unobserved, M, values, V, expected, *, rotate
+    ):
         """Solve all but the long rows; return what these are to be solved with."""
         bias, dtype, terms = self.n_columns - 1, fixed.dtype, self.terms
         counts, width = self.side.counts(), fixed.shape[1]
@@ -337,11 +377,14 @@ class HalfSweep:
             design = fixed.copy()
             design[:, bias] = 1
         rotate = rotate and V is not None and not terms.biased
+        rows = np.concatenate((self.short, self.approached))
         if V is not None:
             product = (product[:, np.newaxis] * V).sum(axis=0)
             # x̃ = V⁻¹ x, where V is M U with orthogonal columns of U
             inverse = np.ascontiguousarray(V / M[:, np.newaxis] ** 2, dtype)
             self._rotate(self.approached, solved, inverse, solved)
+            if expected is not None:
+                expected = self._rotate(rows, expected, inverse)
             V = V.astype(dtype)
             every = np.arange(len(fixed))
             design = self._rotate(every, design, V, fixed if rotate else None)
@@ -364,12 +407,16 @@ class HalfSweep:
                 self.side,
                 rotated,
                 terms,
+                expected,
                 self.cg_steps,
                 solved,
                 self.loss,
             )
         if V is None and terms.biased:
             design[:, bias] = M[bias]
+            if expected is not None:
+                expected = expected.copy()
+                expected[:, bias] /= dtype.type(M[bias])
         if len(self.short):
             work = work_of_short(counts[self.short], width)
             self.run(
@@ -378,6 +425,7 @@ class HalfSweep:
                 self.short,
                 self.side,
                 rotated,
+                expected,
                 solved,
                 self.loss,
                 self.singular,
@@ -385,7 +433,6 @@ class HalfSweep:
         if rotate:
             return unobserved._replace(gram=np.diag(values), product=product)
         if V is not None:
-            rows = np.concatenate((self.short, self.approached))
             self._rotate(rows, solved, np.ascontiguousarray(V.T), solved)
         elif terms.biased:
             solved[self.short, bias] *= dtype.type(M[bias])
@@ -399,11 +446,17 @@ class HalfSweep:
             self.run(rotate_rows, cut_rows(work, BLOCK_WORK), rows, source, V, target)
         return target
 
+    def learnable_counts(self):
+        """Return the c of the rows; 0 for those that the objective does not mention."""
+        if self.objective.unobserved_weight:
+            return self.counts
+        return np.where(self.side.counts() > 0, self.counts, 0)
+
     def penalise(self, rows):
         """Return the penalty of the rows of this side."""
         return self.objective.penalty.of_rows(rows[:, : self.n_columns], self.counts)
 
-    def _solve_singular(self, rows, fixed, solved):
+    def _solve_singular(self, rows, fixed, expected, solved):
         """Solve rows whose normal equations are singular to working precision.
 
         A float32 row is tried again in float64. Otherwise the shortest of all minima is
@@ -413,12 +466,15 @@ class HalfSweep:
         rest = self.mean, self.objective, self.n_columns, None, 1.0, self.run
         again = HalfSweep(side, len(fixed), *rest)
         x = np.zeros((len(rows), fixed.shape[1]))
+        if expected is not None:
+            expected = expected[rows].astype(np.float64)
         if fixed.dtype != np.float64:
-            again.solve(wide, x)
+            again.solve(wide, x, expected=expected)
         else:
             if side.weights is None:
                 side = side._replace(weights=np.ones_like(side.ratings))
             given = side, wide, again.terms, float(self.objective.unobserved_weight)
             blocks = cut_evenly(len(rows), 1)
-            self.run(solve_least_norm, blocks, *given, x, again.loss)
+            expected = np.zeros_like(x) if expected is None else expected
+            self.run(solve_least_norm, blocks, *given, expected, x, again.loss)
         solved[rows], self.loss[rows] = x, again.loss

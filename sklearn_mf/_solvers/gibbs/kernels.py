@@ -5,9 +5,10 @@ predicts without the row x, and with the prior x ~ N(m, Λ⁻¹), the row is dis
 
     x ~ N(A⁻¹ b, (τ A)⁻¹),   A = Λ/τ + Σ_k w_k q_k q_kᵀ,   b = Λ m/τ + Σ_k w_k z_k q_k
 
-where z_k = r_k − t_k (Salakhutdinov and Mnih 2008, equations 11 to 13). A and b are
-those of alternating least squares with another penalty. With the elimination A = LDLᵀ
-and standard normal numbers ε, the draw is
+where z_k = r_k − t_k (Salakhutdinov and Mnih 2008, equations 11 to 13). Where features
+predict e of the row, m + e takes the place of m. A and b are those of alternating least
+squares with another penalty. With the elimination A = LDLᵀ and standard normal numbers
+ε, the draw is
 
     x = L⁻ᵀ (D⁻¹ L⁻¹ b + (τ D)^-½ ε).
 
@@ -66,7 +67,9 @@ class Draw(NamedTuple):
 
 
 @jit
-def sample_rows(start, stop, rows, side, fixed, n_columns, prior, draw, drawn, errors):
+def sample_rows(
+    start, stop, rows, side, fixed, n_columns, prior, expected, draw, drawn, errors
+):
     """Draw some rows from their distribution.
 
     Parameters
@@ -83,6 +86,9 @@ def sample_rows(start, stop, rows, side, fixed, n_columns, prior, draw, drawn, e
         Number of parameters of a row, without the padding.
     prior : Prior
         Their prior, and their noise.
+    expected : ndarray of shape (n_rows, width), or None
+        What features predict of each row, e; an argument of its own, since numba
+        knows only of arguments whether they are None.
     draw : Draw
         Which random numbers to take.
     drawn : ndarray of shape (n_rows, width)
@@ -111,6 +117,8 @@ def sample_rows(start, stop, rows, side, fixed, n_columns, prior, draw, drawn, e
         A[:] = 0
         for i in range(width):
             b[0, i] = variance * prior_product[i]
+            if expected is not None:
+                b[0, i] += variance * precision[i] * expected[row, i]
         squares = add_ratings(  # Σ w z²
             first,
             last,
@@ -141,8 +149,11 @@ def sample_rows(start, stop, rows, side, fixed, n_columns, prior, draw, drawn, e
         go_backwards(L, y, drawn, row)
         # Σ w (z − q·x)² = Σ w z² − b·A⁻¹b + ‖ε‖²/τ + 2 x·Λm/τ − x·Λx/τ
         for i in range(n_columns):
+            product = prior_product[i]
+            if expected is not None:
+                product += precision[i] * expected[row, i]
             error += (noise * epsilon[i]) ** 2
-            error += x[i] * variance * (2 * prior_product[i] - precision[i] * x[i])
+            error += x[i] * variance * (2 * product - precision[i] * x[i])
         errors[row] = 0.0 if error < 0 else error  # NaN stays
 
 

@@ -12,12 +12,12 @@ FOLD_IN = np.uint64(2**21)  # number of the stream of random numbers
 STEPS = 10  # of rows and latent ratings in turn, from the prior means of the rows
 
 
-def draw_new_rows(posterior, name, side, levels, run, *, key=None):
+def draw_new_rows(posterior, name, side, expected, levels, run, *, key=None):
     """Draw rows of new ids from their ratings, once for each draw of all else.
 
-    A row x = (p − m, b − a), of prior mean 0, predicts μ + b_i + x · (q_i, 1), with q_i
-    in full and all else as `Posterior` keeps it. Users have the noise of an unknown
-    one.
+    A row x = (p − m, b − a), whose prior mean is 0 or what features predict,
+    predicts μ + b_i + x · (q_i, 1), with q_i in full and all else as `Posterior` keeps
+    it. Users have the noise of an unknown one.
 
     Parameters
     ----------
@@ -27,6 +27,8 @@ def draw_new_rows(posterior, name, side, levels, run, *, key=None):
         The side of the new ids.
     side : Side
         Their ratings.
+    expected : ndarray of shape (n_draws, n_rows, n_factors + 1), or None
+        What features predict of the rows, as `Posterior` keeps them.
     levels : ndarray of shape (n_levels,)
         The rating levels; none for ratings with normal noise.
     run : callable
@@ -70,6 +72,11 @@ def draw_new_rows(posterior, name, side, levels, run, *, key=None):
         deviations = np.full(n_rows, float(unknown) ** 0.5)
         prior = Prior(precision, np.zeros_like(precision), deviations)
         drawn, errors = np.zeros((n_rows, fixed.shape[1]), dtype), np.empty(n_rows)
+        center = None
+        if expected is not None:
+            drawn[:, : n_factors + 1] = expected[k]
+            drawn[:, n_factors] -= (expected[k, :, :-1] * means).sum(axis=1)
+            center = drawn.copy()
         known = side._replace(
             ratings=side.ratings - posterior.intercepts[k], weights=weights
         )
@@ -88,7 +95,7 @@ def draw_new_rows(posterior, name, side, levels, run, *, key=None):
                 )
                 known = known._replace(ratings=(latents / precisions).astype(dtype))
             draw = Draw(key, FOLD_IN, sweep, amount)
-            given = known, fixed, n_factors + 1, prior, draw
+            given = known, fixed, n_factors + 1, prior, center, draw
             run(sample_rows, blocks, every, *given, drawn, errors)
         factors[k] = drawn[:, :n_factors]
         biases[k] = drawn[:, n_factors] + (factors[k] * means).sum(axis=1)

@@ -5,7 +5,7 @@ Such a row of n ratings is drawn by n equations instead of one for each factor
 its ratings times Λ^-½, and with the variances c_k = 1/(τ w_k) of their noise, draw the
 row from its prior, and ratings with noise from that row:
 
-    u = Λ^-½ Λ m + ε,   v = Q u + δ,   ε ~ N(0, I),   δ_k ~ N(0, c_k)
+    u = Λ^½ (m + e) + ε,   v = Q u + δ,   ε ~ N(0, I),   δ_k ~ N(0, c_k)
 
 Then move the row by as much as these ratings differ from the given ones:
 
@@ -30,7 +30,7 @@ from sklearn_mf._solvers.als.short_rows import multiply_rows
 
 @jit
 def sample_short_rows(
-    start, stop, rows, side, fixed, n_columns, prior, draw, drawn, errors
+    start, stop, rows, side, fixed, n_columns, prior, expected, draw, drawn, errors
 ):
     """Draw rows with few ratings, at least one each; see `kernels.sample_rows`."""
     precision, product, deviation = prior
@@ -67,9 +67,11 @@ def sample_short_rows(
         _gather_scaled(
             first, n, side, side.weights, fixed, root, n_columns, variance, q, z, c
         )
-        # u = Λ^-½ Λ m + ε, and z − v = z − Q u − δ
+        # u = Λ^-½ Λ (m + e) + ε, and z − v = z − Q u − δ
         for f in range(n_columns):
             u[0, f] = root[f] * product[f] + epsilon[f]
+            if expected is not None:
+                u[0, f] += root[f] * precision[f] * expected[row, f]
         multiply(q, n, u, rhs[0])
         for m in range(n):
             delta[m] = np.sqrt(c[m]) * epsilon[n_columns + m]

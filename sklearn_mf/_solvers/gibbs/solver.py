@@ -1,9 +1,11 @@
 """Gibbs sampling of a factorisation: chains, and what is kept of them."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
+from sklearn_mf._model.features import NO_FEATURES, FeatureWeights
 from sklearn_mf._model.posterior import Posterior, Sample
 from sklearn_mf._runtime.threads import cut_rows
 from sklearn_mf._solvers.als.kernels import TILE, pad
@@ -13,6 +15,7 @@ from sklearn_mf._solvers.als.solver import (
     work_of_long,
     work_of_short,
 )
+from sklearn_mf._solvers.gibbs.features import Expectation, regress, slice_sample
 from sklearn_mf._solvers.gibbs.kernels import Draw, Prior, sample_rows, score_ratings
 from sklearn_mf._solvers.gibbs.likelihoods import ITEMS, USERS
 from sklearn_mf._solvers.gibbs.short_rows import sample_short_rows
@@ -48,29 +51,59 @@ class Hyperprior:
     kappa: float = 1.0
     centred: bool = False
 
-    def draw(self, rows, rng):
+    def draw(self, rows, rng, n_more=0, more=0.0):
         """Draw means and precisions of the columns, given the rows of a table.
 
-        The posterior is of the same form (Murphy 2007, section 3).
+        The posterior is of the same form (Murphy 2007, section 3). `more` are sums of
+        squares of `n_more` further numbers for each column, with the prior N(0, 1/λ_j).
         """
         n = len(rows)
         rows = rows.astype(np.float64, copy=False)
         means = np.zeros(rows.shape[1]) if self.centred else rows.mean(axis=0)
-        squares = ((rows - means) ** 2).sum(axis=0)
+        squares = ((rows - means) ** 2).sum(axis=0) + more
         kappa = self.kappa
         rates = self.rate + squares / 2 + kappa * n / (kappa + n) * means**2 / 2
-        precisions = rng.gamma(self.shape + n / 2, size=len(rates)) / rates
+        precisions = rng.gamma(self.shape + (n + n_more) / 2, size=len(rates)) / rates
         if not self.centred:
             noise = rng.normal(size=len(rates)) / np.sqrt((kappa + n) * precisions)
             means = n / (kappa + n) * means + noise
         return means, precisions
+
+    def draw_stretches(self, rows, expected, means, precisions, rng):
+        """Draw t_j, by which weights of features are multiplied, and λ_j by t_j⁻².
+
+        See `features.draw_stretch`.
+
+        Parameters
+        ----------
+        rows, expected : ndarrays of shape (n_rows, n_columns)
+            Rows of a table, and what features predict of them.
+        means, precisions : float64 ndarrays of shape (n_columns,)
+            m and λ.
+        rng : RandomState
+            Source of the draws.
+        """
+        rows, n = rows - means, len(rows) + (not self.centred)
+        kappa = self.kappa * means**2 / 2
+        rates = precisions * (self.rate + kappa + (rows**2).sum(axis=0) / 2)
+        products = precisions * (rows * expected).sum(axis=0)
+
+        def log_density(u, rate, product):  # of log t
+            return product / np.exp(u) - rate / np.exp(2 * u) - (2 * self.shape + n) * u
+
+        draws = [
+            slice_sample(partial(log_density, rate=rate, product=product), rng)
+            for rate, product in zip(rates, products, strict=True)
+        ]
+        return np.exp(draws)
 
 
 class GibbsSampler:
     """Draws the parameters of a factorisation from their posterior distribution.
 
     Each sweep draws, in each chain: what the likelihood has of its own; the priors of
-    the items, then the items; the priors of the users, then the users.
+    the items, what features predict of them, then the items; then the same of the
+    users.
 
     Parameters
     ----------
@@ -106,14 +139,14 @@ class GibbsSampler:
     ):
         self.problem = problem
         self.burn_in, self.n_samples, self.thin = burn_in, n_samples, thin
-        key = draw_key(problem.rng)
+        key, regressions = draw_key(problem.rng), regress(problem)
         self.chains = [
-            Chain(problem, likelihood(problem), hyperprior, key, k, scale)
+            Chain(problem, likelihood(problem), hyperprior, key, k, scale, regressions)
             for k in range(n_chains)
         ]
         watched = choose_watched(problem.ratings, n_samples * n_chains)
         n_kept = n_chains * -(-n_samples // thin)
-        self.posterior = Posterior.allocate(self.chains[0].current(), n_kept)
+        self.posterior = self._allocate(n_kept)
         self.pairs, shape = watched, (n_chains, n_samples, len(watched[0]))
         self.watched = np.empty(shape)
         shape = n_chains, burn_in + n_samples
@@ -124,6 +157,11 @@ class GibbsSampler:
         self.validation_errors = []
         if problem.held_out is not None:
             self.predicted = np.zeros(len(problem.held_out.ratings))  # a sum
+
+    def _allocate(self, n_draws):
+        ratings = self.problem.ratings
+        rated = [side.counts() > 0 for side in (ratings.by_user, ratings.by_item)]
+        return Posterior.allocate(self.chains[0].current(), n_draws, rated)
 
     def sweep(self):
         """Draw all parameters of each chain; return the error of the mean draw."""
@@ -157,7 +195,7 @@ class GibbsSampler:
         """Return what has been kept, as a posterior; before that, the last draws."""
         if self.n_kept:
             return self.posterior.first(self.n_kept)
-        posterior = Posterior.allocate(self.chains[0].current(), len(self.chains))
+        posterior = self._allocate(len(self.chains))
         for k, chain in enumerate(self.chains):
             posterior.put(k, chain.current())
         return posterior
@@ -180,7 +218,9 @@ class GibbsSampler:
 class Chain:
     """One chain: the last draw of everything."""
 
-    def __init__(self, problem, likelihood, hyperprior, key, number, scale):
+    def __init__(
+        self, problem, likelihood, hyperprior, key, number, scale, regressions
+    ):
         start, rng = problem.start, problem.rng
         self.start, self.run, self.rng = start, problem.run, rng
         self.likelihood, self.hyperprior = likelihood, hyperprior
@@ -200,24 +240,50 @@ class Chain:
         width = self.tables[0].shape[1]
         self.parts = [divide_rows(side, width) for side in sides]
         self.priors = [None, None]
+        self.designs = problem.features
+        self.expectations = [
+            Expectation(blocks, [G / self.units for G in weights]) if blocks else None
+            for blocks, weights in zip(regressions, start.feature_weights, strict=True)
+        ]
 
     def sweep(self, number):
         """Draw everything once; return the error of the draw."""
         self.likelihood.draw(self, number)
         for side in (ITEMS, USERS):
-            rows = self.tables[side][self.rated[side], : self.n_columns]
-            self.priors[side] = self.hyperprior.draw(rows, self.rng)
+            self.draw_prior(side)
             self.draw_side(side, number)
         return self.likelihood.learn(self)
+
+    def draw_prior(self, side):
+        """Draw the prior of the rows of a side, and what features predict."""
+        table, expectation = self.tables[side], self.expectations[side]
+        rows = table[self.rated[side], : self.n_columns]
+        if expectation is None:
+            self.priors[side] = self.hyperprior.draw(rows, self.rng)
+            return
+        expected, more = expectation.means[self.rated[side], : self.n_columns], ()
+        if self.priors[side] is not None:  # there are weights that were drawn
+            more = expectation.n_weights, expectation.squares()
+        means, precisions = self.hyperprior.draw(rows - expected, self.rng, *more)
+        if self.priors[side] is not None:
+            stretches = self.hyperprior.draw_stretches(
+                rows, expected, means, precisions, self.rng
+            )
+            expectation.stretch(stretches)
+            precisions = precisions / stretches**2
+        self.priors[side] = means, precisions
+        expectation.draw(table, means, precisions, self.rng)
 
     def draw_side(self, side, number):
         """Draw the rows of a side, the other held fixed."""
         table, other = self.tables[side], self.tables[1 - side]
+        expectation = self.expectations[side]
         given = (
             self.likelihood.sides[side],
             other,
             self.n_columns,
             make_prior(*self.priors[side], self.likelihood.noise[side], table),
+            expectation and expectation.means.astype(table.dtype),
             Draw(self.key, np.uint64(2 * self.number + side), np.uint64(number)),
         )
         for kernel, rows, blocks in self.parts[side]:
@@ -253,14 +319,31 @@ class Chain:
         n, units = self.n_columns, self.units.astype(np.float64)
         priors = [prior or (np.zeros(n), np.ones(n)) for prior in self.priors]
         means = [means * units for means, _ in priors]
-        for rows, rated, mean in zip((P, Q), self.rated, means, strict=True):
-            rows[np.setdiff1d(np.arange(len(rows)), rated)] = mean
+        weights, spreads = [NO_FEATURES, NO_FEATURES], [None, None]
+        for side, (rows, mean) in enumerate(zip((P, Q), means, strict=True)):
+            unrated = np.setdiff1d(np.arange(len(rows)), self.rated[side])
+            rows[unrated] = mean
+            expectation = self.expectations[side]
+            if expectation is not None:
+                rows[unrated] += expectation.predict_unrated()[unrated, :n] * units
+                n_known = self.designs[side].given is not None
+                spread = expectation.spreads(self.rated[side], n_known=n_known)
+                spreads[side] = spread * np.outer(units, units)
+                alone = expectation.weights_alone()[:, :n]
+                learnt = [G * units for G in (*expectation.weights, alone)]
+                weights[side] = FeatureWeights.learnt(
+                    self.designs[side], learnt, rows.dtype
+                )
+        noise, unknown = self.likelihood.variances()
+        noise[np.setdiff1d(np.arange(len(P)), self.rated[USERS])] = unknown
         return Sample(
             replace(self.start, P=P, Q=Q),
             means=means,
             variances=[units**2 / precisions for _, precisions in priors],
-            noise=self.likelihood.variances(),
+            noise=(noise, unknown),
             cut_points=self.likelihood.cut_points,
+            spreads=spreads,
+            weights=weights,
         )
 
 

@@ -5,9 +5,11 @@ half the gradient of the objective
 
     g_p = w ((r̂ − r) q_i + λ s_u p_u),   g_q = w ((r̂ − r) p_u + λ s_i q_i),
 
-where s is the share of a row's penalty that a unit of weight carries. With biases a
-row of P ends in (b_u, 1) and a row of Q in (1, b_i), so that p_u · q_i holds both; the
-ones have a learning rate of 0. Rows may be padded with zeros, which remain zero.
+where s is the share of a row's penalty that a unit of weight carries. Where the
+features of a user predict the parameters m_u, the last p_u is p_u − m_u; likewise for
+items. With biases a row of P ends in (b_u, 1) and a row of Q in (1, b_i), so that
+p_u · q_i holds both; the ones have a learning rate of 0. Rows may be padded with zeros,
+which remain zero.
 
 Blocks that are passed over side by side share no user and no item. Arrays are indexed
 as ``P[u, f]``, never through a row ``P[u]``, and tuples are unpacked before the loops:
@@ -81,6 +83,8 @@ def make_pass_over_blocks(optimizer, biased):
         shares,
         P_table,
         Q_table,
+        P_expected,
+        Q_expected,
         logistic,
         mean,
         constants,
@@ -101,6 +105,8 @@ def make_pass_over_blocks(optimizer, biased):
             The shares s of users and items; None stands for ones.
         P_table, Q_table : Rows
             Users and items.
+        P_expected, Q_expected : ndarrays of shape (n_rows, n_columns), or None
+            What features predict of them; None stands for zeros.
         logistic : bool
             Whether r̂ = σ(z), under log loss.
         mean : float
@@ -144,6 +150,11 @@ def make_pass_over_blocks(optimizer, biased):
                 # Both sides step along g_p and g_q at once.
                 for f in range(n_columns):
                     p, q = P[u, f], Q[i, f]
+                    p_rest, q_rest = p, q
+                    if P_expected is not None:
+                        p_rest = p - P_expected[u, f]
+                    if Q_expected is not None:
+                        q_rest = q - Q_expected[i, f]
                     p_rate = P_rates[f] if biased else rate
                     q_rate = Q_rates[f] if biased else rate
                     p_penalty = P_penalties[f] if biased else penalty
@@ -151,7 +162,7 @@ def make_pass_over_blocks(optimizer, biased):
                     P[u, f] = step(
                         optimizer,
                         p,
-                        error * q + p_penalty * p_share * p,
+                        error * q + p_penalty * p_share * p_rest,
                         p_rate,
                         P_first,
                         P_second,
@@ -164,7 +175,7 @@ def make_pass_over_blocks(optimizer, biased):
                     Q[i, f] = step(
                         optimizer,
                         q,
-                        error * p + q_penalty * q_share * q,
+                        error * p + q_penalty * q_share * q_rest,
                         q_rate,
                         Q_first,
                         Q_second,
@@ -215,6 +226,8 @@ def make_pass_in_batches(optimizer):
         shares,
         P_table,
         Q_table,
+        P_expected,
+        Q_expected,
         logistic,
         mean,
         constants,
@@ -291,11 +304,16 @@ def make_pass_in_batches(optimizer):
                     # Add g_p and g_q to the gradients of the batch.
                     for f in range(n_columns):
                         p, q = P[u, f], Q[i, f]
+                        p_rest, q_rest = p, q
+                        if P_expected is not None:
+                            p_rest = p - P_expected[u, f]
+                        if Q_expected is not None:
+                            q_rest = q - Q_expected[i, f]
                         P_gradients[p_slot, f] += (
-                            error * q + P_penalties[f] * p_share * p
+                            error * q + P_penalties[f] * p_share * p_rest
                         )
                         Q_gradients[q_slot, f] += (
-                            error * p + Q_penalties[f] * q_share * q
+                            error * p + Q_penalties[f] * q_share * q_rest
                         )
                 share = one / ratings.dtype.type(m)
                 _step_batch(

@@ -8,6 +8,8 @@ import numpy as np
 from sklearn_mf._objective.loss import to_intercept
 from sklearn_mf._objective.penalty import Penalty
 from sklearn_mf._runtime.arrays import CACHE_LINE, make_aligned, square_norms
+from sklearn_mf._solvers.als.kernels import pad
+from sklearn_mf._solvers.features import fill_unrated, weights_of
 from sklearn_mf._solvers.optimizers import (
     OPTIMIZERS,
     State,
@@ -154,9 +156,13 @@ class Layout:
         The c of each row, in this order.
     shares : ndarray of shape (n_rows,)
         The share of its penalty that a unit of its weight carries.
+    prior : FeaturePrior or None
+        What features predict of the rows,
+    expected : ndarray of shape (n_rows, n_columns), or None
+        and this in the layout of the table.
     """
 
-    def __init__(self, rows, order, state, side, descent, bias_first):
+    def __init__(self, rows, order, state, side, descent, bias_first, prior):
         n_columns, penalty = rows.shape[1], descent.penalty
         self.order = order
         self.columns = np.arange(n_columns)
@@ -188,6 +194,9 @@ class Layout:
             rates,
             penalties,
         )
+        self.prior, self.expected = prior, None
+        if prior is not None:
+            self._lay_out_means()
 
     def _take(self, rows, width):
         """Copy rows into the layout of the kernels, aligned to cache lines."""
@@ -203,17 +212,29 @@ class Layout:
         rows[self.order] = taken[:, self.columns[:n_columns]]
         return rows
 
+    def learn(self):
+        """Learn what features predict of the rows."""
+        self.prior.learn(pad(self.parameters()))
+        self._lay_out_means()
+
+    def _lay_out_means(self):
+        means = self.prior.means[:, : self.prior.n_columns]
+        self.expected = self._take(means, self.table.values.shape[1])
+
     def penalise(self):
-        """Return the penalty of all rows, a float."""
+        """Return the penalty of all rows, and of the weights of features."""
         with np.errstate(over="ignore", invalid="ignore"):  # the loop reports overflow
             values, penalties = self.table.values, self.table.penalties
+            if self.expected is not None:
+                values = values - self.expected
+            of_weights = 0.0 if self.prior is None else self.prior.penalise_weights()
             squares = square_norms(values)
             if self.bias is None:
-                return penalties[0] * np.sum(self.counts * squares)
+                return of_weights + penalties[0] * np.sum(self.counts * squares)
             biases = np.square(values[:, self.bias], dtype=np.float64)
             factors = squares - biases - 1  # the column of ones
             sums = penalties[0] * factors + penalties[self.bias] * biases
-            return np.sum(self.counts * sums)
+            return of_weights + np.sum(self.counts * sums)
 
     def parameters(self):
         """Return a table of parameters."""
@@ -240,9 +261,12 @@ class StochasticGradientDescent:
         State of the optimizer for users and items. None: it begins.
     n_epochs : int
         Epochs that have been run before.
+    counts : list of 2 ndarrays of shape (n_rows,), or None
+        The c of users and of items from which weights of features are learnt. None:
+        those of the ratings.
     """
 
-    def __init__(self, problem, descent, states=None, n_epochs=0):
+    def __init__(self, problem, descent, states=None, n_epochs=0, counts=None):
         self.start, self.descent, self.n_epochs = problem.start, descent, n_epochs
         self.rng, self.run = problem.rng, problem.run
         ratings, P, Q = problem.ratings, problem.start.P, problem.start.Q
@@ -253,13 +277,20 @@ class StochasticGradientDescent:
                 begin_state(descent.optimizer, rows.shape, rows.dtype)
                 for rows in (P, Q)
             ]
-        self.users, self.items = (
-            Layout(rows, order, state, side, descent, bias_first)
-            for rows, order, state, side, bias_first in (
-                (P, self.grid.user_order, states[0], ratings.by_user, True),
-                (Q, self.grid.item_order, states[1], ratings.by_item, False),
+        sides = ratings.by_user, ratings.by_item
+        if counts is None:
+            counts = [
+                np.where(side.counts() > 0, descent.penalty.counts(side), 0)
+                for side in sides
+            ]
+        self.priors = problem.priors(counts, descent.penalty)
+        orders = self.grid.user_order, self.grid.item_order
+        self.users, self.items = self.layouts = [
+            Layout(rows, order, state, side, descent, bias_first, prior)
+            for rows, order, state, side, bias_first, prior in zip(
+                (P, Q), orders, states, sides, (True, False), self.priors, strict=True
             )
-        )
+        ]
         self.shares = None
         if descent.penalty.exponent != 1:
             self.shares = self.users.shares, self.items.shares
@@ -295,18 +326,27 @@ class StochasticGradientDescent:
                 self.shares,
                 P,
                 Q,
+                self.users.expected,
+                self.items.expected,
                 self.descent.logistic,
                 self.intercept,
                 self.constants,
                 self.loss,
                 *self.batches,
             )
+        for k, layout in enumerate(self.layouts):
+            # In turn: users in even epochs, and items in odd ones and the first.
+            is_due = self.n_epochs == 0 or (self.n_epochs + k) % 2 == 0
+            if layout.prior is not None and is_due:
+                layout.learn()
         self.n_epochs += 1
         return self.loss.sum() + self.users.penalise() + self.items.penalise()
 
     def parameters(self):
         """Return what has been learnt, as if the fit ended here."""
-        return replace(self.start, P=self.users.parameters(), Q=self.items.parameters())
+        P, Q = self.users.parameters(), self.items.parameters()
+        fill_unrated((P, Q), self.priors)
+        return replace(self.start, P=P, Q=Q, feature_weights=weights_of(self.priors))
 
     def states(self):
         """Return the state of the optimizer for users and for items."""

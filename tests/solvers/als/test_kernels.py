@@ -36,7 +36,8 @@ MANY = [63 * CHUNK, 2047]
 class Problem(NamedTuple):
     """What the kernels take, and the same as dense matrices in float64.
 
-    A row x is to minimise W[row] @ (Z[row] − design @ x)² + penalties[row] @ x².
+    A row x is to minimise
+    W[row] @ (Z[row] − design @ x)² + penalties[row] @ (x − expected[row])².
     """
 
     side: Side
@@ -50,6 +51,7 @@ class Problem(NamedTuple):
     Z: np.ndarray
     W: np.ndarray
     penalties: np.ndarray
+    expected: np.ndarray | None = None
 
     @property
     def n_rows(self):
@@ -65,7 +67,7 @@ class Problem(NamedTuple):
         mean = self.fixed.dtype.type(MEAN)
         size = mean, self.n_columns, self.biased
         terms = Terms(*size, self.penalty, self.bias_penalty, mean.dtype.type(1))
-        return self.side, self.fixed, terms, self.unobserved
+        return self.side, self.fixed, terms, self.expected, self.unobserved
 
     @property
     def rtol(self):
@@ -73,11 +75,18 @@ class Problem(NamedTuple):
 
     def normal_equations(self, row):
         A = (self.W[row] * self.design.T) @ self.design + np.diag(self.penalties[row])
-        return A, (self.W[row] * self.design.T) @ self.Z[row]
+        b = (self.W[row] * self.design.T) @ self.Z[row]
+        return A, b + self.penalties[row] * self.expect(row)
 
     def objective(self, row, x):
         errors = self.Z[row] - self.design @ x
-        return self.W[row] @ errors**2 + self.penalties[row] @ x**2
+        rest = x - self.expect(row)
+        return self.W[row] @ errors**2 + self.penalties[row] @ rest**2
+
+    def expect(self, row):
+        if self.expected is None:
+            return np.zeros(self.n_columns)
+        return self.expected[row, : self.n_columns].astype(float)
 
     def begin(self, rng):
         """Return rows to go on from, padded."""
@@ -99,10 +108,12 @@ def make(
     unobserved_weight=0.0,
     sizes=None,
     alike=False,
+    features=False,
 ):
     """Draw the problem of rows with so many ratings each.
 
-    With `alike` weights and penalties are those for which all rows share one matrix.
+    With `alike` weights and penalties are those for which all rows share one matrix,
+    and with `features` rows are expected to be something else than zero.
     """
     rng = np.random.default_rng(n_factors)
     if sizes is None:
@@ -144,6 +155,8 @@ def make(
     indices = np.concatenate(indices).astype(np.int32)
     side = Side(indptr, indices, ratings, weights)
     rest = design, Z, W, penalties
+    if features:
+        rest += (pad(rng.normal(size=(n_rows, n_columns)).astype(dtype)),)
     return Problem(
         side, pad(fixed), n_columns, biased, penalty, bias_penalty, unobserved, *rest
     )
@@ -176,13 +189,19 @@ def assert_loss_is_the_objective(problem, x, loss):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("n_factors", "biased"), MODELS)
 def test_solve_rows(n_factors, biased, weighted, dtype, unobserved_weight):
-    problem = make(
-        n_factors,
-        biased,
-        weighted=weighted,
-        dtype=dtype,
-        unobserved_weight=unobserved_weight,
-    )
+    for features in (False, True):
+        check_solved_rows(
+            n_factors,
+            biased,
+            weighted=weighted,
+            dtype=dtype,
+            unobserved_weight=unobserved_weight,
+            features=features,
+        )
+
+
+def check_solved_rows(*args, **options):
+    problem = make(*args, **options)
     unchanged = problem.fixed.copy()
     x, loss = solve(problem)
     assert_array_equal(problem.fixed, unchanged)
@@ -191,7 +210,7 @@ def test_solve_rows(n_factors, biased, weighted, dtype, unobserved_weight):
         expected = np.linalg.solve(*problem.normal_equations(row))
         assert_allclose(x[row], expected, rtol=rtol, atol=rtol)
         value = problem.objective(row, expected)
-        size = problem.W[row] @ problem.Z[row] ** 2
+        size = problem.objective(row, np.zeros(problem.n_columns))
         assert_allclose(loss[row], value, rtol=rtol, atol=rtol * size)
 
 
@@ -231,11 +250,21 @@ def test_rows_that_share_a_matrix(
         assert_allclose(other_loss, one_loss, rtol=rtol, atol=rtol * one_loss.max())
 
 
-def test_a_row_without_ratings_becomes_zero():
+def test_a_row_without_ratings_becomes_what_is_expected_of_it():
     problem = make(3, True, sizes=[0, 2, 0])
     x, loss = solve(problem)
     assert_array_equal(x[[0, 2]], 0)
     assert_array_equal(loss[[0, 2]], 0)
+    problem = make(3, True, sizes=[0, 2, 0], features=True)
+    x, loss = solve(problem)
+    expected = problem.expected[[0, 2], :4]
+    assert_array_equal(x[[0, 2]], expected)
+    assert_array_equal(loss[[0, 2]], 0)
+    x, loss = solve(problem, non_negative=True, solved=np.zeros((3, TILE)))
+    least = np.minimum(expected[:, :3], 0)
+    assert_array_equal(x[[0, 2], :3], expected[:, :3] - least)
+    assert_array_equal(x[[0, 2], 3], expected[:, 3])
+    assert_allclose(loss[[0, 2]], problem.penalty[[0, 2]] * (least**2).sum(axis=1))
 
 
 @pytest.mark.compiled
@@ -256,12 +285,12 @@ def test_a_million_equal_weights_add_up(cg_steps, biased):
     solved, loss = np.zeros((1, TILE), np.float32), np.zeros(1)
     if cg_steps is None:
         rest = False, False, solved, loss, np.zeros(1, dtype=bool)
-        solve_rows(*given, fixed, terms, unobserved, *rest)
+        solve_rows(*given, fixed, terms, None, unobserved, *rest)
     else:
         fixed[:, 0] = 1
         known, nothing = np.zeros(n_ratings, np.float32), empty[0]
         rotated = Rotated(fixed, known, penalty, np.float32(0), nothing, nothing, 0.0)
-        approach_rows(*given, rotated, terms, cg_steps, solved, loss)
+        approach_rows(*given, rotated, terms, None, cg_steps, solved, loss)
     w, r = weights.astype(float), ratings.astype(float)
     x = w @ r / (w.sum() + 1)
     assert_allclose(solved[0, 0], x, rtol=1e-3)
@@ -322,11 +351,10 @@ def test_rows_of_least_norm_are_those_of_lapack(
         known = problem.fixed[:, problem.n_columns - 1] if biased else 0
         problem.Z[row] = -MEAN - known
         problem.Z[row, rated] += problem.side.ratings[begin:end]
-    side, fixed, terms, _ = problem.given
+    side, fixed, terms, *_ = problem.given
     solved, loss = np.full((problem.n_rows, fixed.shape[1]), 7.0), np.full(99, np.nan)
-    solve_least_norm(
-        0, problem.n_rows, side, fixed, terms, unobserved_weight, solved, loss
-    )
+    given = side, fixed, terms, unobserved_weight, np.zeros_like(solved)
+    solve_least_norm(0, problem.n_rows, *given, solved, loss)
     for row, x in enumerate(problem.rows(solved)):
         root = np.sqrt(problem.W[row])
         M = np.vstack(
@@ -344,10 +372,11 @@ def test_rows_of_least_norm_are_those_of_lapack(
 
 def test_rows_of_least_norm_that_overflow_have_no_objective():
     problem = make(2, False, weighted=True, sizes=[3])
-    side, fixed, terms, _ = problem.given
+    side, fixed, terms, *_ = problem.given
     solved, loss = np.zeros((1, fixed.shape[1])), np.zeros(1)
+    expected = np.zeros_like(solved)
     for side.weights[0], side.ratings[0] in [(1, 1e200), (np.inf, 1), (1, np.nan)]:
-        solve_least_norm(0, 1, side, fixed, terms, 0.0, solved, loss)
+        solve_least_norm(0, 1, side, fixed, terms, 0.0, expected, solved, loss)
         assert not np.isfinite(loss[0])
 
 
@@ -383,7 +412,11 @@ class Coordinates(NamedTuple):
         n, dtype = self.problem.n_columns, self.problem.fixed.dtype
         solved = pad((start[:, :n] @ np.linalg.inv(self.V).T).astype(dtype))
         unchanged, loss = solved.copy(), np.full(len(start), np.nan)
-        given = self.problem.side, self.rotated, self.terms, cg_steps
+        expected = self.problem.expected
+        if expected is not None:
+            expected = expected[:, :n] @ np.linalg.inv(self.V).T
+            expected = pad(expected.astype(dtype))
+        given = self.problem.side, self.rotated, self.terms, expected, cg_steps
         approach_rows(1, len(rows), rows, *given, solved, loss)
         assert_array_equal(solved[rows[0]], unchanged[rows[0]])
         assert np.isnan(loss[rows[0]])
@@ -452,14 +485,20 @@ def rotate(n_factors, biased, *, scale=1.0, **options):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("n_factors", "biased"), MODELS)
 def test_approach_rows(n_factors, biased, weighted, dtype, unobserved_weight):
-    coordinates = rotate(
-        n_factors,
-        biased,
-        scale=2.5,
-        weighted=weighted,
-        dtype=dtype,
-        unobserved_weight=unobserved_weight,
-    )
+    for features in (False, True):
+        check_approached_rows(
+            n_factors,
+            biased,
+            scale=2.5,
+            weighted=weighted,
+            dtype=dtype,
+            unobserved_weight=unobserved_weight,
+            features=features,
+        )
+
+
+def check_approached_rows(n_factors, biased, **options):
+    coordinates = rotate(n_factors, biased, **options)
     problem = coordinates.problem
     rows = np.flatnonzero(problem.side.counts())
     start = problem.begin(np.random.default_rng(1)).astype(float)

@@ -43,14 +43,24 @@ def make_side(sizes, n_others, weighted, dtype):
     return Side(indptr, np.concatenate(indices).astype(np.int32), ratings, weights)
 
 
-def solve(side, fixed, objective, *, short, rotate=False, mean=0.5, n_threads=1):
+def solve(
+    side,
+    fixed,
+    objective,
+    *,
+    short,
+    expected=None,
+    rotate=False,
+    mean=0.5,
+    n_threads=1,
+):
     """Return the fixed rows, the solved rows, their objective and which were short."""
     with pytest.MonkeyPatch.context() as patch, thread_pool(n_threads) as run:
         patch.setattr(als_solver, "SHORT", 0.75 if short else -1.0)
         n = fixed.shape[1]
         half = HalfSweep(side, len(fixed), mean, objective, n, None, 1.0, run)
         others, solved = pad(fixed), pad(np.ones((len(side.counts()), n), fixed.dtype))
-        half.solve(others, solved, rotate=rotate)
+        half.solve(others, solved, expected=expected, rotate=rotate)
         return others[:, :n], solved[:, :n], half.loss, half.short
 
 
@@ -67,6 +77,15 @@ def test_short_rows_are_those_of_the_long_way(
         objective = QuadraticObjective(penalty, alpha)
         _, expected, loss, none = solve(side, fixed, objective, short=False)
         assert len(none) == 0
+        means = np.random.default_rng(2).normal(size=(len(SIZES), n_columns))
+        given = side, fixed, objective
+        means = {"expected": pad(means.astype(dtype))}
+        _, long_way, long_loss, _ = solve(*given, short=False, **means)
+        _, found, found_loss, _ = solve(*given, short=True, **means)
+        assert abs(long_way - expected).max() > 0.02
+        size = abs(long_way).max()
+        assert_allclose(found, long_way, rtol=rtol, atol=10 * rtol * size)
+        assert_allclose(found_loss, long_loss, rtol=10 * rtol, atol=rtol)
         _, found, found_loss, rows = solve(side, fixed, objective, short=True)
         few = np.array(SIZES) <= 0.75 * len(pad(fixed)[0])
         few &= (np.array(SIZES) > 0) | (alpha > 0)
@@ -92,6 +111,7 @@ def test_short_rows_are_those_of_the_long_way(
         assert_allclose(found_loss, loss, rtol=rtol)
 
 
+@pytest.mark.compiled
 def test_a_row_of_very_many_ratings_beside_rows_of_one(always_rotated):
     side = make_side([1] * 40 + [100_000] + [1] * 40, 100_100, True, np.float64)
     side.weights[:] += 1

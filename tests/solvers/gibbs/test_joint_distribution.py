@@ -13,16 +13,22 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from scipy import sparse
 
-from sklearn_mf._solvers.gibbs import likelihoods, solver
+from sklearn_mf._data.features import Design, SparseBlock, pattern_of
+from sklearn_mf._solvers import features as regressions
+from sklearn_mf._solvers.als.kernels import pad
+from sklearn_mf._solvers.gibbs import features, likelihoods, solver
 from sklearn_mf._solvers.gibbs.likelihoods import Gaussian, Probit
 from sklearn_mf._solvers.gibbs.solver import ITEMS, USERS, Chain, Hyperprior
+from tests.reference import pattern
 from tests.solvers.gibbs.helpers import make_problem
 
 # Narrower priors than the default ones, among which chains move faster.
 SHAPE, RATE, KAPPA = 4.0, 3.0, 2.5
 DEGREES = np.array([2.0, 4.0, 8.0])
 CUT_POINT_SCALE = 1.0
+FEATURE_SHAPE, FEATURE_RATE = 4.0, 3.0
 
 # One user has no rating, one has one, and one item has one.
 RATED = np.array(
@@ -40,6 +46,30 @@ USER, ITEM = np.nonzero(RATED)
 BY_ITEM = np.lexsort((USER, ITEM))  # the order of ratings by item
 ORDINARY = 3  # a user with many ratings
 
+# Features of users: two columns, and what they rated; of items three columns.
+USER_FEATURES = np.array(
+    [[1.0, 0.5], [-0.8, 0.3], [0.2, -1.2], [0.4, 0.4], [-0.5, 0.9], [0.1, -0.6]]
+)
+ITEM_FEATURES = np.array(
+    [[1.0, 0, 0.7], [0, 1.0, 0], [0.6, 0, 0], [0, 0, 1.3], [-0.7, 0.2, 0]]
+)
+BLOCKS = (  # of users and of items
+    [USER_FEATURES, pattern(RATED)],
+    [ITEM_FEATURES],
+)
+
+
+def make_designs(ratings):
+    rated = pattern_of(ratings.by_user, ratings.by_item)
+    block = SparseBlock.of(
+        sparse.csr_array(ITEM_FEATURES), np.zeros(3), np.ones(len(ITEM_FEATURES))
+    )
+    return tuple(
+        Design(given, np.empty(0, object), np.zeros(0), np.ones(given.shape[1]), rated)
+        for given, rated in ((USER_FEATURES, rated), (block, None))
+    )
+
+
 N_PRIOR, N_SWEEPS = 100_000, 40
 BOUND = 5  # standard errors
 
@@ -54,10 +84,18 @@ class Model:
     weighted: bool
     centred: bool = False
     short: bool = False  # whether rows are drawn as those with few ratings are
+    n_few: int | None = (
+        None  # features that are drawn by eigenvectors; None: none at all
+    )
 
     @property
     def n_chains(self):
         return 200 if self.n_levels else 600  # cut points take time
+
+    @property
+    def blocks(self):
+        """The blocks of features of both sides."""
+        return ([], []) if self.n_few is None else BLOCKS
 
     @property
     def weights(self):
@@ -67,7 +105,10 @@ class Model:
     def make_chain(self):
         weights = 7 * self.weights if self.weighted else None
         ratings = np.zeros(len(USER))
-        problem = make_problem(USER, ITEM, ratings, weights, self.n_factors)
+        designs = None if self.n_few is None else make_designs
+        problem = make_problem(
+            USER, ITEM, ratings, weights, self.n_factors, make_designs=designs
+        )
         if self.n_levels:
             levels = np.arange(float(self.n_levels))
             likelihood = Probit(problem, levels=levels, by_user=self.by_user)
@@ -75,7 +116,8 @@ class Model:
             likelihood = Gaussian(problem, scale=1.0, by_user=self.by_user)
         rates = np.full(self.n_factors + 1, RATE)
         prior = Hyperprior(SHAPE, rates, kappa=KAPPA, centred=self.centred)
-        return Chain(problem, likelihood, prior, np.uint64(2**40 + 5), 0, 1.0)
+        key, blocks = np.uint64(2**40 + 5), features.regress(problem)
+        return Chain(problem, likelihood, prior, key, 0, 1.0, blocks)
 
 
 class State(NamedTuple):
@@ -88,6 +130,8 @@ class State(NamedTuple):
     gamma: np.ndarray
     nu: np.ndarray
     cut_points: np.ndarray
+    weights: tuple  # of all features of users, and of items
+    ridges: tuple  # β of each block
 
     @property
     def scores(self):
@@ -101,11 +145,18 @@ class State(NamedTuple):
 def draw_prior(model, n, rng):
     """Draw n sets of parameters from the prior."""
     sides, size = [], (n, model.n_factors + 1)
-    for n_rows in (N_USERS, N_ITEMS):
+    for n_rows, blocks in zip((N_USERS, N_ITEMS), model.blocks, strict=True):
         precision = rng.gamma(SHAPE, 1 / RATE, size)
         mean = (not model.centred) * rng.normal(size=size) / np.sqrt(KAPPA * precision)
         noise = rng.normal(size=(n, n_rows, size[1])) / np.sqrt(precision)[:, None]
-        sides.append((mean[:, None] + noise, mean, precision))
+        ridge = rng.gamma(FEATURE_SHAPE, 1 / FEATURE_RATE, (n, len(blocks)))
+        ridges = np.repeat(ridge, sizes_of(blocks), axis=1)[:, :, None]
+        weights = rng.normal(size=(*ridges.shape[:2], size[1]))
+        weights /= np.sqrt(ridges * precision[:, None])
+        expected = expect(blocks, weights)
+        sides.append(
+            (mean[:, None] + expected + noise, mean, precision, weights, ridge)
+        )
     tau = np.ones(n) if model.n_levels else rng.gamma(1, size=n)
     gamma, nu = np.ones((n, N_USERS)), np.full(n, np.inf)
     if model.by_user:
@@ -118,7 +169,19 @@ def draw_prior(model, n, rng):
         middle = cut_points / 2**0.5
         gap = rng.rayleigh(2**0.5 * CUT_POINT_SCALE, (n, 1))
         cut_points = np.column_stack([middle - gap / 2, middle + gap / 2])
-    return State(*zip(*sides, strict=True), tau, gamma, nu, cut_points)
+    tables, means, precisions, weights, ridges = zip(*sides, strict=True)
+    rest = tau, gamma, nu, cut_points, weights, ridges
+    return State(tables, means, precisions, *rest)
+
+
+def sizes_of(blocks):
+    """Return the number of features of each block."""
+    return [block.shape[1] for block in blocks]
+
+
+def expect(blocks, weights):
+    """Return what features predict of the rows of a side."""
+    return np.hstack(blocks) @ weights if blocks else np.zeros(())
 
 
 def draw_ratings(model, state, rng):
@@ -153,6 +216,14 @@ def set_state(model, chain, states, at):
     """Let a chain stand where one of many does, except for its ratings."""
     for table, rows in zip(chain.tables, states.tables, strict=True):
         table[:, : rows.shape[-1]] = rows[at]
+    chain.priors = [(states.means[s][at], states.precisions[s][at]) for s in range(2)]
+    for side, expectation in enumerate(chain.expectations):
+        if expectation is not None:
+            ends = np.cumsum(sizes_of(model.blocks[side]))[:-1]
+            parts = np.split(states.weights[side][at], ends)
+            expectation.padded = [pad(G) for G in parts]
+            expectation.parts = [expectation.expect(k) for k in range(len(parts))]
+            expectation.precisions = list(states.ridges[side][at])
     likelihood, tau, gamma = chain.likelihood, states.tau[at], states.gamma[at]
     likelihood.precision, likelihood.levels = tau, gamma
     likelihood.degrees, likelihood.cut_points = states.nu[at], states.cut_points[at]
@@ -173,7 +244,7 @@ def set_ratings(model, chain, ratings):
 
 
 def copy_state(chain):
-    likelihood = chain.likelihood
+    likelihood, n = chain.likelihood, chain.n_columns
     return State(
         tuple(table[:, : chain.n_columns].copy() for table in chain.tables),
         *zip(*chain.priors, strict=True),
@@ -181,6 +252,14 @@ def copy_state(chain):
         likelihood.levels.copy(),
         np.float64(likelihood.degrees),
         likelihood.cut_points.copy(),
+        tuple(
+            np.vstack(expectation.weights) if expectation else np.zeros((0, n))
+            for expectation in chain.expectations
+        ),
+        tuple(
+            np.array(expectation.precisions if expectation else [])
+            for expectation in chain.expectations
+        ),
     )
 
 
@@ -213,6 +292,13 @@ def functions_of(model, state, ratings):
         add(f"{name} mean", rows.mean(axis=-2))
         add(f"{name} log size", np.log(abs(rows)).mean(axis=-2))
         add(f"{name} log λ", np.log(state.precisions[side]))
+        if model.blocks[side]:
+            weights = state.weights[side]
+            rest = rows - expect(model.blocks[side], weights)
+            add(f"{name} log rest", np.log(abs(rest)).mean(axis=-2))
+            add(f"{name} log G", np.log(abs(weights)).mean(axis=-2))
+            add(f"{name} G", weights[..., 0, :])
+            add(f"{name} log β", np.log(state.ridges[side]))
         if not model.centred:
             add(f"{name} m", state.means[side])
             values[f"{name} log m"] = np.log(abs(state.means[side])).mean(axis=-1)
@@ -293,12 +379,18 @@ def take_all_as_short(side, width):
         Model(2, n_factors=1, by_user=True, weighted=True, short=True),
         Model(3, n_factors=1, by_user=True, weighted=True),
         Model(3, n_factors=2, by_user=False, weighted=False),
+        Model(0, n_factors=1, by_user=False, weighted=True, short=True, n_few=0),
+        Model(2, n_factors=1, by_user=False, weighted=False, n_few=2),
     ],
     ids=str,
 )
 def test_joint_distribution(model, monkeypatch):
     monkeypatch.setattr(likelihoods, "DEGREES", DEGREES)
     monkeypatch.setattr(likelihoods, "CUT_POINT_SCALE", CUT_POINT_SCALE)
+    monkeypatch.setattr(features, "SHAPE", FEATURE_SHAPE)
+    monkeypatch.setattr(features, "RATE", FEATURE_RATE)
+    if model.n_few is not None:
+        monkeypatch.setattr(regressions, "FEW", model.n_few)
     if model.short:
         monkeypatch.setattr(solver, "divide_rows", take_all_as_short)
     z = compare(model, seed=0)

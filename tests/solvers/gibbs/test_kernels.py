@@ -29,10 +29,11 @@ class Problem(NamedTuple):
     side: Side
     fixed: np.ndarray
     prior: Prior
+    expected: np.ndarray | None
 
     def draw(self, start=0, stop=N_ROWS, dtype=np.float64, kernel=sample_rows):
         """Return drawn rows and their errors; others are NaN."""
-        side, fixed, prior = self
+        side, fixed, prior, expected = self
         weights = None if side.weights is None else side.weights.astype(dtype)
         side = side._replace(ratings=side.ratings.astype(dtype), weights=weights)
         *prior, noise = prior
@@ -41,7 +42,9 @@ class Problem(NamedTuple):
         rows = pad(np.full((N_ROWS, n_columns), np.nan, dtype))
         errors = np.full(N_ROWS, np.nan)
         prior = Prior(*prior, noise)
-        given = side, fixed, n_columns, prior, DRAW
+        if expected is not None:
+            expected = pad(expected.astype(dtype))
+        given = side, fixed, n_columns, prior, expected, DRAW
         chosen = np.arange(N_ROWS)[start:stop]
         if kernel is sample_short_rows:
             chosen = np.intersect1d(chosen, SHORT_ROWS)
@@ -51,15 +54,21 @@ class Problem(NamedTuple):
 
     def equations(self, row):
         """Return q, z and w of the ratings of a row."""
-        side, fixed, _ = self
+        side, fixed = self.side, self.fixed
         at = slice(*side.indptr[row : row + 2])
         q = fixed[side.indices[at]]
         z = side.ratings[at] - q[:, -1]
         q[:, -1] = 1
         return q, z, np.ones(len(z)) if side.weights is None else side.weights[at]
 
+    def prior_mean(self, row):
+        """Return the mean of the prior of a row."""
+        precision, product, _ = self.prior
+        mean = product / precision
+        return mean if self.expected is None else mean + self.expected[row]
 
-def make(n_columns, weighted):
+
+def make(n_columns, weighted, features=False):
     rng = np.random.default_rng(n_columns)
     n_ratings = COUNTS.sum()
     side = Side(
@@ -71,9 +80,14 @@ def make(n_columns, weighted):
     precision = rng.uniform(0.5, 4, n_columns)
     product = precision * rng.normal(size=n_columns)
     noise = rng.uniform(0.3, 2, N_ROWS)
-    return Problem(
-        side, rng.normal(size=(N_OTHERS, n_columns)), Prior(precision, product, noise)
-    )
+    fixed = rng.normal(size=(N_OTHERS, n_columns))
+    expected = rng.normal(size=(N_ROWS, n_columns)) if features else None
+    return Problem(side, fixed, Prior(precision, product, noise), expected)
+
+
+GIVEN = pytest.mark.parametrize(
+    ("weighted", "features"), [(False, False), (True, False), (False, True)]
+)
 
 
 @njit
@@ -81,17 +95,17 @@ def normals_of(key, stream, sweep, row, out):
     fill_normals(key, stream, sweep, row, out)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@GIVEN
 @pytest.mark.parametrize("n_columns", N_COLUMNS)
-def test_rows_against_numpy(n_columns, weighted):
-    problem = make(n_columns, weighted)
+def test_rows_against_numpy(n_columns, weighted, features):
+    problem = make(n_columns, weighted, features)
     rows, errors = problem.draw()
-    precision, product, noise = problem.prior
+    precision, _, noise = problem.prior
     for row, tau in enumerate(noise**-2):
         q, z, w = problem.equations(row)
         # x ~ N(A⁻¹ b, A⁻¹), and with A = C Cᵀ the draw is x = C⁻ᵀ (C⁻¹ b + ε).
         A = tau * (w * q.T) @ q + np.diag(precision)
-        b = tau * (w * q.T) @ z + product
+        b = tau * (w * q.T) @ z + precision * problem.prior_mean(row)
         epsilon = np.empty(n_columns)
         normals_of(*DRAW[:3], row, epsilon)
         C = np.linalg.cholesky(A)
@@ -101,13 +115,13 @@ def test_rows_against_numpy(n_columns, weighted):
         assert_allclose(errors[row], total, rtol=1e-9, atol=1e-9 * (1 + w @ z**2))
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@GIVEN
 @pytest.mark.parametrize("n_columns", N_COLUMNS)
-def test_short_rows_against_numpy(n_columns, weighted):
+def test_short_rows_against_numpy(n_columns, weighted, features):
     """They are another function of more random numbers, of the same distribution."""
-    problem = make(n_columns, weighted)
+    problem = make(n_columns, weighted, features)
     rows, errors = problem.draw(kernel=sample_short_rows)
-    precision, product, noise = problem.prior
+    precision, _, noise = problem.prior
     for row in SHORT_ROWS:
         q, z, w = problem.equations(row)
         numbers = np.empty(n_columns + len(z))
@@ -118,14 +132,15 @@ def test_short_rows_against_numpy(n_columns, weighted):
         G = np.linalg.solve(q / precision @ q.T + C, q / precision).T
         by_prior = (np.eye(n_columns) - G @ q) * precision**-0.5
         by_noise = -G * np.diag(C) ** 0.5
-        mean = product / precision + G @ (z - q @ (product / precision))
+        expected = problem.prior_mean(row)
+        mean = expected + G @ (z - q @ expected)
         expected = mean + np.hstack([by_prior, by_noise]) @ numbers
         assert_allclose(rows[row], expected, rtol=1e-9, atol=1e-9)
         total = w @ (z - q @ expected) ** 2
         assert_allclose(errors[row], total, rtol=1e-9, atol=1e-9 * (1 + w @ z**2))
         # Its mean and its covariance are A⁻¹ b and A⁻¹.
         A = (w * q.T) @ q / noise[row] ** 2 + np.diag(precision)
-        b = (w * q.T) @ z / noise[row] ** 2 + product
+        b = (w * q.T) @ z / noise[row] ** 2 + precision * problem.prior_mean(row)
         covariance = by_prior @ by_prior.T + by_noise @ by_noise.T
         assert_allclose(mean, np.linalg.solve(A, b), rtol=1e-9, atol=1e-9)
         assert_allclose(covariance, np.linalg.inv(A), rtol=1e-9, atol=1e-9)
@@ -157,7 +172,7 @@ def test_blocks_change_no_bit(kernel, dtype):
 
 @pytest.mark.parametrize("n_columns", N_COLUMNS)
 def test_scores(n_columns):
-    side, items, _ = make(n_columns, weighted=False)
+    side, items, *_ = make(n_columns, weighted=False)
     users = np.random.default_rng(1).normal(size=(N_ROWS, n_columns))
     scores = np.full(COUNTS.sum(), np.nan)
     for start, stop in ((3, N_ROWS), (0, 3)):

@@ -1,12 +1,15 @@
 """What is made of draws: the nearest factorisation, and predictions of new ids."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_mf._data.ratings import Pairs
-from sklearn_mf._model.parameters import Parameters
-from sklearn_mf._model.posterior import Posterior, Sample
+from sklearn_mf._model.features import FeatureWeights
+from sklearn_mf._model.parameters import SIDES, Parameters
+from sklearn_mf._model.posterior import Posterior, Sample, project
 
 N_DRAWS = 8
 SHAPES = [(30, 20, 3), (20, 30, 8), (5, 12, 7), (12, 5, 7), (6, 4, 0)]
@@ -25,6 +28,26 @@ def draw_sample(rng, shape, P=None, Q=None):
         noise=(rng.uniform(0.5, 2, n_users), 1.5),
         cut_points=np.empty(0),
     )
+
+
+def draw_features(rng, shape, n_features=4):
+    """Return samples with weights of features, and features of an id of each side."""
+    samples = []
+    for _ in range(N_DRAWS):
+        sample = draw_sample(rng, shape)
+        sample.weights = [
+            FeatureWeights(
+                np.array([f"x{k}" for k in range(n_features)], dtype=object),
+                np.zeros(n_features),
+                rng.normal(size=(n_features, shape[2] + 1)),
+                None,
+                rng.normal(size=(n_others, shape[2] + 1)),
+                np.zeros(n_others),
+            )
+            for n_others in shape[1::-1]
+        ]
+        samples.append(sample)
+    return samples, rng.normal(size=(2, n_features))
 
 
 def scores_of(parameters):
@@ -106,6 +129,84 @@ def test_nearest_is_the_truncated_singular_value_decomposition(shape):
     assert_allclose(nearest.P[:, -1], posterior.user_biases.mean(axis=0), rtol=1e-12)
     assert_allclose(nearest.Q[:, -1], posterior.item_biases.mean(axis=0), rtol=1e-12)
     assert_allclose(nearest.mean, posterior.intercepts.mean(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_weights_expect_what_is_kept_of_a_row(shape):
+    """A row at the mean of its prior, with features, is x times the weights kept."""
+    samples, features = draw_features(np.random.default_rng(0), shape)
+    for sample in samples:
+        tables = sample.parameters.P, sample.parameters.Q
+        for side, (table, x) in enumerate(zip(tables, features, strict=True)):
+            table[2] = sample.means[side] + x @ sample.weights[side].given
+    posterior = put(samples)
+    learnt = posterior.samples() | {
+        "users_": posterior.users,
+        "items_": posterior.items,
+    }
+    learnt |= {"seen_indptr_": np.zeros(shape[0] + 1, int), "seen_indices_": []}
+    posterior = Posterior.of(learnt)
+    for side, x in zip(SIDES, features, strict=True):
+        rows = x @ posterior.weights[SIDES.index(side)].given
+        kept = (getattr(posterior, f"{side}_{part}") for part in ("factors", "biases"))
+        for part, found in zip((rows[:, :-1], rows[:, -1]), kept, strict=True):
+            assert_allclose(part, found[:, 2], atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_mean_weights_are_those_of_the_nearest_factors(shape):
+    """x times the mean weights is the mean row of new ids with the features x."""
+    samples, (x, _) = draw_features(np.random.default_rng(0), shape)
+    posterior = put(samples)
+    attributes = posterior.attributes()
+    nearest = attributes["item_factors_"]
+    drawn = x @ posterior.weights[0].given
+    projected = project(
+        drawn[:, np.newaxis, :-1], posterior.projections("user", nearest)
+    )
+    assert_allclose(x @ attributes["user_feature_weights_"], projected[0], atol=1e-10)
+    found = x @ attributes["user_feature_biases_"]
+    assert_allclose(found, drawn[:, -1].mean(), atol=1e-12)
+    assert attributes["item_rated_factors_"].shape == (shape[0], shape[2])
+
+
+def test_ids_without_ratings_vary_about_their_row():
+    """As new ids do about 0, whatever stands in the row."""
+    rng = np.random.default_rng(0)
+    sample = draw_sample(rng, (3, 4, 2))
+    plain = put([sample])
+    rated = [np.array([True, False, True]), np.array([True, True, False, True])]
+    users, items = np.array([[0, 2], [1, 1], [1, 2], [0, 1], [-1, 2]], np.int32).T
+    pairs = Pairs(users, items, 0.0)
+    ((scores, variances),) = replace(plain, rated=rated).scores(pairs, 1)
+    assert_array_equal(scores, next(plain.scores(pairs, 1))[0])
+    assert variances[3] == 0
+    n = 100_000
+    for k, (user, item) in enumerate(zip(users, items, strict=True)):
+        tables = sample.parameters.P, sample.parameters.Q
+        drawn = []
+        for side, code in enumerate((user, item)):
+            mean, variance = sample.means[side], sample.variances[side]
+            row = mean if code < 0 else tables[side][code]
+            new = code < 0 or not rated[side][code]
+            drawn.append(row + new * rng.normal(size=(n, 3)) * variance**0.5)
+        p, q = drawn
+        found = 3.5 + p[:, -1] + q[:, -1] + (p[:, :-1] * q[:, :-1]).sum(axis=1)
+        assert_allclose(
+            found.mean(), scores[k], atol=5 * (variances[k] / n) ** 0.5 + 1e-9
+        )
+        assert_allclose(found.var(), variances[k], rtol=0.03, atol=1e-12)
+
+
+def test_weights_of_what_was_rated_grow_with_new_ids():
+    rng, shape = np.random.default_rng(0), (4, 3, 2)
+    posterior = put(draw_features(rng, shape)[0])
+    labels, rows = np.array([-1, 0, 1, 2, 3]), rng.normal(size=(N_DRAWS, 1, 3))
+    grown = posterior.join("user", labels, [0], rows[..., :-1], rows[..., -1])
+    of_users, of_items = grown.weights
+    assert of_users is posterior.weights[0]
+    assert_array_equal(of_items.rated[:, 1:], posterior.weights[1].rated)
+    assert (of_items.rated[:, 0] == 0).all()
 
 
 def test_new_ids_vary_as_their_prior():
