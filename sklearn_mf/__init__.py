@@ -6,6 +6,7 @@ from sklearn_mf._estimators.autorec import AutoRec
 from sklearn_mf._estimators.base import ColdStartWarning
 from sklearn_mf._estimators.bayesian_mf import BayesianMF
 from sklearn_mf._estimators.biased_mf import BiasedMF
+from sklearn_mf._estimators.mf_classifier import MFClassifier
 from sklearn_mf._estimators.multitask_mf import MultiTaskMF
 from sklearn_mf._estimators.popularity_ranker import PopularityRanker
 from sklearn_mf._estimators.ranking_factorizer import RankingFactorizer
@@ -19,6 +20,7 @@ __all__ = [
     "BayesianMF",
     "BiasedMF",
     "ColdStartWarning",
+    "MFClassifier",
     "MultiTaskMF",
     "PopularityRanker",
     "RankingFactorizer",

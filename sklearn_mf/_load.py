@@ -6,6 +6,7 @@ from sklearn_mf._estimators.als_factorizer import ALSFactorizer
 from sklearn_mf._estimators.autorec import AutoRec
 from sklearn_mf._estimators.bayesian_mf import BayesianMF
 from sklearn_mf._estimators.biased_mf import BiasedMF
+from sklearn_mf._estimators.mf_classifier import MFClassifier
 from sklearn_mf._estimators.multitask_mf import MultiTaskMF
 from sklearn_mf._estimators.popularity_ranker import PopularityRanker
 from sklearn_mf._estimators.ranking_factorizer import RankingFactorizer
@@ -28,6 +29,7 @@ for _model in (
     AutoRec,
     BayesianMF,
     BiasedMF,
+    MFClassifier,
     MultiTaskMF,
     PopularityRanker,
     RankingFactorizer,
@@ -48,6 +50,7 @@ def load(
     | BayesianMF
     | BiasedMF
     | AutoRec
+    | MFClassifier
     | MultiTaskMF
     | PopularityRanker
     | RankingFactorizer

@@ -4,6 +4,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
+from sklearn.base import is_classifier
 
 from sklearn_mf._data.labels import cast_exactly, kind_of
 from sklearn_mf._estimators.base import BaseFactorizer
@@ -35,8 +36,9 @@ def to_onnx(model: BaseFactorizer, *, target_opset: int | None = None) -> "Model
     onnx.ModelProto
         The graph. Its inputs ``user`` and ``item``, tensors of shape (n_pairs,), take
         ids: int64 for numbers, else strings. Its output ``rating`` of shape (n_pairs,)
-        is what `predict` gives, of the same dtype and equal to rounding. Unseen ids are
-        legal as they are in `predict`.
+        is what `predict` gives, of the same dtype and equal to rounding. Of an
+        `MFClassifier` the output is called ``probability``, and is that of the second
+        of `classes_`. Unseen ids are legal as they are in `predict`.
 
     Raises
     ------
@@ -69,8 +71,8 @@ def to_onnx(model: BaseFactorizer, *, target_opset: int | None = None) -> "Model
     if not isinstance(model, BaseFactorizer):
         raise TypeError(
             "model must be an ALSFactorizer, SGDFactorizer, BiasedMF, BayesianMF, "
-            f"AutoRec or MultiTaskMF, got {type(model).__name__}: of a search pass "
-            "best_estimator_, of a pipeline its last step."
+            f"AutoRec, MultiTaskMF or MFClassifier, got {type(model).__name__}: of a "
+            "search pass best_estimator_, of a pipeline its last step."
         )
     if getattr(model, "_is_latent", False):
         raise ValueError(
@@ -158,14 +160,15 @@ def _add_model(graph, model):
     add_scores = _add_network if "coefs_" in model._fitted else _add_factors
     rating = add_scores(graph, model, gather, graph.constant("intercept", intercept))
     if model._logistic:
-        rating = graph.add("Sigmoid", rating, output="probability")
+        rating = graph.add("Sigmoid", rating, output="sigmoid")
     clip_range = model._clip_range()
     if clip_range is not None:
         low, high = map(dtype.type, clip_range)
         ends = graph.constant("low", low), graph.constant("high", high)
         rating = graph.add("Clip", rating, *ends, output="clipped")
-    graph.add("Identity", rating, output="rating")
-    graph.outputs.append(graph.tensor("rating", dtype))
+    name = "probability" if is_classifier(model) else "rating"
+    graph.add("Identity", rating, output=name)
+    graph.outputs.append(graph.tensor(name, dtype))
 
 
 def _add_factors(graph, model, gather, score):

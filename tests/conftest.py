@@ -19,6 +19,11 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
+    # One process runs all tests of a file, which share fixtures and compiled kernels;
+    # those of the contract are many and short.
+    for item in items:
+        if item.path.parent.name != "contract":
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
     if numba.config.DISABLE_JIT:
         reason = "takes long where nothing is compiled"
         for item in items:

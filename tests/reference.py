@@ -43,13 +43,14 @@ def penalties(c, n_columns, lam, lam_b):
     return np.outer(c, columns)
 
 
-def standardise(F, known):
-    """Scale dense features: mean 0 and sd 1, and 1 the mean of the squared lengths.
+def standardise(F, known, dense=True):
+    """Scale features: mean 0, sd 1 if dense, and 1 the mean of the squared lengths.
 
     All that over the rows that have features; the others become zero. Returns the
     features, and what was subtracted from each column and divided by.
     """
-    centers, scales = F[known].mean(axis=0), F[known].std(axis=0)
+    centers = F[known].mean(axis=0)
+    scales = F[known].std(axis=0) if dense else np.ones_like(centers)
     X = np.where(known[:, np.newaxis], (F - centers) / scales, 0)
     length = np.sqrt((X**2).sum() / known.sum())
     return X / length, centers, scales * length

@@ -1,7 +1,8 @@
-"""What hypothesis draws in tests of several files."""
+"""What tests of several files draw: hypothesis's tables, and sparse ones."""
 
 import numpy as np
 from hypothesis import strategies as st
+from scipy import sparse
 
 
 @st.composite
@@ -12,3 +13,8 @@ def rating_tables(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**31)))
     cells = rng.choice(n_users * n_items, size=n_ratings, replace=False)
     return np.column_stack(np.divmod(cells, n_items)), np.arange(1.0, n_ratings + 1)
+
+
+def sparse_table(shape, density, rng):
+    """Return numbers in (0, 1) at a share of the cells."""
+    return sparse.csr_array(np.where(rng.random(shape) < density, rng.random(shape), 0))

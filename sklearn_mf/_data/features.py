@@ -371,7 +371,7 @@ def make_design(name, table, labels, rated, dtype=np.float64):
     if not known.any():
         raise ValueError(
             f"{name}: none of the ids of X is among the ids of the features, such as "
-            f"{table.ids[:1].tolist()[0]!r}. Let the index of the DataFrame be the ids "
+            f"{table.ids[:1].tolist()[0]!r}. Index the DataFrame by the ids "
             "that X has, for example with set_index."
         )
     _check_sizes(name, matrix, table.names, dtype)

@@ -10,10 +10,13 @@ from numbers import Number, Real
 import numpy as np
 from sklearn.utils import assert_all_finite
 
+from sklearn_mf._runtime.threads import cut_evenly, thread_pool
+
+BLOCK = 2**16  # ids that are encoded at a time
 SHORT_TEXT = 64  # characters; texts of more stay objects if most are shorter
 
 
-def factorize(name, column):
+def factorize(name, column, n_threads=1):
     """Encode a column of ids.
 
     Parameters
@@ -22,6 +25,8 @@ def factorize(name, column):
         What error messages call the column.
     column : ndarray of shape (n,)
         Ids of any one sortable kind.
+    n_threads : int
+        How many threads encode integers.
 
     Returns
     -------
@@ -38,10 +43,10 @@ def factorize(name, column):
         assert_all_finite(column, input_name=_input(name).removeprefix("Input "))
         whole, exact = cast_exactly(column, np.int64)
         if exact.all():
-            labels, codes = _factorize_integers(whole)
+            labels, codes = _factorize_integers(whole, n_threads)
             return labels.astype(column.dtype), codes
     if kind in "iu":
-        return _factorize_integers(column)
+        return _factorize_integers(column, n_threads)
     if kind == "f":
         labels, codes = np.unique(column, return_inverse=True)
         return labels, codes.astype(np.int32)
@@ -58,20 +63,41 @@ def _input(name):
     return f"Input X ({name})" if "=" in name else f"Input {name}"
 
 
-def _factorize_integers(column):
+def _factorize_integers(column, n_threads):
     """Encode integers, without a sort if their range is dense enough."""
-    low, high = int(column.min()), int(column.max())
-    if high - low > max(4 * len(column), 2**16):
-        labels, codes = np.unique(column, return_inverse=True)
-        return labels, codes.astype(np.int32)
+    blocks = cut_evenly(len(column), BLOCK)
+    with thread_pool(min(n_threads, len(blocks))) as run:
+        ends = np.empty((2, len(blocks)), column.dtype)
+        run(_note_ends, blocks, column, ends)
+        low, high = ends[0].min(), ends[1].max()
+        width = int(high) - int(low) + 1
+        if width > max(4 * len(column), 2**16):
+            labels, codes = np.unique(column, return_inverse=True)
+            return labels, codes.astype(np.int32)
+        present, codes = np.zeros(width, dtype=bool), np.empty(len(column), np.int32)
+        run(_note_present, blocks, column, low, present)
+        code_of = np.cumsum(present, dtype=np.int32) - np.int32(1)
+        run(_encode, blocks, column, low, code_of, codes)
+    return np.flatnonzero(present).astype(column.dtype) + low, codes
+
+
+def _note_ends(start, stop, column, ends):
+    block = np.ascontiguousarray(column[start:stop])  # read twice
+    ends[:, start // BLOCK] = block.min(), block.max()
+
+
+def _note_present(start, stop, column, low, present):
+    # Threads may write to the same place, but all of them write the same.
+    present[_offsets(column[start:stop], low)] = True
+
+
+def _encode(start, stop, column, low, code_of, codes):
+    codes[start:stop] = code_of[_offsets(column[start:stop], low)]
+
+
+def _offsets(column, low):
     # Differences wrap around to the right unsigned number, whatever the width.
-    low = column.dtype.type(low)
-    offsets = np.subtract(column, low).view(f"u{column.dtype.itemsize}")
-    present = np.zeros(high - int(low) + 1, dtype=bool)
-    present[offsets] = True
-    labels = np.flatnonzero(present).astype(column.dtype) + low
-    codes = np.cumsum(present, dtype=np.int32) - np.int32(1)
-    return labels, codes[offsets]
+    return np.subtract(column, low).view(f"u{column.dtype.itemsize}").astype(np.intp)
 
 
 def _factorize_objects(name, values):
@@ -129,6 +155,13 @@ def _is_nan(value):
         return bool(value != value)
     except ArithmeticError:  # a signalling NaN of Decimal
         return True
+
+
+def is_missing(value):
+    """Tell whether an object stands for a missing value."""
+    return _kind_of_type(type(value)) == "missing" or (
+        isinstance(value, _MAY_BE_NAN) and _is_nan(value)
+    )
 
 
 def _as_labels(uniques):

@@ -18,6 +18,7 @@ from sklearn_mf._data.tables import (
     stored_entries,
     take_columns,
 )
+from sklearn_mf._runtime.threads import count_threads
 from sklearn_mf._typing import SparseMatrix, TableLike
 
 
@@ -142,9 +143,10 @@ def as_matrix(
     columns = take_columns(table, **keys)
     y = read_targets(y)
     check_consistent_length(table, y)
-    positions, limits = [], []
+    n_threads = count_threads(None)
+    positions, all_codes, limits = [], [], []
     for axis, (name, column) in enumerate(columns):
-        labels, codes = factorize(name, column)
+        labels, codes = factorize(name, column, n_threads)
         if labels.dtype.kind not in "iuf":
             raise ValueError(_NO_POSITIONS.format(name=name, label=labels.tolist()[0]))
         rows, exact = cast_exactly(labels, np.int64)
@@ -157,7 +159,8 @@ def as_matrix(
                 f"{name}: id {rows[-1]} lies outside of shape={shape}: pass a larger "
                 "shape, or shape=None."
             )
-        positions.append(rows[codes])
+        positions.append(rows)
+        all_codes.append(codes)
         limits.append(limit)
     if shape is None and sum(limits) > MOST_ROWS:
         raise ValueError(
@@ -168,17 +171,20 @@ def as_matrix(
             "nevertheless."
         )
     users, items = positions
+    n_labels = len(users), len(items)
+    side, _ = sort_both_ways(all_codes, y, None, n_labels, n_threads)
     try:
-        by_user, _ = sort_both_ways(users, items, y, None, tuple(limits))
+        indptr = np.zeros(limits[0] + 1, np.int64)
+        indptr[users + 1] = side.counts()
+        np.cumsum(indptr, out=indptr)
     except MemoryError:
         raise MemoryError(
-            f"shape={tuple(limits)}: the rows and columns alone need "
-            f"{8 * sum(limits) / 2**30:.0f} GiB of memory. Encode the ids first, for "
+            f"shape={tuple(limits)}: the rows alone need "
+            f"{8 * limits[0] / 2**30:.0f} GiB of memory. Encode the ids first, for "
             "example with sklearn.preprocessing.OrdinalEncoder."
         ) from None
-    return sparse.csr_array(
-        (by_user.ratings, by_user.indices, by_user.indptr), shape=limits
-    )
+    indices = items[side.indices].astype(np.int32)
+    return sparse.csr_array((side.ratings, indices, indptr), shape=limits)
 
 
 def _check_shape(shape):

@@ -6,6 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
+from sklearn_mf._data.sorting import BLOCK, merge_pairs, sort_by_key, sum_weights
+from sklearn_mf._runtime.threads import thread_pool
+
 
 class Side(NamedTuple):
     """The ratings of one side, sorted by its ids: compressed sparse rows.
@@ -28,6 +31,37 @@ class Side(NamedTuple):
     indices: np.ndarray
     ratings: np.ndarray
     weights: np.ndarray | None
+
+    @property
+    def dtype(self):
+        """Float type of the ratings."""
+        return self.ratings.dtype
+
+    @property
+    def n_ratings(self):
+        """How many ratings there are."""
+        return len(self.ratings)
+
+    def average(self):
+        """Return the weighted mean of the ratings, and the sum of their weights."""
+        ratings = self.ratings.astype(np.float64)
+        if self.weights is None:
+            return ratings.mean(), len(ratings)
+        ratings *= self.weights
+        weight = self.weights.sum(dtype=np.float64)
+        return ratings.sum() / weight, weight
+
+    def sum_squares(self, mean):
+        """Return the weighted sum of squared deviations of the ratings from a mean."""
+        with np.errstate(over="ignore"):  # solvers report it
+            squares = (self.ratings.astype(np.float64) - mean) ** 2
+        if self.weights is not None:
+            squares *= self.weights
+        return squares.sum()
+
+    def range(self):
+        """Return the smallest and the largest rating, two floats."""
+        return float(self.ratings.min()), float(self.ratings.max())
 
     def counts(self):
         """Return the number of ratings of each row, int64 of shape (n_rows,)."""
@@ -62,10 +96,9 @@ class Side(NamedTuple):
         """Return the sum of weights of each row, float64 of shape (n_rows,)."""
         if self.weights is None:
             return self.counts().astype(np.float64)
-        shape = len(self.indptr) - 1, len(self.weights)
-        columns = np.arange(shape[1])
-        weights = self.weights.astype(np.float64, copy=False)
-        return sparse.csr_array((weights, columns, self.indptr), shape).sum(axis=1)
+        sums = np.zeros(len(self.indptr) - 1)
+        sum_weights(self.indptr, self.weights, sums)
+        return sums
 
 
 @dataclass(frozen=True)
@@ -88,39 +121,36 @@ class Ratings:
     @property
     def dtype(self):
         """Float type of the ratings, and of all parameters learnt from them."""
-        return self.by_user.ratings.dtype
+        return self.by_user.dtype
+
+    @property
+    def n_unobserved(self):
+        """How many pairs of a user and an item have no rating."""
+        return len(self.users) * len(self.items) - self.by_user.n_ratings
 
     def mean(self, unobserved_weight=0.0):
         """Return the weighted mean of the ratings, a float.
 
         Pairs without a rating count as zeros of weight `unobserved_weight`.
         """
-        side = self.by_user
-        ratings = side.ratings.astype(np.float64)
-        mean, weight = np.average(ratings, weights=side.weights, returned=True)
-        n_unobserved = len(self.users) * len(self.items) - len(ratings)
-        return float(mean * (weight / (weight + unobserved_weight * n_unobserved)))
+        mean, weight = self.by_user.average()
+        unobserved = unobserved_weight * self.n_unobserved
+        return float(mean * (weight / (weight + unobserved)))
 
     def total_weight(self, unobserved_weight=0.0):
         """Return the sum of the weights of all pairs; see `mean`."""
-        n_unobserved = len(self.users) * len(self.items) - len(self.by_user.ratings)
-        return self.by_user.weight_sums().sum() + unobserved_weight * n_unobserved
+        observed = self.by_user.weight_sums().sum()
+        return observed + unobserved_weight * self.n_unobserved
 
     def mean_weight(self):
         """Return the mean of the weights of the ratings."""
-        return self.total_weight() / len(self.by_user.ratings)
+        return self.total_weight() / self.by_user.n_ratings
 
     def deviation(self, mean, unobserved_weight=0.0):
         """Return the weighted sum of squared deviations from a mean; see `mean`."""
-        side = self.by_user
-        with np.errstate(over="ignore"):  # solvers report it
-            squares = (side.ratings.astype(np.float64) - mean) ** 2
-        if side.weights is not None:
-            squares *= side.weights
-        total = squares.sum()
+        total = self.by_user.sum_squares(mean)
         if unobserved_weight:
-            n_unobserved = len(self.users) * len(self.items) - len(squares)
-            total += unobserved_weight * n_unobserved * mean * mean
+            total += unobserved_weight * self.n_unobserved * mean * mean
         return float(total)
 
     def log_loss(self, probability):
@@ -141,7 +171,7 @@ class Ratings:
 
     def range(self):
         """Return the smallest and the largest rating, two floats."""
-        return float(self.by_user.ratings.min()), float(self.by_user.ratings.max())
+        return self.by_user.range()
 
     def join(self, users, items, ratings):
         """Return these ratings together with others of other pairs.
@@ -164,8 +194,7 @@ class Ratings:
         pairs = (np.ravel_multi_index(codes, shape) for codes in ((users, items), own))
         kept = np.isin(*pairs, invert=True)
         by_user, by_item = sort_both_ways(
-            np.append(users[kept], own[0]),
-            np.append(items[kept], own[1]),
+            [np.append(users[kept], own[0]), np.append(items[kept], own[1])],
             np.append(ratings[kept], side.ratings),
             None,
             shape,
@@ -208,7 +237,7 @@ class HeldOut:
     weights: np.ndarray | None
 
 
-def hold_out(ratings, fraction, rng):
+def hold_out(ratings, fraction, rng, n_threads=1):
     """Take out some ratings at random, so that no user or item loses its last one.
 
     Parameters
@@ -219,6 +248,8 @@ def hold_out(ratings, fraction, rng):
         Share of the ratings to be taken out.
     rng : RandomState
         Source of the choice.
+    n_threads : int
+        How many threads sort the others.
 
     Returns
     -------
@@ -247,7 +278,8 @@ def hold_out(ratings, fraction, rng):
         return users[mask], side.indices[mask], side.ratings[mask], weights
 
     shape = len(ratings.users), len(ratings.items)
-    by_user, by_item = sort_both_ways(*part(~mask), shape)
+    *codes, left, weights = part(~mask)
+    by_user, by_item = sort_both_ways(codes, left, weights, shape, n_threads)
     kept = Ratings(ratings.users, ratings.items, by_user, by_item)
     return kept, HeldOut(*part(mask))
 
@@ -266,81 +298,39 @@ def join_patterns(shape, *patterns):
     return pattern.indptr.astype(np.int64), pattern.indices.astype(np.int32, copy=False)
 
 
-def sort_both_ways(users, items, ratings, weights, shape):
-    """Sort ratings by user and by item, and merge repeated pairs."""
-    # SciPy turns compressed rows into columns by a counting sort: it counts the entries
-    # of each column, and then copies them to their columns in the order of the rows.
-    # This is stable and takes O(n) time. Done first by item and then by user, it sorts
-    # the ratings by user, and those of each user by item:
-    #
-    #     rating         0     1     2     3
-    #     (user, item) (1,2) (0,2) (1,0) (0,1)
-    #
-    #     a matrix with one row for each rating, to columns, which are the items
-    #     item           0  |  1  |  2     2
-    #     rating         2  |  3  |  0     1
-    #
-    #     the same columns with the users as rows, to rows
-    #     user           0     0  |  1     1
-    #     item           1     2  |  0     2
-    #     rating         3     1  |  2     0
-    #
-    # SciPy widens all indices to the widest array of them: int32 halves the memory.
-    index = np.int32 if len(ratings) < 2**31 else np.int64
+def sort_both_ways(codes, ratings, weights, shape, n_threads=1):
+    """Sort ratings by user and by item, and merge repeated pairs.
 
-    def by_user(values):
-        rows = np.arange(len(values) + 1, dtype=index)
-        single = sparse.csr_array(
-            (values, items, rows), shape=(len(values), shape[1])
-        ).tocsc()
-        return sparse.csc_array(
-            (single.data, users[single.indices], single.indptr), shape=shape
-        ).tocsr()
+    Parameters
+    ----------
+    codes : list of 2 int32 ndarrays of shape (n_ratings,)
+        Users and items. The list is emptied, so that their memory is free where nobody
+        else needs it.
+    ratings, weights : ndarrays of shape (n_ratings,)
+        The weights may be None.
+    shape : (int, int)
+        Numbers of users and of items.
+    n_threads : int
+        How many threads sort.
 
-    R = by_user(ratings)
-    W = None if weights is None else by_user(weights)
-    if not R.has_canonical_format:
-        if W is None:
-            W = R.copy()
-            W.data[:] = 1
-        _merge(R, W)
-    return _side(R, W), _side(R.tocsc(), None if W is None else W.tocsc())
-
-
-def _merge(R, W):
-    """Merge entries of the same pair: weights are added, ratings averaged."""
-    rows = np.repeat(np.arange(R.shape[0]), np.diff(R.indptr))
-    new = np.append(True, (np.diff(rows) != 0) | (np.diff(R.indices) != 0))
-    # Sums are taken in an order that does not depend on that of the ratings.
-    repeated = np.flatnonzero(~(new & np.append(new[1:], True)))
-    pairs, ratings = np.cumsum(new[repeated]), R.data[repeated]
-    weights = W.data[repeated].astype(np.float64)
-    keys = (
-        (ratings, pairs)
-        if weights.min() == weights.max()
-        else (weights, ratings, pairs)
-    )
-    order = np.lexsort(keys)
-    ratings, weights = ratings[order], weights[order]
-    first = np.flatnonzero(new[repeated])
-    sums = np.add.reduceat(weights, first)
-    means = np.add.reduceat(ratings * weights, first) / sums
-    # Rounding must not take a mean out of the range of what it is the mean of.
-    last = np.append(first[1:], len(ratings)) - 1
-    means = np.clip(means, ratings[first], ratings[last])
-    for matrix, values in ((R, means), (W, sums)):
-        index = matrix.indptr.dtype
-        matrix.data[repeated[first]] = values
-        matrix.data = matrix.data[new]
-        matrix.indices = matrix.indices[new]
-        matrix.indptr = np.append(0, np.cumsum(new)).astype(index)[matrix.indptr]
-        matrix.has_canonical_format = True
-
-
-def _side(R, W):
-    return Side(
-        indptr=R.indptr.astype(np.int64),
-        indices=R.indices.astype(np.int32, copy=False),
-        ratings=R.data,
-        weights=None if W is None else W.data,
-    )
+    Returns
+    -------
+    by_user, by_item : Side
+        Weights of repeated pairs are added, ratings averaged.
+    """
+    users, items = (np.asarray(part, np.int32) for part in codes)
+    codes.clear()
+    every = np.empty(0, np.int64), users
+    with thread_pool(max(1, min(n_threads, len(ratings) // BLOCK))) as run:
+        # By item, then by user, then by item once more; see `sorting`.
+        rest = ratings, weights
+        indptr, *entries = sort_by_key(items, every, *rest, shape[1], run)
+        del users, items, every
+        keys, *rest = entries
+        entries = sort_by_key(keys, (indptr, keys[:0]), *rest, shape[0], run)
+        del keys, rest
+        by_user = Side(*merge_pairs(*entries, run))
+        del entries
+        indptr, keys, *rest = by_user
+        by_item = sort_by_key(keys, (indptr, keys[:0]), *rest, shape[1], run)
+    return by_user, Side(*by_item)

@@ -21,12 +21,21 @@ from sklearn.utils.validation import (
 
 from sklearn_mf._data.labels import as_objects, factorize, locate, merge
 from sklearn_mf._data.ratings import Pairs, Ratings, sort_both_ways
+from sklearn_mf._runtime.threads import count_threads
 
 FLOATS = (np.float64, np.float32)
 
 
 def read_ratings(
-    estimator, X, y, sample_weight, *, known=None, dtype=None, interactions=False
+    estimator,
+    X,
+    y,
+    sample_weight,
+    *,
+    known=None,
+    dtype=None,
+    interactions=False,
+    classes=None,
 ):
     """Read the input of fit.
 
@@ -46,13 +55,17 @@ def read_ratings(
     interactions : bool
         Whether y holds confidences, by which weights are multiplied, in place of
         ratings, which are then all 1; None stands for ones.
+    classes : TwoClasses or None
+        Reads y, where it holds labels of classes in place of ratings.
 
     Returns
     -------
     Ratings
     """
+    n_threads = count_threads(getattr(estimator, "n_jobs", None))
     if sparse.issparse(X):
-        return _read_matrix(X, y, sample_weight, known, dtype, interactions)
+        rest = known, dtype, interactions, classes, n_threads
+        return _read_matrix(X, y, sample_weight, *rest)
     table = check_table(X, estimator, min_columns=1 if known else 2)
     if y is None:
         if get_tags(estimator).target_tags.required:
@@ -67,18 +80,20 @@ def read_ratings(
     columns = take_columns(table, **keys)
     if not known:
         _warn_of_other_columns(table, keys)
-    y = read_targets(y, dtype)
+    y = read_targets(y, dtype) if classes is None else classes.read(y, dtype)
     check_consistent_length(table, y)
     if sample_weight is not None:
         sample_weight = read_weights(sample_weight, y, ensure_non_negative=True)
     if interactions:
         y, sample_weight = np.ones_like(y), weigh_interactions(y, sample_weight)
+    if classes is not None:
+        y, sample_weight = classes.encode(y, sample_weight)
     if sample_weight is not None and not sample_weight.all():
         kept = np.flatnonzero(sample_weight)
         columns = [(name, column[kept]) for name, column in columns]
         y, sample_weight = y[kept], sample_weight[kept]
-    sides = [(name, *factorize(name, column)) for name, column in columns]
-    return _make_ratings(sides, y, sample_weight, known)
+    sides = [(name, *factorize(name, column, n_threads)) for name, column in columns]
+    return _make_ratings(sides, y, sample_weight, known, n_threads)
 
 
 def weigh_interactions(y, weights):
@@ -141,24 +156,27 @@ def _warn_of_other_columns(table, keys):
                 break
 
 
-def _make_ratings(sides, y, weights, known):
+def _make_ratings(sides, y, weights, known, n_threads):
     """Add the labels of X to the known ones, and sort and merge the ratings.
 
     `sides` holds, of the users and of the items, the name of the column, the labels and
-    the code of each rating.
+    the code of each rating. It is emptied, so that the memory of the codes is free.
     """
     all_labels, all_codes = [], []
-    for k, (name, labels, codes) in enumerate(sides):
+    for k in range(2):
+        name, labels, codes = sides.pop(0)
         if known:
             labels, places = merge(name, known[k], labels)
             codes = places[codes]
         all_labels.append(labels)
         all_codes.append(codes)
+        del codes
     shape = tuple(map(len, all_labels))
-    return Ratings(*all_labels, *sort_both_ways(*all_codes, y, weights, shape))
+    by_user, by_item = sort_both_ways(all_codes, y, weights, shape, n_threads)
+    return Ratings(*all_labels, by_user, by_item)
 
 
-def _read_matrix(R, y, sample_weight, known, dtype, interactions):
+def _read_matrix(R, y, sample_weight, known, dtype, interactions, classes, n_threads):
     """Read the input of fit when it is a sparse matrix alone."""
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
@@ -168,7 +186,11 @@ def _read_matrix(R, y, sample_weight, known, dtype, interactions):
                 "X, y = sklearn_mf.as_pairs(X)."
             )
     R = stored_entries(R)
-    ratings, codes, weights = read_targets(R.data, dtype), (R.row, R.col), None
+    codes, weights = (R.row, R.col), None
+    if classes is None:
+        ratings = read_targets(R.data, dtype)
+    else:
+        ratings, weights = classes.encode(classes.read(R.data, dtype), None)
     if interactions:
         weights = weigh_interactions(ratings, None)
         ratings = np.ones_like(ratings)
@@ -182,7 +204,7 @@ def _read_matrix(R, y, sample_weight, known, dtype, interactions):
             ("rows", "columns"), R.shape, codes, strict=True
         )
     ]
-    return _make_ratings(sides, ratings, weights, known)
+    return _make_ratings(sides, ratings, weights, known, n_threads)
 
 
 def read_pairs(estimator, X, users, items):
@@ -206,6 +228,7 @@ def read_pairs(estimator, X, users, items):
     table = check_table(X, estimator, min_columns=1)
     if getattr(estimator, "n_features_in_", None):  # a fit on a matrix saw no columns
         _check_names(estimator, X, table, reset=False)
+    n_threads = count_threads(getattr(estimator, "n_jobs", None))
     codes, cold_shares = [], []
     columns = take_columns(
         table,
@@ -213,7 +236,7 @@ def read_pairs(estimator, X, users, items):
         item_column=estimator.item_column,
     )
     for (name, column), labels in zip(columns, (users, items), strict=True):
-        distinct, distinct_codes = factorize(name, column)
+        distinct, distinct_codes = factorize(name, column, n_threads)
         known = locate(name, distinct, labels)
         codes.append(known[distinct_codes])
         cold_shares.append(float(np.mean(known < 0)))
@@ -268,18 +291,18 @@ def read_id_column(name, ids):
         column = np.asarray(ids)
     else:
         raise ValueError(
-            f"{name} must be a list of ids, got {_show(ids)}: for one id pass "
-            f"[{_show(ids)}], of another collection list({name})."
+            f"{name} must be a list of ids, got {show_value(ids)}: for one id pass "
+            f"[{show_value(ids)}], of another collection list({name})."
         )
     if column.ndim != 1:
         raise ValueError(
-            f"{name} must be a list of ids, of one dimension, got {_show(ids)}: for "
-            f"one id pass [id], for all ids of an array its ravel()."
+            f"{name} must be a list of ids, of one dimension, got {show_value(ids)}: "
+            f"for one id pass [id], for all ids of an array its ravel()."
         )
     return column
 
 
-def _show(value):
+def show_value(value):
     """Return what error messages show of a value."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
@@ -298,12 +321,22 @@ def refuse_masked(name, array, remedy=None):
         )
 
 
+def _refuse_dask(name, value):
+    """Raise an error where a table is a collection of Dask."""
+    if type(value).__module__.partition(".")[0] == "dask":
+        raise ValueError(
+            f"{name} is a collection of Dask, whose rows are not there yet: use the "
+            f"estimators of sklearn_mf.dask, or pass {name}.compute()."
+        )
+
+
 def _as_numbers(name, values, kinds):
     """Return values as an array of one of some kinds, or raise an error.
 
     NaN and infinity are left to scikit-learn.
     """
     refuse_masked(name, values)
+    _refuse_dask(name, values)
     try:
         if nw.dependencies.is_into_series(values):
             array = _to_array(nw.from_native(values, series_only=True))
@@ -315,7 +348,8 @@ def _as_numbers(name, values, kinds):
         array = None
     if array is None or array.dtype.kind not in kinds:
         raise ValueError(
-            f"{name} must hold numbers, one for each row of X, got {_show(values)}."
+            f"{name} must hold numbers, one for each row of X, got "
+            f"{show_value(values)}."
         )
     return array
 
@@ -432,10 +466,11 @@ def check_table(X, estimator=None, *, min_columns=2):
             names = frame.columns
         check(np.broadcast_to(False, frame.shape))
         return PairTable(frame, names)
+    _refuse_dask("X", X)
     if isinstance(nw.from_native(X, pass_through=True), nw.LazyFrame):
         raise ValueError(
-            f"X is a {type(X).__name__}, whose rows are not there yet: pass X.collect()"
-            ", or X.compute() of a Dask DataFrame."
+            f"X is a {type(X).__name__}, whose rows are not there yet: pass "
+            "X.collect()."
         )
     if np.ma.isMaskedArray(X):
         check(np.broadcast_to(False, X.shape))

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
 from sklearn_mf._data.arguments import Interval
-from sklearn_mf._estimators.base import BaseFactorizer
+from sklearn_mf._estimators.base import BaseFactorizer, RegressionMixin
 from sklearn_mf._estimators.features import FeaturesMixin, feature_attributes
 from sklearn_mf._estimators.fold_in import FoldInMixin
 from sklearn_mf._estimators.implicit import ImplicitMixin
@@ -32,7 +32,9 @@ def als_start(n_factors):
     return n_factors**-0.25 if n_factors else 1.0
 
 
-class ALSFactorizer(ImplicitMixin, ScaleMixin, FoldInMixin, BaseFactorizer):
+class ALSFactorizer(
+    ImplicitMixin, RegressionMixin, ScaleMixin, FoldInMixin, BaseFactorizer
+):
     """Matrix factorisation by alternating least squares.
 
     The prediction for user u and item i is::

@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.labels import locate
-from sklearn_mf._estimators.base import BaseFactorizer
+from sklearn_mf._estimators.base import BaseFactorizer, RegressionMixin
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
 from sklearn_mf._estimators.scale import EXPONENT
 from sklearn_mf._files import checks
@@ -41,7 +41,7 @@ def check_encoder_weights(name, value, known):
     checks.check_array(name, value, (columns, "factors"), known)
 
 
-class AutoRec(EarlyStoppingMixin, BaseFactorizer):
+class AutoRec(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
     """Matrix completion by an autoencoder.
 
     A row is an item, or with ``axis="user"`` a user; the other side are the columns.

@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -72,13 +73,13 @@ class BaseFactorizer(
     SimilarityMixin,
     CallbackSupportMixin,
     TransformerMixin,
-    RegressorMixin,
     BaseEstimator,
 ):
     """A factorisation of ratings as an estimator of scikit-learn.
 
     A subclass has its parameters, `_make_solver`, which returns an object for
-    `minimise`, and `_fitted`, which declares what is learnt; see `StateMixin`.
+    `minimise`, and `_fitted`, which declares what is learnt; see `StateMixin`. It is a
+    regressor by `RegressionMixin`.
     """
 
     rating_range_: tuple[float, float]
@@ -186,7 +187,7 @@ class BaseFactorizer(
             new._set_numbers(training)
             start = new._draw(ratings, rng)
             if previous is not None:
-                self._check_n_factors(previous)
+                new._check_continues(previous)
                 start.take_over(previous._parameters(), self._column_names())
             start.mean = mean
             features = new._design(training, start, previous)
@@ -263,7 +264,8 @@ class BaseFactorizer(
     def _check_range(self, ratings):
         """Raise where ratings are outside of the range that the loss is for."""
 
-    def _check_n_factors(self, previous):
+    def _check_continues(self, previous):
+        """Raise unless this fit can continue from a previous one."""
         fitted = previous.item_factors_.shape[1]
         if fitted != self.n_factors:
             raise ValueError(
@@ -429,44 +431,6 @@ class BaseFactorizer(
             part[codes >= 0] = factors[codes[codes >= 0]]
         return out
 
-    def score(
-        self, X: TableLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
-    ) -> float:
-        """Return the negative root mean squared error of the predictions.
-
-        Parameters
-        ----------
-        X : table of shape (n_pairs, n_features)
-            One pair a row; see `predict`.
-        y : array-like of shape (n_pairs,)
-            The true ratings.
-        sample_weight : array-like of shape (n_pairs,) or None, default=None
-            Weights of the pairs.
-
-        Returns
-        -------
-        float
-            −RMSE, in units of y: higher is better, 0 is perfect.
-
-        Warns
-        -----
-        ColdStartWarning
-            If more than half of the distinct users of X were not seen in fit.
-        """
-        return self._score_ratings(X, y, sample_weight)
-
-    def _score_ratings(self, X, y, sample_weight):
-        model = self._snapshot()
-        pairs = model._read_pairs(X)
-        warn_of_cold_start(pairs, stacklevel=4)
-        y = read_targets(y)
-        check_consistent_length(pairs.users, y)
-        if sample_weight is not None:
-            sample_weight = read_weights(sample_weight, y)
-        return -root_mean_squared_error(
-            y, model._predict(pairs), sample_weight=sample_weight
-        )
-
     def get_feature_names_out(
         self, input_features: npt.ArrayLike | None = None
     ) -> npt.NDArray[np.object_]:
@@ -544,5 +508,53 @@ class BaseFactorizer(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = True
+        return tags
+
+
+class RegressionMixin(RegressorMixin):
+    """Makes a factorisation a regressor."""
+
+    _snapshot: Callable[[], Any]
+
+    def score(
+        self, X: TableLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> float:
+        """Return the negative root mean squared error of the predictions.
+
+        Parameters
+        ----------
+        X : table of shape (n_pairs, n_features)
+            One pair a row; see `predict`.
+        y : array-like of shape (n_pairs,)
+            The true ratings.
+        sample_weight : array-like of shape (n_pairs,) or None, default=None
+            Weights of the pairs.
+
+        Returns
+        -------
+        float
+            −RMSE, in units of y: higher is better, 0 is perfect.
+
+        Warns
+        -----
+        ColdStartWarning
+            If more than half of the distinct users of X were not seen in fit.
+        """
+        return self._score_ratings(X, y, sample_weight)
+
+    def _score_ratings(self, X, y, sample_weight):
+        model = self._snapshot()
+        pairs = model._read_pairs(X)
+        warn_of_cold_start(pairs, stacklevel=4)
+        y = read_targets(y)
+        check_consistent_length(pairs.users, y)
+        if sample_weight is not None:
+            sample_weight = read_weights(sample_weight, y)
+        return -root_mean_squared_error(
+            y, model._predict(pairs), sample_weight=sample_weight
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
         tags.regressor_tags.poor_score = True
         return tags

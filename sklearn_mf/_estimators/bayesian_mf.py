@@ -17,7 +17,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.ratings import Pairs, hold_out
 from sklearn_mf._data.tables import read_targets, read_weights
-from sklearn_mf._estimators.base import OVERFLOW_REMEDY, BaseFactorizer
+from sklearn_mf._estimators.base import (
+    OVERFLOW_REMEDY,
+    BaseFactorizer,
+    RegressionMixin,
+)
 from sklearn_mf._estimators.features import (
     FEATURES,
     FeaturesMixin,
@@ -57,7 +61,7 @@ def _has_levels(model):
     return True
 
 
-class BayesianMF(FoldInMixin, BaseFactorizer):
+class BayesianMF(RegressionMixin, FoldInMixin, BaseFactorizer):
     """Matrix factorisation with biases, sampled from its posterior distribution.
 
     The prediction for user u and item i is that of `BiasedMF`::
@@ -459,7 +463,8 @@ class BayesianMF(FoldInMixin, BaseFactorizer):
     def _hold_out(self, ratings, rng):
         if self.validation_fraction is None:
             return ratings, None
-        return hold_out(ratings, self.validation_fraction, rng)
+        n_threads = count_threads(self.n_jobs)
+        return hold_out(ratings, self.validation_fraction, rng, n_threads)
 
     def _scale(self, ratings, mean):
         return 1.0 if self._is_latent else super()._scale(ratings, mean)

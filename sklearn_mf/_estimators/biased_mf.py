@@ -1,25 +1,20 @@
 """The biased model: users and items have a level of their own."""
 
-from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from sklearn_mf._data.arguments import Interval
 from sklearn_mf._estimators.als_factorizer import ALTERNATING_CONSTRAINTS, als_start
-from sklearn_mf._estimators.base import OVERFLOW_REMEDY
-from sklearn_mf._estimators.features import feature_attributes
+from sklearn_mf._estimators.base import OVERFLOW_REMEDY, RegressionMixin
 from sklearn_mf._estimators.fold_in import FoldInMixin
 from sklearn_mf._estimators.implicit import ImplicitMixin
-from sklearn_mf._estimators.stochastic import StochasticFactorizer
-from sklearn_mf._files import checks
-from sklearn_mf._objective.penalty import Penalty
+from sklearn_mf._estimators.stochastic import BiasedStochasticFactorizer
 from sklearn_mf._objective.quadratic import QuadraticObjective
 from sklearn_mf._solvers.als.solver import AlternatingLeastSquares
 
 
-class BiasedMF(ImplicitMixin, FoldInMixin, StochasticFactorizer):
+class BiasedMF(ImplicitMixin, RegressionMixin, FoldInMixin, BiasedStochasticFactorizer):
     """Matrix factorisation with biases of users and items.
 
     The prediction for user u and item i is::
@@ -314,24 +309,13 @@ class BiasedMF(ImplicitMixin, FoldInMixin, StochasticFactorizer):
     0.77
     """
 
-    bias_regularization_: float
-
-    _fitted: dict = {
-        **StochasticFactorizer._fitted,
-        **StochasticFactorizer._fitted_biases,
-        **ImplicitMixin._fitted,
-        **feature_attributes(biased=True),
-        "bias_regularization_": checks.check_non_negative,
-    }
+    _fitted: dict = {**BiasedStochasticFactorizer._fitted, **ImplicitMixin._fitted}
 
     _parameter_constraints: dict = {
-        **StochasticFactorizer._parameter_constraints,
+        **BiasedStochasticFactorizer._parameter_constraints,
         **ImplicitMixin._parameter_constraints,
-        "n_factors": [Interval(Integral, 0, None, closed="left")],
         "solver": [StrOptions({"sgd", "als", "als-cg"})],
         **ALTERNATING_CONSTRAINTS,
-        "bias_regularization": [Interval(Real, 0, None, closed="left"), None],
-        "bias_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
     }
 
     def __init__(
@@ -425,32 +409,10 @@ class BiasedMF(ImplicitMixin, FoldInMixin, StochasticFactorizer):
         self.random_state = random_state
         self.verbose = verbose
 
-    @property
-    def _penalty(self):
-        return Penalty(
-            self.regularization_,
-            self.bias_regularization_,
-            biased=True,
-            exponent=float(self.weighted_regularization),
-            features=float(self.feature_regularization),
-        )
-
     def _set_numbers(self, ratings):
         super()._set_numbers(ratings)
         if self.solver != "sgd":
             del self.learning_rate_
-        penalty = self.bias_regularization
-        if penalty is None:
-            penalty = self.regularization
-        if penalty == "scale":  # in the unit of the weights alone
-            penalty = self._count_scale(ratings) * self._default_penalty
-        self.bias_regularization_ = float(penalty)
-
-    def _rates(self):
-        factors, biases = super()._rates()
-        if self.bias_learning_rate is not None:
-            biases = float(self.bias_learning_rate)
-        return factors, biases
 
     def _start(self):
         return super()._start() if self.solver == "sgd" else als_start(self.n_factors)

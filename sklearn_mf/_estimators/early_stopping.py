@@ -6,6 +6,7 @@ from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.ratings import hold_out
 from sklearn_mf._files import checks
 from sklearn_mf._objective.loss import mean_error
+from sklearn_mf._runtime.threads import count_threads
 
 
 class EarlyStoppingMixin:
@@ -33,7 +34,8 @@ class EarlyStoppingMixin:
     def _hold_out(self, ratings, rng):
         if not self.early_stopping:
             return ratings, None
-        return hold_out(ratings, self.validation_fraction, rng)
+        n_threads = count_threads(self.n_jobs)
+        return hold_out(ratings, self.validation_fraction, rng, n_threads)
 
     def _validation(self, held_out, seen, n_jobs):
         if held_out is None:

@@ -47,7 +47,8 @@ class ExplainMixin:
             An object with the attributes below.
 
             prediction : float
-                What `predict` returns.
+                What `predict` returns, or the probability of the second class of
+                `MFClassifier`.
             parts : dict of float
                 What adds up to the prediction before it is clipped, under log loss to
                 its logit: "global mean", "user bias" and "item bias" without what

@@ -190,7 +190,7 @@ class FoldInMixin(ExplainMixin, FeaturesMixin):
             )
             self._check_has_features(side)
         with self._replacing(keep_fitted=True) as new:
-            self._check_n_factors(new)
+            self._check_continues(new)
             ratings = self._read_more(new, X, y, sample_weight)
             labels = {"user": ratings.users, "item": ratings.items}
             remedy = (

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.utils._param_validation import StrOptions
 
 from sklearn_mf._data.arguments import COUNT, Interval
-from sklearn_mf._estimators.base import PARAMETERS, BaseFactorizer
+from sklearn_mf._estimators.base import PARAMETERS, BaseFactorizer, RegressionMixin
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
 from sklearn_mf._files import checks
 from sklearn_mf._model.perceptron import draw_layers, lay_out, predict_pairs
@@ -43,7 +43,7 @@ def check_layers(name, coefs, known):
         n_inputs = n_outputs
 
 
-class MultiTaskMF(EarlyStoppingMixin, BaseFactorizer):
+class MultiTaskMF(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
     """Which items a user meets, and how the user rates them: two tasks, one embedding.
 
     The probability that user u meets item i, and the rating if so, are::

@@ -119,8 +119,8 @@ class RankingMixin:
             Items that are left out, for all users or for each. Masked ones are not.
         popularity_weight : float or None, default=None
             The weight ω ≥ 0 of how many users rated an item. None: 1 for a model of
-            ratings, 0 for one that learns from pairs without a rating too. With 0 items
-            are ranked by predictions alone.
+            ratings, 0 for `MFClassifier` and for a model that learns from pairs without
+            a rating too. With 0 items are ranked by predictions alone.
         as_frame : bool, "pandas" or "polars", default=False
             Whether to return a DataFrame, True of pandas.
         max_memory : float, default=64
@@ -133,7 +133,8 @@ class RankingMixin:
             Ids, the best first; of equals the lower id. Masked where fewer candidates
             are left.
         scores : masked array of shape (n_users, n_items)
-            What `predict` gives for them, or `predict_interaction` of `MultiTaskMF`.
+            What `predict` gives for them, or `predict_interaction` of `MultiTaskMF`, or
+            the probability of the second class of `MFClassifier`.
         frame : DataFrame
             With `as_frame`, instead of both: the columns user, item, score and rank,
             which counts from 1, with a row for each item that was found.

@@ -15,7 +15,11 @@ from sklearn_mf._data.tables import (
     read_weights,
     weigh_interactions,
 )
-from sklearn_mf._estimators.base import BaseFactorizer, warn_of_cold_start
+from sklearn_mf._estimators.base import (
+    BaseFactorizer,
+    RegressionMixin,
+    warn_of_cold_start,
+)
 from sklearn_mf._estimators.early_stopping import EarlyStoppingMixin
 from sklearn_mf._model.ranking import Queries, rank_items
 from sklearn_mf._solvers.ranking.solver import RankingDescent, RankingLoss, chance
@@ -27,7 +31,7 @@ N_NEGATIVES = {"softmax": 1024, "bpr": 64, "warp": 256, "ccl": 1024}
 VALIDATION_SCORES = 2**25  # scores of items, at most, that a validation computes
 
 
-class RankingFactorizer(EarlyStoppingMixin, BaseFactorizer):
+class RankingFactorizer(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
     """Factors that rank the items of each user, learnt from interactions alone.
 
     An interaction is a user with an item that the user bought, played or clicked. The

@@ -4,10 +4,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sklearn_mf._estimators.base import RegressionMixin
 from sklearn_mf._estimators.stochastic import StochasticFactorizer
 
 
-class SGDFactorizer(StochasticFactorizer):
+class SGDFactorizer(RegressionMixin, StochasticFactorizer):
     """Matrix factorisation by stochastic gradient descent.
 
     The prediction for user u and item i is::

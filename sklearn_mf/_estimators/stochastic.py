@@ -257,6 +257,13 @@ class StochasticFactorizer(
         ValueError, TypeError, FloatingPointError
             See `fit`.
         """
+        return self._partial_fit(X, y, sample_weight)
+
+    def _partial_fit(self, X, y, sample_weight, **first):
+        """Learn in one epoch; see `partial_fit`.
+
+        `first` are arguments for `_read` of a model that is not fitted yet.
+        """
         self._check_options()
         continues, rng = self.__sklearn_is_fitted__(), self.random_state
         with self._replacing(keep_fitted=True) as new:
@@ -265,7 +272,7 @@ class StochasticFactorizer(
                 if isinstance(rng, Integral):  # or else each call draws the same
                     rng = np.random.RandomState([int(rng), new.n_iter_])
             else:
-                ratings = new._read(X, y, sample_weight)
+                ratings = new._read(X, y, sample_weight, **first)
             self._check_range(ratings)
             rng = check_random_state(rng)
             mean, states, n_epochs = self._mean(ratings), None, 0
@@ -275,7 +282,7 @@ class StochasticFactorizer(
             start, descent = new._draw(ratings, rng), new._descent()
             start.mean = mean
             if continues:
-                self._check_n_factors(new)
+                self._check_continues(new)
                 start.take_over(new._parameters(), self._column_names())
                 weight = float(ratings.by_user.weight_sums().sum())
                 share = weight / (new.weight_sum_ + weight)
@@ -362,3 +369,51 @@ class StochasticFactorizer(
             "learning_rate_schedule that lowers it; a smaller init_scale="
             f"{self._init_scale():g} and y scaled down help too."
         )
+
+
+class BiasedStochasticFactorizer(StochasticFactorizer):
+    """One whose users and items have biases.
+
+    A subclass has the parameters of `BiasedMF` that belong to "sgd".
+    """
+
+    bias_regularization_: float
+
+    _fitted: dict = {
+        **StochasticFactorizer._fitted,
+        **StochasticFactorizer._fitted_biases,
+        **feature_attributes(biased=True),
+        "bias_regularization_": checks.check_non_negative,
+    }
+
+    _parameter_constraints: dict = {
+        **StochasticFactorizer._parameter_constraints,
+        "n_factors": [Interval(Integral, 0, None, closed="left")],
+        "bias_regularization": [Interval(Real, 0, None, closed="left"), None],
+        "bias_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+    }
+
+    @property
+    def _penalty(self):
+        return Penalty(
+            self.regularization_,
+            self.bias_regularization_,
+            biased=True,
+            exponent=float(self.weighted_regularization),
+            features=float(self.feature_regularization),
+        )
+
+    def _set_numbers(self, ratings):
+        super()._set_numbers(ratings)
+        penalty = self.bias_regularization
+        if penalty is None:
+            penalty = self.regularization
+        if penalty == "scale":  # in the unit of the weights alone
+            penalty = self._count_scale(ratings) * self._default_penalty
+        self.bias_regularization_ = float(penalty)
+
+    def _rates(self):
+        factors, biases = super()._rates()
+        if self.bias_learning_rate is not None:
+            biases = float(self.bias_learning_rate)
+        return factors, biases

@@ -232,6 +232,14 @@ def labels(size):
     return check
 
 
+def check_two_classes(name, value, known):
+    """Check the labels of two classes."""
+    if isinstance(value, np.ndarray) and value.dtype == bool:
+        value = value.astype(np.uint8)
+    labels("classes")(name, value, known)
+    demand(len(value) == 2, name, "does not hold two labels")
+
+
 def check_seen_indptr(name, indptr, known):
     """Check that row pointers cut ``seen_indices_`` into a row for each user."""
     check_array(name, indptr, (known.sizes["users"] + 1,), known, np.int64)

@@ -103,7 +103,7 @@ def draw_rows(side, n_factors, *, biased, scale, rng, n_parts=1):
     shape = len(side.indptr) - 1, n_parts * n_factors + biased
     rated = np.flatnonzero(side.counts())
     try:
-        rows = np.zeros(shape, side.ratings.dtype)
+        rows = np.zeros(shape, side.dtype)
         for first in range(0, n_parts * n_factors, n_factors or 1):
             rows[rated, first : first + n_factors] = rng.normal(
                 scale=scale, size=(len(rated), n_factors)

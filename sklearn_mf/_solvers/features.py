@@ -24,8 +24,7 @@ from sklearn_mf._runtime.tiles import load_row, store, zeros
 from sklearn_mf._solvers.als.kernels import TILE, pad
 
 FEW = 1000  # features whose Gram matrix is diagonalised
-STEPS = 1  # of conjugate gradient for more of them, each time that weights are learnt
-MANY_STEPS = 30  # of them, where they are learnt once
+MANY_STEPS = 30  # of conjugate gradient for more of them, where they are learnt once
 SUM_WORK = 2**14  # terms of sums of rows that are worth a task of their own
 
 
@@ -55,7 +54,7 @@ class FeaturePrior:
 
     def __init__(self, design, weights, counts, penalty, run, dtype):
         self.counts, self.penalty = counts, penalty
-        self.ridge = penalty.features * (counts**2).sum() / counts.sum()
+        self.ridge = float(penalty.features * (counts**2).sum() / counts.sum())
         self.blocks = [Regression(block, counts, run, dtype) for block in design.blocks]
         self.n_columns = weights[0].shape[1]
         self.padded = [pad(G.astype(dtype)) for G in weights]
@@ -70,9 +69,9 @@ class FeaturePrior:
         for k, block in enumerate(self.blocks):
             # What is to be added to G: that of the ridge regression of the residuals
             b = block.project(rows - self.means) - self.ridge * self.padded[k]
-            step = block.solve(b, self.ridge, STEPS).astype(rows.dtype, copy=False)
+            step, change = block.improve(b, self.ridge)
             self.padded[k] = self.padded[k] + step
-            self.parts[k] = block.features.times(self.padded[k])
+            self.parts[k] = self.parts[k] + change
             self.means = sum(self.parts)
 
     def penalise(self, rows):
@@ -172,7 +171,26 @@ class Regression:
         """Return Xᵀ C P, for rows P."""
         return self.features.times_transposed(self.counts * rows)
 
-    def solve(self, b, ridge, n_steps):
+    def improve(self, b, ridge):
+        """Return a step from 0 towards G with (Xᵀ C X + ridge) G = b, and X times it.
+
+        Few features are solved for. With many, each column g of b, divided by the
+        diagonal of the matrix A, is a direction, and the step is the best one along it:
+        α g with α = bᵀ g / gᵀ A g. No product Xᵀ C (X g) is needed for that.
+        """
+        if self.few:
+            step = self.solve(b, ridge).astype(b.dtype, copy=False)
+            return step, self.features.times(step)
+        g = b / (self.diagonal + ridge)
+        change = self.features.times(g)
+        curvature = (self.counts * change**2).sum(axis=0) + ridge * (g**2).sum(axis=0)
+        slope = (b * g).sum(axis=0)
+        alpha = np.divide(
+            slope, curvature, out=np.zeros_like(slope), where=curvature > 0
+        )
+        return alpha * g, alpha * change
+
+    def solve(self, b, ridge, n_steps=None):
         """Return G with (Xᵀ C X + ridge) G = b, or approach it by some steps."""
         if self.few:
             rotated, values = matrix_product(self.vectors.T, b), self.values + ridge

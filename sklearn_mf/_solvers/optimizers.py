@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_mf._runtime.compile import inlined, jit
+from sklearn_mf._runtime.tiles import where_positive
 
-TINY = 1e-30  # nothing beside 1; below 1e-38 numbers become denormal, which is slow
+TINY = 1e-30  # nothing beside 1
 SGD, MOMENTUM, NESTEROV, ADAGRAD, ADAM = range(5)
 OPTIMIZERS = {
     "sgd": SGD,
@@ -56,10 +57,14 @@ def begin_state(optimizer, shape, dtype):
 def make_constants(dtype, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
     """Return the constants of `step`; the defaults are those of Adam's paper.
 
-    They are β₁ (or momentum), 1 − β₁, β₂, 1 − β₂ and ε. The paper's ε is for gradients
-    of weights of 1; it should be multiplied by the mean weight.
+    They are β₁ (or momentum), 1 − β₁, β₂, 1 − β₂, ε, and the largest square of what is
+    rounded to zero. The paper's ε is for gradients of weights of 1; it should be
+    multiplied by the mean weight.
     """
-    constants = beta_1, 1 - beta_1, beta_2, 1 - beta_2, epsilon
+    # Parameters that only the penalty moves, and moments without gradients, become ever
+    # smaller. Before they are denormal, which makes the processor slow, they are zero.
+    tiny = 1e8 * float(np.finfo(dtype).tiny)
+    constants = beta_1, 1 - beta_1, beta_2, 1 - beta_2, epsilon, tiny
     return tuple(map(dtype, constants))
 
 
@@ -79,6 +84,41 @@ def adam(rate, first, second, constants, c1, c2):
     return rate * (first / c1) / (np.sqrt(second / c2) + constants[4])
 
 
+@inlined
+def drop_tiny(tile, squares, constants):
+    """Return a tile with zeros where squares are tiny: see `make_constants`."""
+    return where_positive(squares - constants[5], tile)
+
+
+@inlined
+def _unless_tiny(number, square, constants):
+    """Return a number, or zero where its square is tiny."""
+    return number - number if square <= constants[5] else number
+
+
+@inlined
+def _move(optimizer, theta, g, rate, first, second, row, f, constants, c1, c2):
+    """Return what `step` does, not yet rounded to zero."""
+    if optimizer == SGD:  # θ − γ g
+        return theta - rate * g
+    if optimizer in (MOMENTUM, NESTEROV):  # m ← β m − γ g
+        m = constants[0] * first[row, f] - rate * g
+        first[row, f] = _unless_tiny(m, m * m, constants)
+        if optimizer == MOMENTUM:  # θ + m
+            return theta + m
+        return theta + constants[0] * m - rate * g  # θ + β m − γ g
+    if optimizer == ADAGRAD:  # v ← v + g²;  θ − γ g / (√v + ε)
+        second[row, f] += g * g
+        return theta - rate * g / (math.sqrt(second[row, f]) + constants[4])
+    # Adam: m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;
+    # θ − γ (m / c₁) / (√(v / c₂) + ε)
+    m = constants[0] * first[row, f] + constants[1] * g
+    v = constants[2] * second[row, f] + constants[3] * g * g
+    first[row, f] = _unless_tiny(m, m * m, constants)
+    second[row, f] = _unless_tiny(v, v, constants)
+    return theta - adam(rate, m, v, constants, c1, c2)
+
+
 @jit
 def step(optimizer, theta, g, rate, first, second, row, f, constants, c1, c2):
     """Return a parameter after a step against its gradient; update its state in place.
@@ -93,27 +133,13 @@ def step(optimizer, theta, g, rate, first, second, row, f, constants, c1, c2):
         First moments m and second moments v.
     row, f : int
         Where those of the parameter stand.
-    constants : tuple of 5 floats
+    constants : tuple of 6 floats
         From `make_constants`.
     c1, c2 : float
         From `correct_bias`.
     """
-    if optimizer == SGD:  # θ − γ g
-        return theta - rate * g
-    if optimizer == MOMENTUM:  # m ← β m − γ g;  θ + m
-        first[row, f] = constants[0] * first[row, f] - rate * g
-        return theta + first[row, f]
-    if optimizer == NESTEROV:  # m ← β m − γ g;  θ + β m − γ g
-        first[row, f] = constants[0] * first[row, f] - rate * g
-        return theta + constants[0] * first[row, f] - rate * g
-    if optimizer == ADAGRAD:  # v ← v + g²;  θ − γ g / (√v + ε)
-        second[row, f] += g * g
-        return theta - rate * g / (math.sqrt(second[row, f]) + constants[4])
-    # Adam: m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;
-    # θ − γ (m / c₁) / (√(v / c₂) + ε)
-    first[row, f] = constants[0] * first[row, f] + constants[1] * g
-    second[row, f] = constants[2] * second[row, f] + constants[3] * g * g
-    return theta - adam(rate, first[row, f], second[row, f], constants, c1, c2)
+    theta = _move(optimizer, theta, g, rate, first, second, row, f, constants, c1, c2)
+    return _unless_tiny(theta, theta * theta, constants)
 
 
 @jit

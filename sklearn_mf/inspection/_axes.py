@@ -26,7 +26,7 @@ def check_model(model, name="estimator"):
     if not isinstance(model, BaseFactorizer):
         raise TypeError(
             f"{name} must be an ALSFactorizer, SGDFactorizer, BiasedMF, BayesianMF, "
-            "AutoRec, MultiTaskMF or RankingFactorizer, got "
+            "AutoRec, MultiTaskMF, RankingFactorizer or MFClassifier, got "
             f"{type(model).__name__}: of a search pass best_estimator_, of a pipeline "
             "its last step."
         )

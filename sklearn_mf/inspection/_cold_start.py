@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import is_classifier
 from sklearn.utils import check_consistent_length
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._plotting import _validate_style_kwargs
 from sklearn.utils.validation import _check_y
 
+from sklearn_mf._data.classes import read_labels
 from sklearn_mf._data.tables import read_pairs
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._typing import TableLike, Values, validate_params
@@ -115,7 +117,8 @@ class ColdStartDisplay:
         X : table of shape (n_pairs, n_features)
             Test pairs; see its `predict`. Unseen ids have 0 training ratings.
         y : array-like of shape (n_pairs,)
-            Their ratings.
+            Their ratings, or of `MFClassifier` their labels: the error is then that of
+            the probability of the second class, of which the truth is 0 or 1.
         side : {"user", "item"}, default="user"
             Whose training ratings are counted, held-out ones of `early_stopping` too.
         bins : "auto", int or array-like, default="auto"
@@ -138,6 +141,8 @@ class ColdStartDisplay:
         codes = pairs.users if side == "user" else pairs.items
         counts = np.where(codes >= 0, count_ratings(estimator, side)[codes], 0)
         y_pred = estimator._predict(pairs)
+        if is_classifier(estimator):
+            y = (read_labels(y) == estimator.classes_[1]).astype(float)
         return cls.from_predictions(
             y, y_pred, counts, side=side, bins=bins, ax=ax, **line_kwargs
         )

@@ -12,12 +12,14 @@ from functools import partial
 
 import numpy as np
 import pytest
+from sklearn.base import is_classifier
 
 from sklearn_mf import (
     ALSFactorizer,
     AutoRec,
     BayesianMF,
     BiasedMF,
+    MFClassifier,
     MultiTaskMF,
     RankingFactorizer,
     SGDFactorizer,
@@ -32,9 +34,8 @@ WEIGHTS = np.random.default_rng(1).uniform(0.5, 2, len(Y))
 MORE, MORE_Y = make_ratings(35, 25, 100, random_state=1)
 
 
-# What only models of ratings have, and what models that are sampled have not.
-OF_RATINGS = {"clip", "fit_intercept"}
-NOT_SAMPLED = {"tol", "init_scale", "regularization"}
+# What some models have not.
+NOT_ALL = {"clip", "fit_intercept", "tol", "init_scale", "regularization"}
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,11 @@ class Model:
 
     def known(self, params):
         """Leave those parameters out that the model has not."""
-        if self.sampled:
-            kept = {name: v for name, v in params.items() if name not in NOT_SAMPLED}
-            if "max_iter" in kept:
-                kept |= {"n_samples": kept.pop("max_iter"), "burn_in": 0}
-            return kept
-        if self.rates:
-            return params
-        return {name: v for name, v in params.items() if name not in OF_RATINGS}
+        own = inspect.signature(self.cls).parameters
+        kept = {k: v for k, v in params.items() if k in own or k not in NOT_ALL}
+        if self.sampled and "max_iter" in kept:
+            kept |= {"n_samples": kept.pop("max_iter"), "burn_in": 0}
+        return kept
 
     def __str__(self):
         options = (f"{name}={value!r}" for name, value in self.options.items())
@@ -144,9 +142,33 @@ class Model:
             and not self.sampled
         )
 
+    @property
+    def classifies(self):
+        """Whether y holds labels of two classes."""
+        return is_classifier(self.cls())
+
+    @property
+    def under_log_loss(self):
+        """Whether it minimises the log loss."""
+        return self.options.get("loss") == "log_loss" or self.classifies
+
     def y(self, ratings=Y):
-        """Return ratings from 1 to 5 in the range that the model takes."""
+        """Return what the model takes for ratings from 1 to 5, of their dtype."""
+        if self.classifies:
+            return (ratings > 3).astype(ratings.dtype)
         return (ratings - 1) / 4 if self.shares else ratings
+
+    def numbers(self, fitted, pairs):
+        """Return predictions as numbers: ratings, or of two classes probabilities."""
+        if self.classifies:
+            return fitted.predict_proba(pairs)[:, 1]
+        return fitted.predict(pairs)
+
+    def ranks(self, fitted, pairs):
+        """Return the numbers by which `recommend` sorts."""
+        if self.link == "predict":
+            return self.numbers(fitted, pairs)
+        return getattr(fitted, self.link)(pairs)
 
     def more(self):
         """Return further ratings that `partial_fit` takes after a fit of X."""
@@ -180,6 +202,12 @@ biased_sgd = partial(
     BiasedMF,
     steps=True,
     overfitting={"regularization": 0.0, "learning_rate": 0.2},
+)
+classifier = partial(
+    Model,
+    MFClassifier,
+    steps=True,
+    overfitting={"regularization": 0.0, "learning_rate": 0.02},
 )
 autorec = partial(
     Model,
@@ -268,6 +296,12 @@ MODELS = [
         overfitting={"regularization": 0.0, "learning_rate": 0.1},
     ),
     biased_sgd({"loss": "log_loss", "early_stopping": True}),
+    classifier({}),
+    classifier(
+        {"n_factors": 0, "class_weight": "balanced"},
+        random=False,
+        overfitting={"bias_regularization": 0.0, "learning_rate": 0.1},
+    ),
     biased_als({"solver": "als"}),
     biased_als({"solver": "als", "n_factors": 0}, random=False, threads=False),
     biased_als({"solver": "als", "non_negative": True}),

@@ -18,7 +18,7 @@ from tests.assertions import (
     fitted_attributes,
     interrupt,
 )
-from tests.contract.models import FAMILIES, WEIGHTS, X, Y, each_model, in_turn
+from tests.contract.models import FAMILIES, WEIGHTS, X, each_model, in_turn
 
 RMSE = "neg_root_mean_squared_error"
 
@@ -30,10 +30,15 @@ def events_of(n_iterations):
     return [*events, ("end", "fit", 0), ("teardown", "fit", 0)]
 
 
-def recorded_scores(monitor):
+def scoring_of(model):
+    """Return the name of a score of the numbers that a model predicts."""
+    return "neg_brier_score" if model.classifies else RMSE
+
+
+def recorded_scores(monitor, scoring=RMSE):
     """Return the scores of the iterations of the latest fit that a monitor saw."""
     rows = monitor.get_logs().data
-    return [row[RMSE] for row in rows if row["task_name"] == "iteration"]
+    return [row[scoring] for row in rows if row["task_name"] == "iteration"]
 
 
 def scores_of_shorter_fits(model, n_iterations, weights=None, **params):
@@ -41,8 +46,9 @@ def scores_of_shorter_fits(model, n_iterations, weights=None, **params):
     scores = []
     for k in range(1, n_iterations + 1):
         estimator = model(max_iter=k, **params).fit(X, model.y(), sample_weight=weights)
-        errors = (model.y() - estimator.predict(X)) ** 2
-        scores.append(-np.sqrt(np.average(errors, weights=weights)))
+        errors = (model.y() - model.numbers(estimator, X)) ** 2
+        error = np.average(errors, weights=weights)
+        scores.append(-error if model.classifies else -np.sqrt(error))
     return scores
 
 
@@ -105,7 +111,7 @@ def test_a_callback_gets_the_data_of_the_fit(model):
 def test_a_callback_of_a_fit_of_a_matrix_gets_pairs(model):
     R = as_matrix(X, model.y())
     pairs, ratings = as_pairs(R)
-    recorder, monitor = Recorder(), ScoringMonitor(scoring=RMSE)
+    recorder, monitor = Recorder(), ScoringMonitor(scoring=scoring_of(model))
     model = model.without_early_stopping()
     model(max_iter=3).set_callbacks(recorder, monitor).fit(R)
     assert len(recorder.data) == 8
@@ -113,7 +119,9 @@ def test_a_callback_of_a_fit_of_a_matrix_gets_pairs(model):
         assert_array_equal(seen_table, pairs)
         assert_array_equal(seen_y, ratings)
         assert not metadata
-    assert_allclose(recorded_scores(monitor), scores_of_shorter_fits(model, 3))
+    assert_allclose(
+        recorded_scores(monitor, scoring_of(model)), scores_of_shorter_fits(model, 3)
+    )
 
 
 # ------------------------------------------------------------------ the model so far
@@ -153,22 +161,27 @@ def test_the_model_so_far_knows_nothing_of_an_earlier_fit(model, earlier, later)
         "named columns": pd.DataFrame(X, columns=["user", "item"]),
         "three columns": np.column_stack([X, np.zeros(len(X))]),
     }
-    monitor = ScoringMonitor(scoring=RMSE)
-    estimator = model(max_iter=2).fit(tables[earlier], Y).set_callbacks(monitor)
+    monitor = ScoringMonitor(scoring=scoring_of(model))
+    estimator = model(max_iter=2).fit(tables[earlier], model.y()).set_callbacks(monitor)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        estimator.fit(*((X, Y) if later == "array" else (as_matrix(X, Y),)))
-    assert_allclose(recorded_scores(monitor), scores_of_shorter_fits(model, 2))
+        data = (X, model.y()) if later == "array" else (as_matrix(X, model.y()),)
+        estimator.fit(*data)
+    assert_allclose(
+        recorded_scores(monitor, scoring_of(model)), scores_of_shorter_fits(model, 2)
+    )
 
 
 @in_turn("columns", [(1, 0), (0, 2), ("user", "item")])
 @each_model(among=FAMILIES)
 def test_a_monitor_reads_matrices_wherever_the_columns_of_tables_are(model, columns):
     user_column, item_column = columns
-    monitor = ScoringMonitor(scoring=RMSE)
+    monitor = ScoringMonitor(scoring=scoring_of(model))
     estimator = model(max_iter=2, user_column=user_column, item_column=item_column)
-    estimator.set_callbacks(monitor).fit(as_matrix(X, Y))
-    assert_allclose(recorded_scores(monitor), scores_of_shorter_fits(model, 2))
+    estimator.set_callbacks(monitor).fit(as_matrix(X, model.y()))
+    assert_allclose(
+        recorded_scores(monitor, scoring_of(model)), scores_of_shorter_fits(model, 2)
+    )
     assert (estimator.user_column, estimator.item_column) == columns
 
 
@@ -178,10 +191,13 @@ def test_a_monitor_reads_matrices_wherever_the_columns_of_tables_are(model, colu
 @in_turn("weights", [None, WEIGHTS])
 @each_model()
 def test_a_scoring_monitor_records_the_score_of_each_iteration(model, weights):
-    monitor, model = ScoringMonitor(scoring=RMSE), model.without_early_stopping()
+    monitor, model = (
+        ScoringMonitor(scoring=scoring_of(model)),
+        model.without_early_stopping(),
+    )
     estimator = model(max_iter=6, clip=False).set_callbacks(monitor)
     estimator.fit(X, model.y(), sample_weight=weights)
-    recorded = recorded_scores(monitor)
+    recorded = recorded_scores(monitor, scoring_of(model))
     expected = scores_of_shorter_fits(model, 6, weights, clip=False)
     assert_allclose(recorded, expected, rtol=1e-13)
     assert len(set(recorded)) == estimator.n_iter_ == 6
@@ -195,6 +211,6 @@ def test_a_scoring_monitor_records_the_score_of_each_iteration(model, weights):
 @each_model(among=FAMILIES)
 def test_a_progress_bar_reaches_its_end(model, capsys):
     pytest.importorskip("rich")
-    estimator = model(max_iter=6).set_callbacks(ProgressBar()).fit(X, Y)
+    estimator = model(max_iter=6).set_callbacks(ProgressBar()).fit(X, model.y())
     assert re.search(rf"{model.cls.__name__}\b.* 100%", capsys.readouterr().out)
-    assert_same_bits(estimator, model(max_iter=6).fit(X, Y))
+    assert_same_bits(estimator, model(max_iter=6).fit(X, model.y()))

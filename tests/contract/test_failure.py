@@ -154,7 +154,7 @@ def bad_inputs(y):
         ("contains NaN", table, np.full(len(y), np.nan)),
         ("contains infinity", X, np.full(len(y), np.inf)),
         ("inconsistent numbers of samples", X[:-1], y),
-        ("Negative values", X, y, -np.ones(len(y))),
+        ("Negative values", X, y, {"sample_weight": -np.ones(len(y))}),
     ]
 
 
@@ -172,13 +172,14 @@ def test_bad_input_changes_nothing(model):
             if estimator is unfitted and method.startswith("fold_in"):
                 continue
             for match, *args in bad_inputs(y):
+                options = args.pop() if len(args) == 3 else {}
                 if method != "fit" and estimator is fitted and args[0].shape[1] == 4:
                     match = "X has 4 features, but|contains NaN"
                 with (
                     left_as_it_was(estimator),
                     pytest.raises(ValueError, match=match),
                 ):
-                    getattr(estimator, method)(*args)
+                    getattr(estimator, method)(*args, **options)
     with pytest.raises(NotFittedError, match="not fitted yet"):
         unfitted.predict(X)
 
@@ -284,14 +285,14 @@ for model in FAMILIES:
     for n_jobs in (1, 2):
         estimator = model(n_jobs=n_jobs, n_factors=model.many)
         long = model.known({"max_iter": 10**5})
-        estimator.fit(X[:300], y[:300]).set_params(**long)
+        estimator.fit(X[:300], model.y(y)[:300]).set_params(**long)
         begun = threading.Event()
         estimator.set_callbacks(Recorder(1, begun.set))
         sender = threading.Thread(target=send, args=(begun,))
         sender.start()
         with left_as_it_was(estimator):
             try:
-                estimator.fit(X, y)
+                estimator.fit(X, model.y(y))
             except KeyboardInterrupt:
                 sender.join(60)
                 print(model.cls.__name__, n_jobs, threading.active_count())

@@ -175,15 +175,15 @@ def test_ids_of_another_kind_are_an_error(model):
     [
         (([1, 2], [1.0, 2.0]), "Expected 2D array"),
         ((np.empty((0, 2)), []), r"0 sample\(s\)"),
-        (([[1], [2]], [0.5, 1.0]), r"1 feature\(s\)"),
-        (([[1, 2], [3, 4]], [0.5]), "inconsistent numbers of samples"),
+        (([[1], [2]], [0.0, 1.0]), r"1 feature\(s\)"),
+        (([[1, 2], [3, 4]], [0.0]), "inconsistent numbers of samples"),
         (([[1, 2], [3, 4]], [0.5, 1j]), "Complex data not supported"),
         (([[1, 2], [3, 4]], None), "requires y to be passed"),
-        (([[1, 2], [3, np.nan]], [0.5, 1.0]), r"item_column=1\) contains NaN"),
-        (([[1, 2], [3, 4]], [0.5, 1.0], [0.0, 0.0]), "at least one non-zero"),
-        (([[1, 2], [3, 4]], [0.5, 1.0], [1.0]), r"sample_weight.shape == \(1,\)"),
-        (([[1, 2], [3, 4]], [0.5, 1.0], [1.0, -1.0]), "Negative values in data"),
-        (([[1, 2], [3, 4]], [0.5, 1.0], [1.0, np.nan]), "sample_weight contains NaN"),
+        (([[1, 2], [3, np.nan]], [0.0, 1.0]), r"item_column=1\) contains NaN"),
+        (([[1, 2], [3, 4]], [0.0, 1.0], [0.0, 0.0]), "at least one non-zero"),
+        (([[1, 2], [3, 4]], [0.0, 1.0], [1.0]), r"sample_weight.shape == \(1,\)"),
+        (([[1, 2], [3, 4]], [0.0, 1.0], [1.0, -1.0]), "Negative values in data"),
+        (([[1, 2], [3, 4]], [0.0, 1.0], [1.0, np.nan]), "sample_weight contains NaN"),
         ((sparse.csr_array((3, 3)),), "0 stored entries"),
         ((sparse.csr_array([[np.nan, 1.0]]),), "NaN"),
     ],
@@ -192,10 +192,11 @@ def test_ids_of_another_kind_are_an_error(model):
 def test_input_that_has_no_meaning_is_an_error(model, args, match):
     if "requires y" in match and not model.rates:
         return
+    data = dict(zip(("X", "y", "sample_weight"), args, strict=False))
     for method in ("fit", "partial_fit"):
         if model.has(method):
             with pytest.raises(ValueError, match=match):
-                getattr(model(), method)(*args)
+                getattr(model(), method)(**data)
 
 
 @each_model(among=FAMILIES)

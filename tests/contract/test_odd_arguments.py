@@ -19,6 +19,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from scipy import sparse
+from sklearn.base import is_classifier
 
 import sklearn_mf
 from sklearn_mf import as_matrix, as_pairs
@@ -75,6 +76,17 @@ OF_A_TABLE += "sparse", "Complex data", "Feature names", "feature names", "user_
 OF_A_TABLE += ("item_column", "features", "n_splits", "n_last", "time_column")
 
 OTHERS = "auc", "coverage", "novelty", "popularity", "reciprocal_rank_of_all"
+
+LISTS = (
+    "y",
+    "classes",
+    "sample_weight",
+    "users",
+    "items",
+    "candidates",
+    "exclude",
+    "ids",
+)
 
 SCALARS = [
     *(None, True, False, np.True_, "", "a", "auto", b"a", 0, 1, 2, -1, -2.5, 0.5),
@@ -198,7 +210,7 @@ def draw(rng, name):
     n = 24 if rng.random() < 0.8 else int(rng.integers(30))
     if name in ("X", "X_train", "X_test", "R"):
         return draw_table(rng, n) if rng.random() < 0.9 else draw_scalar(rng)
-    if name in ("y", "sample_weight", "users", "items", "candidates", "exclude", "ids"):
+    if name in LISTS:
         return draw_column(rng, n) if rng.random() < 0.8 else draw_scalar(rng)
     if name in ("random_state", "verbose"):  # which scikit-learn reads
         return (None, True, -1, 2**70, 0.5, "a", np.int8(3))[rng.integers(7)]
@@ -243,6 +255,11 @@ def shown(odd):
     return ", ".join(words)
 
 
+def targets_of(cls):
+    """Return what an estimator of a class may be fitted to."""
+    return (Y > 0.5).astype(int) if is_classifier(cls()) else Y
+
+
 def make_fit(cls):
     """Return a function that fits an estimator of a class with given parameters."""
 
@@ -252,7 +269,7 @@ def make_fit(cls):
         columns = params.get("user_column"), params.get("item_column")
         by_name = any(isinstance(column, str) for column in columns)
         known = {name: quick[name] for name in quick if name in cls().get_params()}
-        cls(**known | params).fit(FRAME if by_name else X, Y)
+        cls(**known | params).fit(FRAME if by_name else X, targets_of(cls))
 
     return fit
 
@@ -284,6 +301,8 @@ def all_calls():
         "fold_in_users": {"X": X, "y": Y, "sample_weight": None},
         "fold_in_items": {"X": X, "y": Y, "sample_weight": None},
         "predict": {"X": X},
+        "predict_proba": {"X": X},
+        "decision_function": {"X": X},
         "predict_interaction": {"X": X},
         "transform": {"X": X},
         "score": {"X": X, "y": Y, "sample_weight": None},
@@ -313,9 +332,13 @@ def all_calls():
         seen.add(key)
         fitted.append(model(n_jobs=1, max_iter=1, n_factors=2, clip=True))
     for model in fitted:
-        model.fit(X, Y)
+        y = targets_of(type(model))
+        model.fit(X, y)
         for method, arguments in methods.items():
             if hasattr(model, method):
+                arguments = arguments | {"y": y} if "y" in arguments else arguments
+                if method == "partial_fit" and is_classifier(model):
+                    arguments = arguments | {"classes": None}
                 if method == "score" and isinstance(model, sklearn_mf.PopularityRanker):
                     arguments = {"X": X, "y": Y}
 

@@ -18,6 +18,7 @@ from sklearn_mf import (
     AutoRec,
     BayesianMF,
     BiasedMF,
+    MFClassifier,
     MultiTaskMF,
     RankingFactorizer,
     SGDFactorizer,
@@ -45,6 +46,7 @@ def each_parameter(names):
 # What lies just outside of the bounds, and what is of another type.
 INVALID = {
     "n_factors": [0, 2.5],
+    "class_weight": ["even", 1.0],
     "user_features": [5, "genres"],
     "item_features": [5, "genres"],
     "feature_regularization": [0, "scale", None],
@@ -197,21 +199,20 @@ def test_parameters_out_of_bounds_are_errors(model, name):
     if name not in model().get_params():
         return
     values = INVALID[name]
-    # The biases alone are a model.
-    if name == "n_factors" and model.cls in (BayesianMF, BiasedMF):
-        values = [-1, 2.5]
+    if name == "n_factors" and model.cls._parameter_constraints[name][0].left == 0:
+        values = [-1, 2.5]  # the biases alone are a model
     match = f"The '{name}' parameter of {model.cls.__name__} must be"
     for value in values:
         estimator = model(**{name: value})
         for method in ("fit", "partial_fit"):
             if hasattr(estimator, method):
                 with pytest.raises(InvalidParameterError, match=match):
-                    getattr(estimator, method)(X, Y)
+                    getattr(estimator, method)(X, model.y())
         with pytest.raises(NotFittedError):
             estimator.predict(X)
-        fitted = model().fit(X, Y).set_params(**{name: value})
+        fitted = model().fit(X, model.y()).set_params(**{name: value})
         with left_as_it_was(fitted), pytest.raises(InvalidParameterError, match=match):
-            fitted.fit(X, Y)
+            fitted.fit(X, model.y())
 
 
 @in_turn("name", VALID)
@@ -220,7 +221,7 @@ def test_parameters_at_their_bounds_are_fitted(model, name):
     if name in model().get_params():
         for value in VALID[name]:
             estimator = model(**{name: value})
-            assert np.isfinite(estimator.fit(X, Y).predict(X)).all()
+            assert np.isfinite(estimator.fit(X, model.y()).predict(X)).all()
 
 
 def test_the_bounds_of_every_parameter_are_tested():
@@ -313,6 +314,12 @@ OF_A_CLASS = {
         "alpha": ({"solver": "als", "feedback": "implicit"}, 2.0),
         "confidence": ({"solver": "als", "feedback": "implicit"}, "log"),
     },
+    MFClassifier: {
+        "class_weight": ({}, {0: 1.0, 1: 3.0}),
+        "learning_rate": ({}, 0.05),
+        "regularization": ({}, 0.0),
+        "weighted_regularization": ({}, True),
+    },
     MultiTaskMF: {
         "regression_regularization": ({}, 0.1),
         "clip": (
@@ -347,12 +354,12 @@ ELSEWHERE = {"warm_start", "user_column", "item_column", "n_jobs", "verbose"}
 @each_parameter(sorted({*CHANGES, *itertools.chain(*OF_A_CLASS.values())}))
 def test_a_parameter_changes_the_predictions(model, name):
     context, value = (CHANGES | OF_A_CLASS[model.cls])[name]
-    y, predictions = (Y - 1) / 4, []
+    y, predictions = model.y() if model.classifies else (Y - 1) / 4, []
     estimator = model(**model.known(context))
     assert getattr(estimator, name) != value
     for change in ({}, {name: value}):
         estimator.set_params(**change).fit(X, y)
-        predictions.append(estimator.predict(X))
+        predictions.append(model.numbers(estimator, X))
     assert abs(predictions[0] - predictions[1]).max() > 1e-6
 
 
@@ -395,7 +402,8 @@ def test_a_fit_changes_no_parameter(model):
     assert model.cls().get_params() == defaults
     estimator = model()
     before = estimator.get_params()
-    estimator.fit(X, Y).predict(X)
+    estimator.fit(X, model.y()).predict(X)
     for name, value in estimator.get_params().items():
         assert value is before[name]
-    assert_array_equal(estimator.predict(X), model().fit(X, Y).predict(X))
+    expected = model().fit(X, model.y()).predict(X)
+    assert_array_equal(estimator.predict(X), expected)

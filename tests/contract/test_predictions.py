@@ -15,17 +15,16 @@ UNSEEN = np.array([[0, 999], [999, 0], [999, 999]])
 def test_a_prediction_does_not_depend_on_its_neighbours(model):
     n_factors = model.options.get("n_factors", 33)
     fitted = model(n_factors=n_factors, clip=False).fit(X, model.y())
-    together = fitted.predict(EVERY_PAIR)
-    assert_array_equal(
-        fitted.predict(np.vstack([EVERY_PAIR] * 3)), np.tile(together, 3)
-    )
-    assert_array_equal(fitted.predict(EVERY_PAIR[::-1]), together[::-1])
+    together = model.numbers(fitted, EVERY_PAIR)
+    thrice = model.numbers(fitted, np.vstack([EVERY_PAIR] * 3))
+    assert_array_equal(thrice, np.tile(together, 3))
+    assert_array_equal(model.numbers(fitted, EVERY_PAIR[::-1]), together[::-1])
     for k in range(0, len(EVERY_PAIR), 7):
-        assert fitted.predict(EVERY_PAIR[k : k + 1])[0] == together[k]
+        assert model.numbers(fitted, EVERY_PAIR[k : k + 1])[0] == together[k]
 
 
 @in_turn("dtype", DTYPES)
-@each_model(lambda model: model.rates and not model.counts)
+@each_model(lambda model: model.rates and not (model.counts or model.classifies))
 def test_score_is_the_negative_rmse(model, dtype):
     fitted = model().fit(X, model.y().astype(dtype))
     errors = (fitted.predict(X).astype(float) - model.y()) ** 2
@@ -59,7 +58,7 @@ def test_transform_returns_the_factors(model):
         assert_array_equal(frame.to_numpy(), expected)
 
 
-@each_model(lambda model: model.rates and not model.is_latent)
+@each_model(lambda model: model.rates and not (model.is_latent or model.classifies))
 def test_predictions_are_clipped_to_the_range_of_the_ratings(model):
     y, pairs = model.y(), np.vstack([EVERY_PAIR, UNSEEN])
     fitted = model(clip=True).fit(X, y)
@@ -85,7 +84,7 @@ def test_predictions_are_clipped_to_the_range_of_the_ratings(model):
 @each_model()
 def test_pairs_of_unseen_ids_have_a_prediction(model):
     fitted = model(clip=False).fit(X, model.y())
-    found = fitted.predict(UNSEEN)
+    found = model.numbers(fitted, UNSEEN)
     assert np.isfinite(found).all()
     if model.link == "predict":
         assert_allclose(found[2], fitted.global_mean_, rtol=1e-12)
@@ -123,9 +122,8 @@ def assert_best(values, user, items, n_items, allowed):
 def test_recommend_is_a_sort_of_all_predictions(model):
     fitted = model().fit(X, model.y())
     pairs = np.array(list(np.ndindex(31, 20)))  # nobody is user 30
-    expected_scores = getattr(fitted, model.link)(pairs).reshape(31, 20)
-    values = getattr(model(clip=False).fit(X, model.y()), model.link)(pairs)
-    values = values.reshape(31, 20)
+    expected_scores = model.ranks(fitted, pairs).reshape(31, 20)
+    values = model.ranks(model(clip=False).fit(X, model.y()), pairs).reshape(31, 20)
     if fitted._popularity_weight:
         values = logit(values) if fitted._logistic else values
         values += fitted.rating_scale_ * np.log1p(np.bincount(X[:, 1]))

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
-from scipy import sparse
 from scipy.special import expit, logit
 from sklearn.exceptions import NotFittedError
 
 from sklearn_mf import MultiTaskMF, load
 from tests.assertions import assert_same_bits
 from tests.contract.models import MODELS
+from tests.strategies import sparse_table
 
 LONG = bool(os.environ.get("SKLEARN_MF_LONG_TESTS"))
 SECONDS = 600 if LONG else 8
@@ -90,7 +90,14 @@ class Walk:
             else:
                 sides.append([f"{prefix}{number}" for number in ids])
         pairs = list(zip(*sides, strict=True))
-        return pairs, self.model.y(rng.integers(1, 6, size=n).astype(float))
+        return pairs, self.draw_y(n)
+
+    def draw_y(self, n):
+        """Return ratings, or labels of two classes, both of which occur."""
+        ratings = self.rng.integers(1, 6, size=n).astype(float)
+        if self.model.classifies:
+            ratings[:2] = 1, 5
+        return self.model.y(ratings)
 
     def table(self, pairs):
         """Return pairs as one of the tables that estimators take."""
@@ -116,10 +123,10 @@ class Walk:
 
     def fit_sparse(self):
         shape = self.rng.integers(2, 12, size=2)
-        R = sparse.random_array(shape, density=0.4, rng=self.rng).tocoo()
-        if not R.nnz:
+        R = sparse_table(shape, 0.4, self.rng).tocoo()
+        if R.nnz < 2:
             return
-        R.data = y = self.model.y(self.rng.integers(1, 6, size=R.nnz).astype(float))
+        R.data = y = self.draw_y(R.nnz)
         self.estimator.fit(R)
         self.fitted, self.kind = True, "int"
         self.slow.fit([(int(u), int(i)) for u, i in zip(*R.coords, strict=True)], y)
@@ -250,7 +257,7 @@ class Walk:
         ]
         mean = model.global_mean_
         expected = np.array([self.score(*pair) for pair in pairs])
-        if self.model.shares:
+        if self.model.shares or self.model.classifies:
             expected = expit(logit(np.clip(mean, 1e-6, 1 - 1e-6)) + expected)
         else:
             expected += mean
@@ -260,7 +267,7 @@ class Walk:
                 low, np.inf if self.model.unobserved_weight else high
             )
         assert_allclose(
-            model.predict(self.table(pairs)), expected, rtol=1e-6, atol=1e-6
+            self.model.numbers(model, self.table(pairs)), expected, rtol=1e-6, atol=1e-6
         )
 
     def ask_recommend(self):
@@ -294,7 +301,8 @@ class Walk:
             assert_allclose([own[item] for item in found], expected, atol=1e-9)
             if found:
                 pairs = self.table([(user, item) for item in found])
-                assert_allclose(row_scores.compressed(), model.predict(pairs))
+                numbers = self.model.numbers(model, pairs)
+                assert_allclose(row_scores.compressed(), numbers)
 
 
 ACTIONS = {

@@ -528,7 +528,8 @@ def test_repr(model):
 @each_model()
 def test_tags(model):
     tags = get_tags(model())
-    assert tags.estimator_type == "regressor"
+    kind = "classifier" if model.classifies else "regressor"
+    assert tags.estimator_type == kind
     rates = model.rates and not model.counts
     assert tags.target_tags.required == rates
     assert tags.target_tags.positive_only != rates
@@ -537,7 +538,12 @@ def test_tags(model):
     assert tags.input_tags.categorical
     assert not tags.input_tags.sparse
     assert not tags.input_tags.allow_nan
-    assert tags.regressor_tags.poor_score
+    if model.classifies:
+        assert tags.regressor_tags is None
+        assert not tags.classifier_tags.multi_class
+        assert not tags.classifier_tags.poor_score
+    else:
+        assert tags.regressor_tags.poor_score
     assert tags.transformer_tags is not None
     assert not tags.non_deterministic
     assert not tags.no_validation

@@ -23,7 +23,7 @@ def fit_default(model, **options):
 def is_free(model):
     """Tell whether a model sets no number that is in the unit of the ratings."""
     literal = {"learning_rate", "bias_regularization", "loss", "output_activation"}
-    if model.is_latent:  # its latent ratings have a unit of their own
+    if model.is_latent or model.classifies:  # what they add up has a unit of its own
         return False
     return not literal & model.options.keys() and not model.counts
 
@@ -66,10 +66,11 @@ def test_the_unit_of_the_weights_does_not_matter(model, unit):
 
 @each_model(lambda model: hasattr(model(), "learning_rate_schedule"))
 def test_the_numbers_that_were_used(model):
-    y, cls = model.y(5 * Y) if not model.shares else model.y(), model.cls
-    scale = 1.0 if model.shares else y.std()
+    cls, has_unit = model.cls, not model.under_log_loss
+    y = model.y(5 * Y) if has_unit else model.y()
+    scale = y.std() if has_unit else 1.0
     fitted = cls(max_iter=1, tol=None).fit(X, y)
-    if not model.shares:
+    if has_unit:
         np.testing.assert_allclose(fitted.rating_scale_, scale)
         np.testing.assert_allclose(fitted.regularization_, 0.12 * scale)
         np.testing.assert_allclose(fitted.learning_rate_, 0.1 * scale**0.5)
@@ -79,7 +80,10 @@ def test_the_numbers_that_were_used(model):
     assert literal.learning_rate_ == 0.01
 
 
-@each_model(lambda model: model.link == "predict" and model.rates, among=FAMILIES)
+@each_model(
+    lambda model: model.link == "predict" and model.rates and not model.classifies,
+    among=FAMILIES,
+)
 def test_ratings_that_are_all_equal_are_learnt_without_a_warning(model, recwarn):
     y = np.full(len(Y), 0.7)
     estimator = model.cls(random_state=0, **model.options).fit(X, y)

@@ -148,7 +148,7 @@ def test_ratings_of_another_dtype_decide_the_dtype(model, dtype):
         estimator.set_params(**standing_still(model))
     estimator.fit(X, model.y().astype(dtype))
     assert estimator.user_factors_.dtype == estimator.item_factors_.dtype == dtype
-    assert estimator.predict(X).dtype == dtype
+    assert model.numbers(estimator, X).dtype == dtype
     cold = model(max_iter=1).fit(X, model.y())
     assert curve_of(estimator)[0] < curve_of(cold)[0] or model.sampled
     if model.steps:

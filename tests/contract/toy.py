@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sklearn_mf._estimators.base import BaseFactorizer
+from sklearn_mf._estimators.base import BaseFactorizer, RegressionMixin
 
 
 class Imputation:
@@ -42,7 +42,7 @@ class Imputation:
         return replace(self.start, P=self.P.copy(), Q=self.Q.copy())
 
 
-class HoledPCA(BaseFactorizer):
+class HoledPCA(RegressionMixin, BaseFactorizer):
     """Principal component analysis of a matrix with holes."""
 
     def __init__(

@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn_mf import ALSFactorizer
 from sklearn_mf._data.features import make_design, read_features
 from tests.assertions import assert_same_bits
+from tests.strategies import sparse_table
 
 N_ITEMS = 15
 IDS = np.arange(N_ITEMS)
@@ -216,7 +217,7 @@ def test_one_id_with_features(data):
 
 def test_many_sparse_columns(data):
     rng = np.random.default_rng(0)
-    matrix = sparse.random_array((15, 50_000), density=0.001, format="csr", rng=rng)
+    matrix = sparse_table((15, 50_000), 0.001, rng)
     model = fit(data, (IDS, matrix))
     assert model.item_feature_weights_.shape == (50_000, 3)
     assert model.loss_curve_[-1] < als().fit(*data).loss_curve_[-1]
@@ -298,7 +299,7 @@ def test_standardised(kind):
 
 TEXT_REMEDY = r"OneHotEncoder or TfidfVectorizer of scikit-learn"
 REFUSED = {
-    "no ids in common": ((IDS + 100, F), r"none of the ids of X .* such as 100\. Let"),
+    "no ids in common": ((IDS + 100, F), r"none of the ids of X .* as 100\. Index"),
     "ids of another kind": (
         (IDS.astype(str), F),
         r"of kind 'text' \(such as '0'\), but fit saw 'number'",

@@ -263,6 +263,7 @@ def test_tuples_as_ids_in_lists():
     assert als().fit(rows, [1.0, 2.0]).users_.tolist() == [("a", 1), ("a", 2)]
 
 
+@pytest.mark.compiled
 def test_a_long_id_among_short_ones_takes_its_own_room(tmp_path):
     ids = [*(f"u{k}" for k in range(5000)), "x" * 100_000]
     rows = [[user, k % 7] for k, user in enumerate(ids)]

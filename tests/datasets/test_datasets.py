@@ -275,6 +275,7 @@ def test_rows_are_in_random_order():
     assert abs(np.corrcoef(np.arange(50_000), popularity)[0, 1]) < 4 / np.sqrt(50_000)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("popularity", [0, 0.5, 10])
 @pytest.mark.parametrize(("n_users", "n_items"), [(300, 200), (10, 600), (600, 10)])
 @pytest.mark.parametrize("density", [0.9, 1.0])

@@ -118,6 +118,7 @@ def test_dense_histories_are_draws_without_replacement():
     assert times.max() < 1
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("popularity", [0, 0.5, 10])
 @pytest.mark.parametrize(("n_users", "n_items"), [(300, 200), (10, 600), (600, 10)])
 @pytest.mark.parametrize("density", [0.9, 1.0])
@@ -130,6 +131,7 @@ def test_dense_requests(n_users, n_items, density, popularity):
     assert (y >= 1).all()
 
 
+@pytest.mark.compiled
 def test_popularity_has_a_heavy_tail():
     for popularity, low, high in ((0, 1, 4), (0.8, 5, 40), (1.2, 20, 200)):
         X, _ = make_interactions(

@@ -18,7 +18,8 @@ BLOCKS = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
     ids=lambda page: page.stem,
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_code_of_a_page_runs_from_top_to_bottom(page):
+def test_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names = {}
     for block in BLOCKS.findall(page.read_text()):
         exec(compile(block, str(page), "exec"), names)

@@ -698,6 +698,7 @@ def error_on_films(films):
 
 TUNED_ALS = BiasedMF(
     40,
+    solver="als",
     regularization=12,
     bias_regularization=5,
     weighted_regularization=False,
@@ -720,8 +721,8 @@ TUNED_SGD = BiasedMF(
         (BiasedMF(random_state=0), 0.852),
         (TUNED_ALS, 0.850),
         (TUNED_SGD, 0.850),
+        (BiasedMF(0, solver="als", random_state=0), 0.880),
         (BiasedMF(0, random_state=0), 0.880),
-        (BiasedMF(0, solver="sgd", random_state=0), 0.880),
         (SGDFactorizer(40, tol=1e-4, max_iter=200, random_state=0), 0.885),
     ],
     ids=["defaults", "als", "sgd", "biases by als", "biases by sgd", "SGDFactorizer"],

@@ -557,6 +557,7 @@ def write_part(path, name, values):
     np.savez(path, **arrays)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(
     ("name", "values"),
     [

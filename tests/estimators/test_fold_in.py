@@ -56,6 +56,7 @@ def parameters(model, side):
 # ------------------------------------------------------------------------------ parity
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("params", VARIANTS, ids=str)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_training_users_get_the_rows_that_fit_gave_them(params, weighted, data):

@@ -35,6 +35,7 @@ def counts(data):
     return X, np.round(y**2)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("confidence", ["linear", "log"])
 @pytest.mark.parametrize("alpha", [0, 1.5, 40])

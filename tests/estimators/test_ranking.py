@@ -32,6 +32,7 @@ def data():
 # --------------------------------------------------------------------------- recommend
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("n_jobs", [1, 2, 3])
 @pytest.mark.parametrize("max_memory", [1e-6, 0.001, 64])
 def test_result_depends_on_neither_threads_nor_memory(n_jobs, max_memory):
@@ -204,6 +205,7 @@ def test_as_many_lists_as_users(data):
             model.recommend([1, 2, 3], **{name: [[1], [2]]})
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("kind", [True, "pandas", "polars"])
 def test_a_frame_has_a_row_for_each_recommendation(kind, data):
     X, y = data
@@ -239,6 +241,7 @@ FOLDING = [
 ]
 
 
+@pytest.mark.compiled
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("estimator", FOLDING, ids=str)
@@ -298,6 +301,7 @@ def test_a_refit_forgets_what_was_kept_for_histories(data):
         assert_array_equal(mine, other)
 
 
+@pytest.mark.compiled
 def test_errors_of_histories(data):
     model = ALSFactorizer(2, random_state=0).fit(*data)
     with pytest.raises(TypeError, match="needs users, or the history"):
@@ -359,6 +363,7 @@ def test_errors_name_argument_and_remedy(data):
         model.recommend([1.0, float("nan")])
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(
     "ids",
     [7, "ab", None, {1, 2}, {1: 2}, [[1], [2, 3]], np.ones((2, 2)), object()],

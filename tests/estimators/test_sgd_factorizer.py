@@ -51,6 +51,7 @@ def held_out_of(model, X, y, w):
     return kept, pairs, held_out.ratings, held_out.weights
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("with_weights", [False, True])
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
 def test_validation_scores_are_those_of_the_held_out_ratings(loss, with_weights, large):
@@ -81,6 +82,7 @@ def test_validation_scores_are_those_of_the_held_out_ratings(loss, with_weights,
 # ---------------------------------------------------------------------------- log loss
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_log_loss_predicts_probabilities(dtype, data):
     X, y = data

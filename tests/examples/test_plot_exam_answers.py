@@ -87,6 +87,18 @@ def test_validation_chooses_and_the_simplest_is_best(results, networks, models):
         assert results["majority"] + 0.1 < row["test"] < results["bound"]
 
 
+def test_item_response_theory_is_logistic_regression_of_the_ids(run, results):
+    classifiers = {row["model"]: row for row in results["classifiers"]}
+    ours, peer = (
+        classifiers[name] for name in ("MFClassifier(0)", "LogisticRegression, one-hot")
+    )
+    assert abs(ours["log_loss"] - peer["log_loss"]) < 0.003
+    assert abs(ours["test"] - peer["test"]) < 0.006
+    for row in classifiers.values():
+        assert row["test"] > results["majority"] + 0.1
+        assert f"{row['log_loss']:.4f}" in run.printed
+
+
 def test_costs(results, models):
     als, autorec = results["costs"]["ALS"], results["costs"]["AutoRec"]
     k = models["AutoRec"]["params"]["n_factors"]

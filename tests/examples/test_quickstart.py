@@ -217,7 +217,9 @@ def test_default_run(tmp_path):
 
 
 @movielens.needs_movielens
-def test_movielens(script, tmp_path, capsys):
+def test_movielens(script, tmp_path, capsys, monkeypatch):
+    grid = {"n_factors": [5, 20], "regularization": [0.12, 0.24]}
+    monkeypatch.setattr(script, "GRID", grid)
     script.main(
         [
             *("--ratings", str(movielens.RATINGS), "--rating-column", "rating"),

@@ -25,13 +25,13 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 from numpy.testing import assert_array_equal
-from scipy import sparse
 
 from sklearn_mf import load
 from sklearn_mf.datasets import _movielens, _text, fetch_movielens, load_ratings
 from tests.assertions import assert_same_model
 from tests.contract.models import FAMILIES, X, Y, in_turn
 from tests.files.helpers import als, objects
+from tests.strategies import sparse_table
 
 IS_LONG = os.environ.get("SKLEARN_MF_LONG_TESTS") == "1"
 SECONDS = 75 if IS_LONG else 2  # of a test
@@ -270,6 +270,7 @@ def texts(table):
     return objects([f"ü{id_}" for id_ in table.ravel()]).reshape(table.shape)
 
 
+@pytest.mark.compiled
 @in_turn("make_ids", [np.asarray, texts])
 def test_models(make_ids, tmp_path):
     table = make_ids(X)
@@ -279,7 +280,7 @@ def test_models(make_ids, tmp_path):
         model = family().fit(table, family.y())
         model.save(path)
         models.append((model, path.read_bytes()))
-    features = sparse.random_array((20, 6), density=0.3, format="csr", rng=0)
+    features = sparse_table((20, 6), 0.3, np.random.default_rng(0))
     als(item_features=(make_ids(np.arange(20)), features)).fit(table, Y).save(path)
     models += 2 * [(load(path), path.read_bytes())]
     tried = Counter()

@@ -193,6 +193,7 @@ def test_is_not_installed(monkeypatch):
         to_onnx(FITTED)
 
 
+@pytest.mark.compiled
 def test_import_does_not_import_onnx():
     code = "import sys, sklearn_mf; print('onnx' in sys.modules)"
     command = [sys.executable, "-c", code]

@@ -141,6 +141,7 @@ def assert_apart(artists):
 # ------------------------------------------------------------------------ all displays
 
 
+@pytest.mark.compiled
 def test_a_picture_is_legible(draw):
     figure = draw().figure_
     figure.canvas.draw()
@@ -191,6 +192,7 @@ def test_plot_draws_again_on_a_new_figure(draw):
     assert plt.get_fignums() == [1, 2]
 
 
+@pytest.mark.compiled
 def test_a_figure_without_pyplot(draw):
     ax = mpl.figure.Figure(layout="constrained").subfigures(1, 2)[0].subplots()
     assert draw(ax=ax).figure_ is ax.figure

@@ -180,6 +180,7 @@ def sampled(name, **params):
     return make_ranking_scorer(name, **{"n_candidates": 10**6, **params})
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("threshold", [None, 4])
 @pytest.mark.parametrize("k", [1, 5, 100])
 @pytest.mark.filterwarnings("ignore:n_candidates")
@@ -194,6 +195,7 @@ def test_a_sample_of_all_items_is_no_sample(model, data, k, threshold, monkeypat
     assert_allclose(sampled(name, **params)(model, *data[2:]), expected, rtol=1e-12)
 
 
+@pytest.mark.compiled
 @pytest.mark.filterwarnings("ignore:n_candidates")
 @pytest.mark.parametrize("n_candidates", [1, 7, 30])
 @pytest.mark.parametrize("k", [1, 3])

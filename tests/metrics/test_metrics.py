@@ -81,6 +81,7 @@ def by_trec_eval(measure, rankings, data, k, threshold=-np.inf, gain=lambda y: 1
     return ir_measures.calc_aggregate([measure], qrels, run)[measure]
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("threshold", [None, 4])
 @pytest.mark.parametrize("k", [1, 5, 10, 100])
 def test_trec_eval_gives_the_same(model, rankings, data, k, threshold):

@@ -80,6 +80,6 @@ def test_every_oldest_version_is_one_that_the_tests_meet():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     project = tomllib.loads(text)["project"]
     extras = project["optional-dependencies"]
-    assert {*extras["onnx"], *extras["plot"]} <= {*extras["test"]}
+    assert {*extras["dask"], *extras["onnx"], *extras["plot"]} <= {*extras["test"]}
     for requirement in project["dependencies"] + extras["test"]:
         assert re.fullmatch(r"[\w-]+>=[\d.]+", requirement)  # as .ci/oldest reads it

@@ -18,6 +18,7 @@ ESTIMATORS = [
     sklearn_mf.AutoRec,
     sklearn_mf.BayesianMF,
     sklearn_mf.BiasedMF,
+    sklearn_mf.MFClassifier,
     sklearn_mf.MultiTaskMF,
     sklearn_mf.PopularityRanker,
     sklearn_mf.RankingFactorizer,
@@ -33,6 +34,7 @@ MODULES = [
 LETTERS = {
     "AutoRec": "R",
     "BayesianMF": "G",
+    "MFClassifier": "C",
     "RankingFactorizer": "K",
 }  # in the README, of those whose first letter is taken
 
@@ -79,6 +81,7 @@ def test_public_names():
         assert hasattr(sklearn_mf, name)
     public = {name for name in dir(sklearn_mf) if not name.startswith("_")}
     assert public - set(sklearn_mf.__all__) <= {
+        "dask",
         "datasets",
         "inspection",
         "metrics",

@@ -17,6 +17,7 @@ from sklearn_mf._solvers.features import FeaturePrior, add_up_rows
 from tests import reference
 from tests.solvers.als.helpers import rows_of
 from tests.solvers.sgd.helpers import WHOLE, to_shares
+from tests.strategies import sparse_table
 
 N_USERS, N_ITEMS = 25, 15
 ALSO = {"n_factors": 3, "tol": None, "random_state": 0, "clip": False}
@@ -58,10 +59,10 @@ def make(variant, **params):
     return estimator(**ALSO | {"regularization": 0.12} | own | params)
 
 
-def features_of(model, X, given, known):
+def features_of(model, X, given, known, kind):
     """Return the features X of each side, and the fitted weights G of them.
 
-    `known` are masks of the ids that have features.
+    `kind` and `known` are those of `parameters_of`.
     """
     observed = np.zeros((N_USERS, N_ITEMS), dtype=bool)
     observed[tuple(X.T)] = True
@@ -70,7 +71,8 @@ def features_of(model, X, given, known):
     for side, table, mask, rated in zip(*sides, strict=True):
         parts = []
         if hasattr(model, f"{side}_feature_weights_"):
-            design, centers, scales = reference.standardise(table, mask)
+            dense = kind != "both kinds" or side == "user"
+            design, centers, scales = reference.standardise(table, mask, dense)
             found_centers = getattr(model, f"{side}_feature_centers_")
             assert_allclose(found_centers, centers, rtol=1e-5, atol=1e-5)
             G = weights_of(model, f"{side}_feature", "weights")
@@ -117,10 +119,10 @@ def parameters_of(kind, given):
     if kind == "items":
         return {"item_features": item_features}, known
     user_features = np.flatnonzero(known[0]), users[known[0]]
-    params = {"user_features": user_features, "item_features": item_features}
     if kind == "both kinds":
-        params["user_features"] = ["rated", user_features]
-    return params, known
+        user_features = ["rated", user_features]
+        item_features = item_features[0], sparse.csr_array(item_features[1])
+    return {"user_features": user_features, "item_features": item_features}, known
 
 
 # --------------------------------------------------------------------------- objective
@@ -148,7 +150,7 @@ def test_the_written_objective(
     for dtype, max_iter, rtol in ((float, 1, 1e-10), (float, 6, 1e-10),
                                   (np.float32, 6, 1e-4)):  # fmt: skip
         model.set_params(max_iter=max_iter).fit(X, y.astype(dtype), weights)
-        features = features_of(model, X, given, known)
+        features = features_of(model, X, given, known, kind)
         assert any(abs(G).max() > 1e-4 for _, G in filter(None, features))
         expected = objective_of(model, R, W, features)
         assert_allclose(model.loss_curve_[-1], expected, rtol=rtol)
@@ -178,7 +180,7 @@ def test_the_gradient_vanishes(
         **params,
     ).fit(X, y, weights)
     R, W = reference.dense(*X.T, y, weights, unobserved_weight)
-    features = features_of(model, X, given, known)
+    features = features_of(model, X, given, known, kind)
     assert min(abs(G).max() for _, G in filter(None, features)) > 1e-3
     found = objective_of(model, R, W, features, of=reference.gradients)
     assert len(found) == 2 + sum(one is not None for one in features)
@@ -191,7 +193,8 @@ def test_steps_of_all_ratings_end_where_the_gradient_vanishes(
     variant, log_loss, data, weights, given
 ):
     X, y = data
-    params, known = parameters_of("both kinds", given)
+    kind = "both kinds"
+    params, known = parameters_of(kind, given)
     model = make(
         variant,
         loss="log_loss" if log_loss else "squared_error",
@@ -208,7 +211,7 @@ def test_steps_of_all_ratings_end_where_the_gradient_vanishes(
     r = to_shares(y) if log_loss else y
     model.fit(X, r, weights)
     R, W = reference.dense(*X.T, r, weights)
-    features = features_of(model, X, given, known)
+    features = features_of(model, X, given, known, kind)
     phi, terms = model.feature_regularization, list(terms_of(model))
     if log_loss:
         terms[0] = np.log(terms[0] / (1 - terms[0]))
@@ -321,7 +324,7 @@ def test_blocks_together_are_one_regression():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_add_up_rows(dtype):
     rng = np.random.default_rng(0)
-    matrix = sparse.random_array((40, 30), density=0.2, format="csr", rng=rng)
+    matrix = sparse_table((40, 30), 0.2, rng)
     kept = np.ones(40)
     kept[[0, 7, 39]] = 0
     matrix = sparse.csr_array(matrix * kept[:, np.newaxis])
@@ -341,7 +344,7 @@ def test_n_jobs_does_not_change_a_bit(variant, data, given, monkeypatch):
     monkeypatch.setattr(feature_solver, "SUM_WORK", 20)
     X, y = data
     rng = np.random.default_rng(0)
-    matrix = sparse.random_array((N_USERS, 1500), density=0.02, format="csr", rng=rng)
+    matrix = sparse_table((N_USERS, 1500), 0.02, rng)
     params = {
         "user_features": ["rated", (np.arange(N_USERS), matrix)],
         "item_features": (np.arange(N_ITEMS), given[1]),

@@ -48,6 +48,16 @@ def work_of_steps(counts, width, cg_steps):
     return 8.0 * (cg_steps + 1) * (counts + 8) * width
 
 
+def start_of(problem, objective):
+    """Return where to begin: of non-negative factors with absolute values."""
+    start = problem.start.copy()
+    if objective.non_negative:
+        n_factors = start.P.shape[1] - start.biased
+        for rows in (start.P, start.Q):
+            np.abs(rows[:, :n_factors], out=rows[:, :n_factors])
+    return start
+
+
 class AlternatingLeastSquares:
     """Minimises the objective over items and users in turn.
 
@@ -65,12 +75,8 @@ class AlternatingLeastSquares:
     """
 
     def __init__(self, problem, objective, cg_steps=None, scale=1.0):
-        self.start = start = problem.start.copy()
+        self.start = start = start_of(problem, objective)
         self.non_negative = objective.non_negative
-        if self.non_negative:
-            n_factors = start.P.shape[1] - start.biased
-            for rows in (start.P, start.Q):
-                np.abs(rows[:, :n_factors], out=rows[:, :n_factors])
         self.users, self.items = pad(start.P), pad(start.Q)
         rest = start.mean, objective, start.P.shape[1], cg_steps, scale, problem.run
         ratings = problem.ratings
@@ -210,6 +216,7 @@ class HalfSweep:
         self, side, n_others, mean, objective, n_columns, cg_steps, scale, run
     ):
         self.side = side
+        self.n_others = n_others
         self.mean = mean
         self.objective = objective
         self.n_columns = n_columns
@@ -333,7 +340,7 @@ class HalfSweep:
             )
         if self.singular.any():
             rows = np.flatnonzero(self.singular)
-            self._solve_singular(rows, fixed, expected, solved)
+            self._solve_singular(rows, fixed, expected, unobserved, solved)
         return self.loss.sum()
 
     def _diagonalise(self, unobserved):
@@ -456,7 +463,7 @@ class HalfSweep:
         """Return the penalty of the rows of this side."""
         return self.objective.penalty.of_rows(rows[:, : self.n_columns], self.counts)
 
-    def _solve_singular(self, rows, fixed, expected, solved):
+    def _solve_singular(self, rows, fixed, expected, unobserved, solved):
         """Solve rows whose normal equations are singular to working precision.
 
         A float32 row is tried again in float64. Otherwise the shortest of all minima is
@@ -464,12 +471,12 @@ class HalfSweep:
         """
         side, wide = self.side.select(rows, np.float64), fixed.astype(np.float64)
         rest = self.mean, self.objective, self.n_columns, None, 1.0, self.run
-        again = HalfSweep(side, len(fixed), *rest)
+        again = HalfSweep(side, self.n_others, *rest)
         x = np.zeros((len(rows), fixed.shape[1]))
         if expected is not None:
             expected = expected[rows].astype(np.float64)
         if fixed.dtype != np.float64:
-            again.solve(wide, x, expected=expected)
+            again.solve(wide, x, expected=expected, unobserved=unobserved)
         else:
             if side.weights is None:
                 side = side._replace(weights=np.ones_like(side.ratings))

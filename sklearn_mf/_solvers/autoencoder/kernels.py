@@ -220,7 +220,7 @@ def make_step_columns(optimizer):
             Learning rate.
         state : State
             State of the optimizer, changed in place.
-        constants : tuple of 5 floats
+        constants : tuple of 6 floats
             See `step`.
         """
         columns, bounds, entries, places = touched

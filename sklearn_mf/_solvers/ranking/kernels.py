@@ -46,6 +46,7 @@ from sklearn_mf._solvers.optimizers import (
     State,
     adam,
     correct_bias,
+    drop_tiny,
     step,
 )
 
@@ -137,7 +138,7 @@ class RankingTask(NamedTuple):
         log(N π) of each item.
     rate : float
         The learning rate.
-    constants : tuple of 5 floats
+    constants : tuple of 6 floats
         See `step`.
     """
 
@@ -531,9 +532,10 @@ def _step_along(optimizer, table, row, gradients, at, task):
         else:
             m = constants[0] * load_row(first, row, f, LANES) + constants[1] * g
             v = constants[2] * load_row(second, row, f, LANES) + constants[3] * g * g
-            store(m, first, row, f)
-            store(v, second, row, f)
+            store(drop_tiny(m, m * m, constants), first, row, f)
+            store(drop_tiny(v, v, constants), second, row, f)
             x = x - adam(task.rate, m, v, constants, c1, c2)
+        x = drop_tiny(x, x * x, constants)
         store(x, values, row, f)
         squares = squares + x * x
     if task.sphere:  # x ← x / ‖x‖

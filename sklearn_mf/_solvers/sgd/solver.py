@@ -5,9 +5,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sklearn_mf._data.sorting import sort_by_key
 from sklearn_mf._objective.loss import to_intercept
 from sklearn_mf._objective.penalty import Penalty
-from sklearn_mf._runtime.arrays import CACHE_LINE, make_aligned, square_norms
+from sklearn_mf._runtime.arrays import (
+    CACHE_LINE,
+    make_aligned,
+    square_norms,
+    take_entries,
+)
 from sklearn_mf._solvers.als.kernels import pad
 from sklearn_mf._solvers.features import fill_unrated, weights_of
 from sklearn_mf._solvers.optimizers import (
@@ -79,7 +85,7 @@ class Grid:
         The ratings, and their weights or None, in order of blocks.
     """
 
-    def __init__(self, ratings, batch_size, shuffle, rng):
+    def __init__(self, ratings, batch_size, shuffle, rng, run):
         side, n_ratings = ratings.by_user, len(ratings.by_user.ratings)
         fewest = BLOCK_RATINGS
         if batch_size > 1:
@@ -89,17 +95,32 @@ class Grid:
         self.user_order, user_place, user_group = self._group(side.counts(), rng)
         item_counts = ratings.by_item.counts()
         self.item_order, item_place, item_group = self._group(item_counts, rng)
-        users = np.repeat(np.arange(len(ratings.users)), side.counts())
-        order = rng.permutation(n_ratings) if shuffle else np.arange(n_ratings)
-        row, column = user_group[users[order]], item_group[side.indices[order]]
-        block = (column - row) % self.n_sides * self.n_sides + row
-        order = order[np.argsort(block, kind="stable")]
-        counts = np.bincount(block, minlength=self.n_sides**2)
-        self.bounds = np.concatenate([[0], np.cumsum(counts)])
-        self.users = user_place[users[order]]
-        self.items = item_place[side.indices[order]]
-        self.ratings = side.ratings[order]
-        self.weights = None if side.weights is None else side.weights[order]
+        # Block (column − row) mod n, row holds the ratings of a row and a column.
+        # Ratings are many: what is no longer needed is overwritten or deleted.
+        row = np.repeat(user_group, side.counts())
+        block = take_entries(run, side.indices, item_group)
+        block -= row
+        block %= self.n_sides
+        block *= self.n_sides
+        block += row
+        del row
+        order = np.arange(n_ratings, dtype=np.int32 if n_ratings < 2**31 else np.int64)
+        if shuffle:
+            rng.shuffle(order)
+        block, each = take_entries(run, order, block), (np.empty(0, np.int64), order)
+        n_blocks = self.n_sides**2
+        self.bounds, order, *_ = sort_by_key(block, each, None, None, n_blocks, run)
+        del block, each
+        users = np.repeat(user_place, side.counts())
+        self.users = take_entries(run, order, users)
+        del users
+        self.items = take_entries(run, order, side.indices, item_place)
+        self.ratings = take_entries(run, order, side.ratings)
+        self.weights = None
+        if side.weights is not None:
+            kind = side.weights.dtype
+            out = order.view(kind) if order.itemsize == kind.itemsize else None
+            self.weights = take_entries(run, order, side.weights, out=out)
 
     def blocks(self, shuffle, rng):
         """Return the ratings with an order within each block that is drawn."""
@@ -271,7 +292,8 @@ class StochasticGradientDescent:
         self.rng, self.run = problem.rng, problem.run
         ratings, P, Q = problem.ratings, problem.start.P, problem.start.Q
         self.batch_size = min(descent.batch_size, len(ratings.by_user.ratings))
-        self.grid = Grid(ratings, self.batch_size, descent.shuffle, problem.rng)
+        rest = descent.shuffle, problem.rng, problem.run
+        self.grid = Grid(ratings, self.batch_size, *rest)
         if states is None:
             states = [
                 begin_state(descent.optimizer, rows.shape, rows.dtype)

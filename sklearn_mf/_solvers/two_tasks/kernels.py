@@ -42,7 +42,7 @@ from sklearn_mf._runtime.tiles import (
     zero_tile,
     zeros,
 )
-from sklearn_mf._solvers.optimizers import ADAM, State, adam, correct_bias
+from sklearn_mf._solvers.optimizers import ADAM, State, adam, correct_bias, drop_tiny
 
 PARTS = 3  # what steps in the second phase: users, items and perceptron
 
@@ -150,7 +150,7 @@ class Task(NamedTuple):
         λ_R α, and the penalty of p' and q': the same, or λ if the tasks share p.
     rate : float
         The learning rate.
-    constants : tuple of 5 floats
+    constants : tuple of 6 floats
         Those of Adam: see `step`.
     """
 
@@ -512,9 +512,10 @@ def _step_row(table, row, gradients, m, corrections, task):
         second = load_row(second_moments, row, f, VECTOR)
         second = constants[2] * second + constants[3] * g * g
         change = adam(task.rate, first, second, constants, c1, c2)
-        store(load_row(values, row, f, VECTOR) - change, values, row, f)
-        store(first, first_moments, row, f)
-        store(second, second_moments, row, f)
+        value = load_row(values, row, f, VECTOR) - change
+        store(drop_tiny(value, value * value, constants), values, row, f)
+        store(drop_tiny(first, first * first, constants), first_moments, row, f)
+        store(drop_tiny(second, second, constants), second_moments, row, f)
 
 
 @inlined

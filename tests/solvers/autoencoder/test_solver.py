@@ -294,6 +294,7 @@ def test_rows_of_a_matrix_without_ratings(axis):
 # -------------------------------------------------------------------------------- bits
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("axis", ["user", "item"])
 def test_the_number_of_threads_does_not_change_a_bit(axis, dtype, large):

@@ -14,7 +14,7 @@ def make_problem(users, items, ratings, weights, n_factors, seed=0, make_designs
     0 at first.
     """
     shape = users.max() + 1, items.max() + 1
-    sides = sort_both_ways(users, items, ratings, weights, shape)
+    sides = sort_both_ways([users, items], ratings, weights, shape)
     ratings = Ratings(*map(np.arange, shape), *sides)
     rng = np.random.RandomState(seed)
     start = Parameters.draw(ratings, n_factors, biased=True, scale=0.1, rng=rng)

@@ -49,6 +49,7 @@ def make(is_sparse, n_features=N_FEATURES):
     return X, Regression(block, COUNTS, run, np.float64), rows, start
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("few", [True, False])
 @pytest.mark.parametrize("is_sparse", [True, False])
 @pytest.mark.parametrize("n_features", [N_FEATURES, 20])

@@ -90,7 +90,9 @@ class Model:
 
     @property
     def n_chains(self):
-        return 200 if self.n_levels else 600  # cut points take time
+        if self.n_few is not None:
+            return 100  # features take time
+        return 200 if self.n_levels else 600  # and so do cut points
 
     @property
     def blocks(self):

@@ -146,6 +146,7 @@ def test_short_rows_against_numpy(n_columns, weighted, features):
         assert_allclose(covariance, np.linalg.inv(A), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n_columns", N_COLUMNS)
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -119,6 +119,7 @@ def gradient(function, theta):
     return slopes
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n_draws", [1, 7, 40])
 @each_kind

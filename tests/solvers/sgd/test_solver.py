@@ -13,6 +13,7 @@ from scipy.special import logit
 
 from sklearn_mf import SGDFactorizer
 from sklearn_mf._data.tables import read_ratings
+from sklearn_mf._runtime.threads import thread_pool
 from sklearn_mf._solvers.sgd import solver as sgd_solver
 from sklearn_mf.datasets import make_ratings
 from tests.assertions import assert_same_bits
@@ -31,6 +32,12 @@ from tests.strategies import rating_tables
 def small_blocks(n_ratings=16):
     """Cut blocks so small that few ratings make a grid of many."""
     return mock.patch.object(sgd_solver, "BLOCK_RATINGS", n_ratings)
+
+
+def make_grid(*args):
+    """Make a grid in one thread."""
+    with thread_pool(1) as run:
+        return sgd_solver.Grid(*args, run)
 
 
 def start(model, X):
@@ -306,7 +313,7 @@ def test_shuffled_blocks_against_the_reference(optimizer, batch_size, data, weig
     at = {pair: k for k, pair in enumerate(map(tuple, X.tolist()))}
     with small_blocks(4), mock.patch.object(sgd_solver, "BLOCK_BATCHES", 2):
         model.fit(X, y, weights)
-        grid = sgd_solver.Grid(read_ratings(model, X, y, None), batch_size, True, rng)
+        grid = make_grid(read_ratings(model, X, y, None), batch_size, True, rng)
     assert grid.n_sides >= 4
     users, items = grid.user_order[grid.users], grid.item_order[grid.items]
     rows = np.array([at[pair] for pair in zip(users, items, strict=True)])
@@ -455,9 +462,7 @@ def test_learning_rate_schedules(options, rate, data):
 def test_the_grid_holds_every_rating_once(table, shuffle, batch_size, seed):
     ratings = read_ratings(SGDFactorizer(), *table, table[1] + 0.5)
     with small_blocks(2):
-        grid = sgd_solver.Grid(
-            ratings, batch_size, shuffle, np.random.RandomState(seed)
-        )
+        grid = make_grid(ratings, batch_size, shuffle, np.random.RandomState(seed))
     n, n_blocks = len(table[1]), grid.n_sides**2
     users, items = grid.user_order[grid.users], grid.item_order[grid.items]
     X = np.column_stack([ratings.users[users], ratings.items[items]])
@@ -487,7 +492,7 @@ def test_the_orders_of_a_grid_are_permutations(table, seed):
     ratings = read_ratings(SGDFactorizer(), *table, None)
     rng = np.random.RandomState(seed)
     with small_blocks(3):
-        grid = sgd_solver.Grid(ratings, 1, True, rng)
+        grid = make_grid(ratings, 1, True, rng)
     for _ in range(3):
         offsets, strides = grid.orders(True, rng)
         for n, offset, stride in zip(
@@ -506,7 +511,7 @@ def test_the_orders_of_a_grid_are_permutations(table, seed):
 def test_each_epoch_has_an_order_of_its_own(data):
     ratings = read_ratings(SGDFactorizer(), *data, None)
     rng = np.random.RandomState(0)
-    grid = sgd_solver.Grid(ratings, 1, True, rng)
+    grid = make_grid(ratings, 1, True, rng)
     drawn = {tuple(map(int, np.ravel(grid.orders(True, rng)))) for _ in range(20)}
     assert len(drawn) == 20
 
@@ -514,7 +519,7 @@ def test_each_epoch_has_an_order_of_its_own(data):
 def test_blocks_hold_enough_ratings_and_are_about_equal(large):
     ratings = read_ratings(SGDFactorizer(), large[0], large[2], None)
     with small_blocks(100):
-        grid = sgd_solver.Grid(ratings, 1, True, np.random.RandomState(0))
+        grid = make_grid(ratings, 1, True, np.random.RandomState(0))
     assert grid.n_sides == 6  # 3750 / 36 is more than 100, 3750 / 49 is not
     sizes = np.diff(grid.bounds)
     assert sizes.min() > 0.4 * sizes.mean()
@@ -525,7 +530,7 @@ def test_blocks_hold_enough_ratings_and_are_about_equal(large):
 def test_tasks_of_a_diagonal_are_its_blocks(n_threads, large):
     ratings = read_ratings(SGDFactorizer(), large[0], large[2], None)
     with small_blocks(200):
-        grid = sgd_solver.Grid(ratings, 1, True, np.random.RandomState(0))
+        grid = make_grid(ratings, 1, True, np.random.RandomState(0))
     n = grid.n_sides
     assert n == 4
     diagonals = list(grid.diagonals(n_threads))
@@ -597,7 +602,7 @@ def test_the_number_of_threads_does_not_change_a_bit(
     )
     with small_blocks():
         ratings = read_ratings(model, X, y, w)
-        grid = sgd_solver.Grid(ratings, batch_size, True, np.random.RandomState(0))
+        grid = make_grid(ratings, batch_size, True, np.random.RandomState(0))
         assert grid.n_sides > 2
         one, *others = (
             copy.deepcopy(model.set_params(n_jobs=n)).fit(X, y, w)

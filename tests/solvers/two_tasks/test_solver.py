@@ -238,6 +238,7 @@ def in_general_position(X, y, w, **params):
 # --------------------------------------------------------------------------- gradients
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(
     ("n_factors", "hidden_layer_sizes"),
     [
