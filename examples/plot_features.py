@@ -6,16 +6,11 @@ A new film has no ratings, but its genres are known. How well do they predict wh
 people will think of it? Do genres still help once a film has ratings? Which genres are
 alike, and why is a film recommended?
 
-It runs on synthetic films, or on a folder of MovieLens with the files ratings.csv and
-movies.csv. Results and figures are saved in the folder given::
-
-    python examples/plot_features.py --output-dir results
-    python examples/plot_features.py --movielens ml-latest-small
+It runs on synthetic films. For those of MovieLens, set ``MOVIELENS`` to the folder that
+holds ratings.csv and movies.csv.
 """
 
-import argparse
 import itertools
-import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -28,11 +23,7 @@ from sklearn.preprocessing import normalize
 
 from sklearn_mf import BiasedMF
 
-parser = argparse.ArgumentParser(description="Predictions by the genres of films.")
-parser.add_argument("--output-dir", metavar="DIR", type=Path, default=Path())
-parser.add_argument("--movielens", metavar="DIR", type=Path, help="a data set")
-args = parser.parse_args()
-args.output_dir.mkdir(parents=True, exist_ok=True)
+MOVIELENS = None  # or the name of a folder, such as "ml-latest-small"
 
 # %%
 # Films and their genres
@@ -70,9 +61,9 @@ def make_films(n_users=500, n_films=800, n_ratings=40_000, seed=0):
     return np.column_stack([users.astype(str), titles[films]]), stars, table
 
 
-if args.movielens:
-    ratings = pd.read_csv(args.movielens / "ratings.csv")
-    films = pd.read_csv(args.movielens / "movies.csv")
+if MOVIELENS:
+    ratings = pd.read_csv(Path(MOVIELENS) / "ratings.csv")
+    films = pd.read_csv(Path(MOVIELENS) / "movies.csv")
     films = films.drop_duplicates("title").set_index("movieId")
     ratings = ratings[ratings["movieId"].isin(films.index)]
     titles = films.loc[ratings["movieId"], "title"]
@@ -152,7 +143,6 @@ for name, found in by_count.items():
 ax.set(xlabel="ratings of the film", ylabel="RMSE of test ratings, stars")
 ax.grid(alpha=0.3)
 ax.legend()
-figure.savefig(args.output_dir / "features_counts.png", dpi=150)
 
 # %%
 # A map of genres
@@ -176,7 +166,6 @@ ax.axvline(0, color="0.8", zorder=0)
 ax.margins(0.15)
 ax.set(xlabel="first axis", ylabel="second axis")
 figure.colorbar(points, label="what the genre adds for everyone, stars")
-figure.savefig(args.output_dir / "features_map.png", dpi=150)
 
 # %%
 # Why this film?
@@ -225,14 +214,5 @@ for ax, (title, parts) in zip(axes, panels.items(), strict=True):
     ax.axvline(0, color="0.3", linewidth=0.8)
     ax.set(title=title, xlabel="stars")
 figure.suptitle(f"{film}, for user {user}")
-figure.savefig(args.output_dir / "features_explanation.png", dpi=150)
-
-results = {
-    "rmse": table.to_dict(),
-    "counts": {"ratings": labels, **by_count},
-    "parts": explanation.parts,
-    "prediction": explanation.prediction,
-}
-(args.output_dir / "features.json").write_text(json.dumps(results, indent=1) + "\n")
 
 plt.show()

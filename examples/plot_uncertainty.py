@@ -6,18 +6,9 @@ A predicted rating of 4 stars may come from fifty ratings of a user or from none
 `BayesianMF` tells the two apart: it draws a sample of models instead of fitting one,
 and how far their predictions differ tells how sure a prediction is. Are its intervals
 right? Do they grow narrower as a user rates more? What do they look like for one user?
-
-It runs on synthetic ratings, or on your own. Results and figures are saved in the
-folder given::
-
-    python examples/plot_uncertainty.py --output-dir results
-    python examples/plot_uncertainty.py --ratings ratings.csv
 """
 
-import argparse
 import itertools
-import json
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,11 +20,7 @@ from sklearn_mf import BayesianMF
 from sklearn_mf.datasets import load_ratings, make_ratings
 from sklearn_mf.inspection import TraceDisplay
 
-parser = argparse.ArgumentParser(description="How sure predictions of ratings are.")
-parser.add_argument("--output-dir", metavar="DIR", type=Path, default=Path())
-parser.add_argument("--ratings", metavar="FILE", help="user, item, rating, ...")
-args = parser.parse_args()
-args.output_dir.mkdir(parents=True, exist_ok=True)
+RATINGS = None  # or the name of your own file: user, item, rating
 
 # %%
 # Ratings
@@ -42,8 +29,8 @@ args.output_dir.mkdir(parents=True, exist_ok=True)
 # most rate little, a random share of each user's ratings is kept, and a few users have
 # none left to learn from. A fifth of the rest is the test part.
 
-if args.ratings:
-    X, y = load_ratings(args.ratings)
+if RATINGS:
+    X, y = load_ratings(RATINGS)
 else:
     X, y = make_ratings(
         1000, 500, 100_000, noise=0.5, popularity=1, rating_step=1, random_state=0
@@ -62,11 +49,10 @@ print(f"{len(y_train):,} ratings to learn from, {len(y_test):,} to test")
 # whose distances need not be equal, and predicts a probability for each of them; its
 # draws take longer. There is nothing to tune.
 
-model = BayesianMF(n_chains=2, random_state=0).fit(X_train, y_train)
-ordinal = BayesianMF(likelihood="ordinal", random_state=0)
-ordinal.fit(X_train, y_train)
+model = BayesianMF(n_chains=2, n_samples=150, random_state=0)
+ordinal = BayesianMF(likelihood="ordinal", n_samples=150, random_state=0)
 for name, fitted in (("normal noise", model), ("levels", ordinal)):
-    rmse, r_hat = -fitted.score(X_test, y_test), fitted.r_hat_
+    rmse, r_hat = -fitted.fit(X_train, y_train).score(X_test, y_test), fitted.r_hat_
     print(f"{name:13} test RMSE {rmse:.4f}, split R̂ {r_hat:.3f}")
 
 # %%
@@ -75,7 +61,6 @@ for name, fitted in (("normal noise", model), ("levels", ordinal)):
 # level, and R̂ be near 1.
 
 display = TraceDisplay.from_estimator(model)
-display.figure_.savefig(args.output_dir / "uncertainty_trace.png", dpi=150)
 
 # %%
 # Calibration
@@ -118,7 +103,6 @@ for ax in (left, right):
     ax.set_aspect("equal")
     ax.grid(alpha=0.3)
     ax.legend(loc="upper left")
-figure.savefig(args.output_dir / "uncertainty_calibration.png", dpi=150)
 
 print("\nnominal coverage  observed")
 for coverage, share_inside in zip(COVERAGES, observed, strict=True):
@@ -183,7 +167,6 @@ for ax, side, column in zip(axes, ("user", "item"), (0, 1), strict=True):
     ax.grid(alpha=0.3)
 axes[0].set_ylabel("stars")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-figure.savefig(args.output_dir / "uncertainty_counts.png", dpi=150)
 
 for side, rows in by_count.items():
     print(f"\nratings of the {side}  test ratings  predicted std  noise alone   RMSE")
@@ -224,7 +207,6 @@ ax.set(
 )
 ax.grid(axis="x", alpha=0.3)
 figure.legend(loc="outside lower center", ncols=3)
-figure.savefig(args.output_dir / "uncertainty_user.png", dpi=150)
 
 # %%
 # A probability for each star
@@ -250,13 +232,5 @@ for k, ax in enumerate(axes):
     ax.tick_params(axis="x", labelrotation=90 if len(names) > 5 else 0)
 axes[0].set_ylabel("probability")
 axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-figure.savefig(args.output_dir / "uncertainty_levels.png", dpi=150)
-
-results = {
-    "coverage": dict(zip(map(str, COVERAGES.tolist()), observed, strict=True)),
-    "reliability": [probabilities.tolist(), frequencies.tolist()],
-    **by_count,
-}
-(args.output_dir / "uncertainty.json").write_text(json.dumps(results, indent=1) + "\n")
 
 plt.show()

@@ -68,9 +68,8 @@ def load(
     Returns
     -------
     estimator of sklearn_mf
-        A model with the parameters and the fitted attributes of the one saved, to the
-        bit: it predicts the same, and `partial_fit` and `warm_start` go on from where
-        it stood.
+        A model with exactly the parameters and fitted attributes of the saved one: it
+        predicts the same, and `partial_fit` and `warm_start` continue from its state.
 
     Raises
     ------

@@ -6,17 +6,18 @@ The ids are collected, since a fitted model knows them all; the ratings are not.
 rating goes to the block of its user and to the block of its item. To be solved, a block
 is sent the rows of the other side that it has ratings with, and no more: see
 `_solvers.als.blocks`. All of this are tasks of Dask, which moves the data, and runs a
-task again where a worker was lost.
+task again where a worker was lost. Without a cluster the ratings wait in files, and the
+blocks are mapped from files, so that they need not fit into memory.
 """
 
 import os
-import sys
 import tempfile
 from dataclasses import replace
 from functools import cached_property, reduce
 from itertools import pairwise
 from numbers import Integral
 from operator import getitem
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import clone
@@ -40,6 +41,9 @@ try:
     import fsspec
     import pandas as pd
     from dask import delayed
+    from dask.base import get_scheduler
+    from dask.local import get_sync
+    from dask.threaded import get as get_threaded
 except ImportError as error:
     raise ImportError(
         f"sklearn_mf.dask needs Dask ({error}): pip install 'sklearn_mf[dask]'."
@@ -68,9 +72,12 @@ def list_partitions(name, table, n_expected=None):
             f"{name} must lie in partitions as X does, got {type(table).__name__}: "
             "pass a column of the same Dask DataFrame, or an array of dask.array."
         )
-    if isinstance(table, da.Array) and table.ndim == 2:
-        table = table.rechunk({1: -1})
-    parts = np.ravel(table.to_delayed()).tolist()
+    if isinstance(table, da.Array):
+        if table.ndim == 2:
+            table = table.rechunk({1: -1})
+        parts = table.to_delayed().ravel().tolist()
+    else:  # optimised apart, columns of one table may be given unlike partitions
+        parts = table.to_delayed(optimize_graph=False)
     if n_expected not in (None, len(parts)):
         raise ValueError(
             f"{name} has {len(parts)} partitions, X has {n_expected}: repartition one "
@@ -106,7 +113,52 @@ def describe_partition(part):
     return header, ratings.dtype, ids
 
 
-def split_partition(part, codes, cuts):
+class InFile(NamedTuple):
+    """Consecutive entries of an array in a file."""
+
+    path: str
+    start: int
+    stop: int
+
+
+def cut_array(array, bounds, folder):
+    """Return a part of an array for each start and stop; in a file if in a folder."""
+    if array is None:
+        return [None] * len(bounds)
+    if folder is None:
+        return [array[start:stop] for start, stop in bounds]
+    file, path = tempfile.mkstemp(".npy", dir=folder)
+    with open(file, "wb") as stream:
+        np.save(stream, array)
+    return [InFile(path, *ends) for ends in bounds]
+
+
+def read_part(part):
+    """Return the entries of a part of an array."""
+    if isinstance(part, InFile):
+        return np.array(np.load(part.path, mmap_mode="r")[part.start : part.stop])
+    return part
+
+
+def map_arrays(arrays, folder):
+    """Return arrays that are mapped from one file without a name in a folder.
+
+    The file is gone as soon as none of them is in use.
+    """
+    order = sorted(arrays, key=lambda name: -arrays[name].itemsize)  # aligns them
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for name in order:
+            arrays[name].tofile(file)
+        file.flush()
+        mapped = np.asarray(np.memmap(file, np.uint8, "r+"))
+    ends = np.cumsum([arrays[name].nbytes for name in order]).tolist()
+    return {
+        name: mapped[start:stop].view(arrays[name].dtype)
+        for name, start, stop in zip(order, [0, *ends], ends, strict=False)
+    }
+
+
+def split_partition(part, codes, cuts, folder):
     """Return what each block of users, and each block of items, gets of a partition.
 
     Parameters
@@ -117,12 +169,14 @@ def split_partition(part, codes, cuts):
         The codes of its users, and of its items, among all of them.
     cuts : pair of int32 ndarrays
         The first code of each block of users, and of items, and their end.
+    folder : str or None
+        Where the ratings wait until all partitions are split; None: in memory.
 
     Returns
     -------
     pair of lists
-        For each block the code less the first of the block, the code of the other
-        side, the rating, and the weight of each of its ratings; or None.
+        For each block the code, the code of the other side, the rating, and the weight
+        of each of its ratings, from `cut_array`; or None.
     """
     if part is None:
         return [[None] * (len(of_side) - 1) for of_side in cuts]
@@ -133,31 +187,39 @@ def split_partition(part, codes, cuts):
     for own, others, firsts in zip(codes, codes[::-1], cuts, strict=True):
         blocks = np.searchsorted(firsts, own, side="right") - 1
         order = np.argsort(blocks, kind="stable")
-        ends = np.searchsorted(blocks[order], np.arange(len(firsts)))
-        split.append([])
-        for first, (start, stop) in zip(firsts[:-1], pairwise(ends), strict=True):
-            at = order[start:stop]
-            weights = None if side.weights is None else side.weights[at]
-            split[-1].append((own[at] - first, others[at], side.ratings[at], weights))
+        ends = np.searchsorted(blocks[order], np.arange(len(firsts))).tolist()
+        columns = [
+            cut_array(None if one is None else one[order], [*pairwise(ends)], folder)
+            for one in (own, others, side.ratings, side.weights)
+        ]
+        split.append(list(zip(*columns, strict=True)))
     return split
 
 
-def join_block(n_rows, other_cuts, dtype, pieces):
-    """Return the block of what all partitions have for its rows."""
-    *columns, all_weights = zip(*filter(None, pieces), strict=True)
-    rows, others, ratings = map(np.concatenate, columns)
-    weights = None
-    if any(own is not None for own in all_weights):
-        weights = np.concatenate(
-            [
-                np.ones_like(own) if weights is None else weights
-                for own, weights in zip(columns[2], all_weights, strict=True)
-            ]
-        ).astype(dtype, copy=False)
-    shape = n_rows, int(other_cuts[-1])
+def join_block(first, end, other_cuts, dtype, pieces, folder):
+    """Return the block of what all partitions have for its rows, `first` to `end`."""
+    rows, others, ratings, weights = (
+        list(map(read_part, column))
+        for column in zip(*filter(None, pieces), strict=True)
+    )
+    if all(own is None for own in weights):
+        weights = None
+    else:
+        weights = [
+            np.ones(len(one)) if own is None else own
+            for one, own in zip(ratings, weights, strict=True)
+        ]
+        weights = np.concatenate(weights).astype(dtype, copy=False)
+    rows, others, ratings = map(np.concatenate, (rows, others, ratings))
+    rows -= first
+    shape = end - first, int(other_cuts[-1])
     ratings = ratings.astype(dtype, copy=False)
     side, _ = sort_both_ways([rows, others], ratings, weights, shape)
-    return RowBlock.of(side, other_cuts)
+    block = RowBlock.of(side, other_cuts)
+    if folder is None:
+        return block
+    arrays = {k: v for k, v in block.side._asdict().items() if v is not None}
+    return block._replace(side=block.side._replace(**map_arrays(arrays, folder)))
 
 
 def describe_block(block):
@@ -177,12 +239,14 @@ class PartitionedSide:
         The first row of each block, of this side and of the other, and their end.
     dtype : dtype
         Float type of the ratings.
+    is_here : bool
+        Whether all of them are in this process.
     """
 
-    def __init__(self, blocks, cuts, other_cuts, dtype):
+    def __init__(self, blocks, cuts, other_cuts, dtype, is_here):
         self.blocks, self.cuts, self.other_cuts = blocks, cuts, other_cuts
         self.dtype = dtype
-        n_others = len(other_cuts) - 1
+        n_others = 0 if is_here else len(other_cuts) - 1
         # Which rows of the other side each block needs: they go to where those are.
         self.needed = dask.persist(
             [[delayed(_needed)(block, k) for k in range(n_others)] for block in blocks]
@@ -252,7 +316,6 @@ def read_partitions(estimator, X, y, sample_weight):
     Ratings
         Whose sides are partitioned.
     """
-    _require_workers()
     tables = list_partitions("X", X)
     none, n = [None] * len(tables), len(tables)
     targets = none if y is None else list_partitions("y", y, n)
@@ -261,16 +324,26 @@ def read_partitions(estimator, X, y, sample_weight):
         weights = list_partitions("sample_weight", sample_weight, n)
     # Its callbacks stay here.
     reader = delayed(type(estimator)(**estimator.get_params(deep=False)))
-    parts = dask.persist(
-        *(
-            delayed(read_partition)(place, reader, *given)
-            for place, given in enumerate(zip(tables, targets, weights, strict=True))
-        )
-    )
+    parts = [
+        delayed(read_partition)(place, reader, *given)
+        for place, given in enumerate(zip(tables, targets, weights, strict=True))
+    ]
+    if not _is_one_process():
+        return _sort(estimator, parts, None)
+    place = dask.config.get("temporary-directory", None)
+    if place is not None:
+        os.makedirs(place, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True) as folder:
+        return _sort(estimator, parts, folder)
+
+
+def _sort(estimator, parts, folder):
+    # Partitions are read twice, so that not all of them are in memory at once.
     found = dask.compute(*map(delayed(describe_partition), parts))
     if not any(found):
         raise ValueError(
-            f"X has no rating of a weight above 0 in any of its {n} partitions."
+            "X has no rating of a weight above 0 in any of its "
+            f"{len(parts)} partitions."
         )
     headers, dtypes, all_ids = zip(*filter(None, found), strict=True)
     vars(estimator).update(headers[0])
@@ -286,41 +359,43 @@ def read_partitions(estimator, X, y, sample_weight):
         for place, (ids, n_ratings) in own.items():
             codes[place][k] = locate(name, ids, labels[k])
             counts[codes[place][k]] += n_ratings
-        blocks = cut_rows(counts, counts.sum() / min(n, MAX_BLOCKS))
+        blocks = cut_rows(counts, counts.sum() / min(len(parts), MAX_BLOCKS))
         cuts.append(np.array([0, *(stop for _, stop in blocks)], dtype=np.int32))
     pieces = [
-        delayed(split_partition)(*given, cuts)
+        delayed(split_partition)(*given, cuts, folder)
         for given in zip(parts, codes, strict=True)
     ]
     blocks = dask.persist(
         [
             [
                 delayed(join_block)(
-                    n_rows, other_cuts, dtype, [p[k][b] for p in pieces]
+                    *ends, other_cuts, dtype, [p[k][b] for p in pieces], folder
                 )
-                for b, n_rows in enumerate(np.diff(own_cuts).tolist())
+                for b, ends in enumerate(pairwise(own_cuts.tolist()))
             ]
             for k, (own_cuts, other_cuts) in enumerate((cuts, cuts[::-1]))
         ]
     )[0]
     sides = zip(blocks, cuts, cuts[::-1], strict=True)
-    return Ratings(*labels, *(PartitionedSide(*side, dtype) for side in sides))
+    is_here = folder is not None
+    return Ratings(*labels, *(PartitionedSide(*side, dtype, is_here) for side in sides))
 
 
-def _require_workers():
-    """Raise an error where a cluster would wait for workers without end."""
-    distributed = sys.modules.get("distributed")
-    try:
-        client = distributed.default_client()
-    except (AttributeError, ValueError):  # it is not in use
-        return
-    if client.asynchronous or getattr(client.cluster, "_adaptive", None):
-        return
-    if not client.scheduler_info()["workers"]:
+def _is_one_process():
+    """Tell whether tasks run here. A cluster must not wait for workers without end."""
+    get = get_scheduler()
+    client = getattr(get, "__self__", None)
+    if (
+        hasattr(client, "scheduler_info")
+        and not client.asynchronous
+        and not getattr(client.cluster, "_adaptive", None)
+        and not client.scheduler_info()["workers"]
+    ):
         raise RuntimeError(
             f"The cluster at {client.scheduler.address} has no worker: start some, for "
             "example with cluster.scale(2), and wait with client.wait_for_workers(2)."
         )
+    return get in (None, get_threaded, get_sync)
 
 
 def _merge_labels(name, labels):
@@ -357,6 +432,12 @@ def solve_block(solver, block, pieces, rows, unobserved):
     return solver.solve(block, pieces, rows, unobserved)
 
 
+def take_and_solve(solver, block, table, rows, unobserved):
+    """Solve a block, where all rows of the other side are in the same process."""
+    pieces = list(map(take_rows, table, block.needed))
+    return solver.solve(block, pieces, rows, unobserved)
+
+
 class DistributedLeastSquares:
     """Alternating least squares over blocks; see `AlternatingLeastSquares`."""
 
@@ -388,17 +469,16 @@ class DistributedLeastSquares:
             unobserved = [delayed(sum_block)(solver, rows) for rows in fixed]
         else:
             unobserved = [solver.sum_unobserved(self.start.P[:0])]
-        results = []
+        table, results = delayed(fixed), []
         for block, all_needed, rows in zip(
             side.blocks, side.needed, self.tables[own], strict=True
         ):
-            pieces = [
-                delayed(take_rows)(*given)
-                for given in zip(fixed, all_needed, strict=True)
-            ]
-            results.append(
-                delayed(solve_block)(solver, block, pieces, rows, unobserved)
-            )
+            if all_needed:
+                solve = delayed(solve_block)
+                pieces = list(map(delayed(take_rows), fixed, all_needed))
+            else:
+                solve, pieces = delayed(take_and_solve), table
+            results.append(solve(solver, block, pieces, rows, unobserved))
         tables = [delayed(getitem)(result, 0) for result in results]
         sums = [delayed(getitem)(result, slice(1, 3)) for result in results]
         self.tables[own], sums = dask.persist(tables, sums)
@@ -431,8 +511,7 @@ def recommend_frame(users, model, n_items, options):
 
 def _map_frames(function, frame, *args, meta):
     """Return what a function makes of each partition; `meta` is an empty one of it."""
-    parts = [delayed(function)(part, *args) for part in frame.to_delayed()]
-    return dd.from_delayed(parts, meta=meta, verify_meta=False)
+    return frame.map_partitions(function, *args, meta=meta, enforce_metadata=False)
 
 
 class DaskMixin:
@@ -605,7 +684,7 @@ class Checkpoint:
     def restore(self, estimator):
         """Set the fitted attributes of an estimator to those of the last whole file.
 
-        With ``warm_start=True`` its next fit goes on from there.
+        With ``warm_start=True`` its next fit continues from there.
 
         Parameters
         ----------
@@ -628,7 +707,7 @@ class Checkpoint:
         if not isinstance(estimator, type(model)):
             raise ValueError(
                 f"{self.path} holds a {type(model).__name__}, which no "
-                f"{type(estimator).__name__} can go on from."
+                f"{type(estimator).__name__} can continue from."
             )
         vars(estimator).update(
             {name: v for name, v in vars(model).items() if is_fitted_name(name)}

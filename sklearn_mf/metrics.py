@@ -1,4 +1,4 @@
-"""Scorers of rankings, to be passed as ``scoring`` to scikit-learn's tools.
+"""Scorers of rankings and of imputers, for ``scoring`` of scikit-learn's tools.
 
 RMSE and MAE are scikit-learn's own: ``scoring="neg_root_mean_squared_error"`` and
 ``"neg_mean_absolute_error"``.
@@ -6,8 +6,10 @@ RMSE and MAE are scikit-learn's own: ``scoring="neg_root_mean_squared_error"`` a
 
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+from sklearn.utils import check_array
 from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
@@ -15,8 +17,10 @@ from sklearn.utils._param_validation import (
 
 from sklearn_mf._data.arguments import COUNT, Interval
 from sklearn_mf._estimators.judging import METRICS, SAMPLED, RankingScorer
+from sklearn_mf._estimators.mf_imputer import measure_columns
+from sklearn_mf._typing import TableLike
 
-__all__ = ["make_ranking_scorer", "mean_reciprocal_rank_of_all"]
+__all__ = ["make_ranking_scorer", "masked_rmse", "mean_reciprocal_rank_of_all"]
 
 RankingScorer.__module__ = __name__  # pickles see the public place
 
@@ -208,3 +212,104 @@ def make_ranking_scorer(
 
 
 mean_reciprocal_rank_of_all = make_ranking_scorer("reciprocal_rank_of_all")
+
+
+def masked_rmse(
+    imputer: Any,
+    X: TableLike,
+    y: Any = None,
+    *,
+    fraction: float = 0.1,
+    random_state: int = 0,
+) -> float:
+    """Score an imputer by entries of a table that are hidden from it.
+
+    This is a scorer: pass it as ``scoring`` to `sklearn.model_selection.GridSearchCV`,
+    which then needs no y, or ``functools.partial(masked_rmse, fraction=0.2)``.
+
+    Parameters
+    ----------
+    imputer : object
+        A fitted imputer, such as `sklearn_mf.impute.MFImputer` or one of scikit-learn,
+        whose `transform` returns a table with the columns of X in their units.
+    X : array-like of shape (n_samples, n_features)
+        The table, with NaN for missing entries, such as the test part of a split. It
+        is to be other rows than those of the fit, which has seen their entries.
+    y : None
+        Not used.
+    fraction : float, default=0.1
+        Share of the observed entries that is hidden, in (0, 1), but at least one.
+    random_state : int, default=0
+        Seed of what is hidden: the same for all imputers.
+
+    Returns
+    -------
+    float
+        −RMSE of the hidden entries, each in units of the standard deviation of the
+        observed entries of its column in X: higher is better, 0 is perfect, and the
+        means of the columns score about −1. Columns that do not vary do not count.
+
+    Raises
+    ------
+    InvalidParameterError
+        A ValueError, if a parameter is out of range.
+    ValueError
+        If X has no column that varies, or `transform` returns other columns.
+
+    See Also
+    --------
+    sklearn_mf.impute.MFImputer : The imputer of this package.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn.impute import SimpleImputer
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_mf.impute import MFImputer
+    >>> from sklearn_mf.metrics import masked_rmse
+    >>> X_train, X_test = train_test_split(load_wine().data, random_state=0)
+    >>> simple = masked_rmse(SimpleImputer().fit(X_train), X_test)
+    >>> masked_rmse(MFImputer(random_state=0).fit(X_train), X_test) > simple
+    True
+    """
+    validate_parameter_constraints(
+        {
+            "fraction": [Interval(Real, 0, 1, closed="neither")],
+            "random_state": _PARAMETERS["random_state"],
+        },
+        {"fraction": fraction, "random_state": random_state},
+        caller_name="masked_rmse",
+    )
+    table = check_array(
+        X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", copy=True
+    )
+    observed = ~np.isnan(table)
+    _, units = measure_columns(table, observed, each=True)
+    hidden = np.flatnonzero(observed & (units > 0))
+    if not len(hidden):
+        raise ValueError(
+            "X has no column with two different observed entries, so there is nothing "
+            "to predict: pass more rows."
+        )
+    rng = np.random.RandomState(random_state)
+    n_hidden = max(1, round(fraction * len(hidden)))
+    hidden = rng.permutation(hidden)[:n_hidden]
+    true = table.ravel()[hidden]
+    np.put(table, hidden, np.nan)
+    filled = np.asarray(imputer.transform(_with_names_of(X, table)))
+    if filled.shape != table.shape:
+        raise ValueError(
+            f"transform of {type(imputer).__name__} returns a table of shape "
+            f"{filled.shape} for one of shape {table.shape}: masked_rmse needs all "
+            "columns and no others, so set keep_empty_features=True and "
+            "add_indicator=False."
+        )
+    errors = (filled.ravel()[hidden] - true) / units[hidden % len(units)]
+    return -float(np.sqrt(np.mean(np.square(errors, dtype=np.float64))))
+
+
+def _with_names_of(X, table):
+    """Return a table with the column names of X, where it is a DataFrame of pandas."""
+    if hasattr(X, "iloc"):
+        return type(X)(table, index=X.index, columns=X.columns)
+    return table

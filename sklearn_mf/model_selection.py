@@ -54,7 +54,7 @@ class _RatingSplitter(BaseCrossValidator):
         Parameters
         ----------
         X : table of shape (n_ratings, n_features)
-            One rating a row: an array, a list of lists, or a pandas or polars
+            One rating in each row: an array, a list of lists, or a pandas or polars
             DataFrame.
         y : array-like of shape (n_ratings,) or None, default=None
             Not read; its length is checked.
@@ -630,7 +630,7 @@ def cold_share(
     Parameters
     ----------
     X_train, X_test : tables of shape (n_ratings, n_features)
-        One rating a row: ``X[train]`` and ``X[test]`` of a split.
+        One rating in each row: ``X[train]`` and ``X[test]`` of a split.
     user_column, item_column : int or str, default=0 and 1
         Position, or name in a DataFrame, of the columns of both.
 

@@ -38,7 +38,7 @@ def to_onnx(model: BaseFactorizer, *, target_opset: int | None = None) -> "Model
         ids: int64 for numbers, else strings. Its output ``rating`` of shape (n_pairs,)
         is what `predict` gives, of the same dtype and equal to rounding. Of an
         `MFClassifier` the output is called ``probability``, and is that of the second
-        of `classes_`. Unseen ids are legal as they are in `predict`.
+        of `classes_`. Unseen ids are accepted as in `predict`.
 
     Raises
     ------
@@ -71,8 +71,9 @@ def to_onnx(model: BaseFactorizer, *, target_opset: int | None = None) -> "Model
     if not isinstance(model, BaseFactorizer):
         raise TypeError(
             "model must be an ALSFactorizer, SGDFactorizer, BiasedMF, BayesianMF, "
-            f"AutoRec, MultiTaskMF or MFClassifier, got {type(model).__name__}: of a "
-            "search pass best_estimator_, of a pipeline its last step."
+            "AutoRec, MultiTaskMF, RankingFactorizer or MFClassifier, got "
+            f"{type(model).__name__}: of a search pass best_estimator_, of a pipeline "
+            "its last step."
         )
     if getattr(model, "_is_latent", False):
         raise ValueError(

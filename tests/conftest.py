@@ -1,6 +1,10 @@
 """What all tests share."""
 
+import itertools
+import os
 import signal
+import tempfile
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -8,6 +12,7 @@ import pytest
 from sklearn import get_config
 from sklearn.model_selection import train_test_split
 
+from sklearn_mf import all_estimators, precompile
 from sklearn_mf.datasets import make_ratings
 
 
@@ -19,16 +24,31 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    # One process runs all tests of a file, which share fixtures and compiled kernels;
-    # those of the contract are many and short.
-    for item in items:
-        if item.path.parent.name != "contract":
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
     if numba.config.DISABLE_JIT:
         reason = "takes long where nothing is compiled"
         for item in items:
             if item.get_closest_marker("compiled"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish(session):
+    """Share out what is to be compiled before a whole run in several processes.
+
+    Otherwise each process would compile most of it, since all meet the same models at
+    about the same time.
+    """
+    run = getattr(session.config, "workerinput", {"workercount": 1})
+    if numba.config.DISABLE_JIT or run["workercount"] == 1 or len(session.items) < 5000:
+        return
+    claims = Path(tempfile.gettempdir()) / f"sklearn_mf-tests-{run['testrunuid']}"
+    claims.mkdir(exist_ok=True)
+    names = [name for name, _ in all_estimators() if name in precompile.MODELS]
+    for task in itertools.product(names, ("float64", "float32")):
+        try:
+            os.close(os.open(claims / "-".join(task), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:  # another process does it
+            continue
+        precompile.compile_estimator(*task)
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ _PLAIN = int, float, np.integer, np.floating
 class Interval(_param_validation.Interval):
     """An interval as in scikit-learn, of numbers that NumPy and compiled code take.
 
-    A bool is no int, an int is at most 2**31 - 1, and a real number must be a Python or
-    NumPy number that float64 can hold.
+    A bool is no number, an int is at most 2**31 - 1, and a real number must be a Python
+    or NumPy number that float64 can hold.
     """
 
     def __init__(self, type, left, right, *, closed):
@@ -29,10 +29,10 @@ class Interval(_param_validation.Interval):
 
     def is_satisfied_by(self, val):
         """Tell whether a value is in the interval."""
-        if not isinstance(val, _PLAIN) or isinstance(val, np.timedelta64):
+        if not isinstance(val, _PLAIN) or isinstance(val, bool | np.timedelta64):
             return False
         if self.type is Integral:
-            return not isinstance(val, bool) and super().is_satisfied_by(val)
+            return super().is_satisfied_by(val)
         try:
             return math.isfinite(float(val)) and super().is_satisfied_by(val)
         except OverflowError:

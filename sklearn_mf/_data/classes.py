@@ -93,7 +93,8 @@ class TwoClasses:
             if label not in known:
                 raise ValueError(
                     f"y has the class {label!r}, which is neither of classes_, "
-                    f"{known[0]!r} and {known[1]!r}: leave such rows out, or fit anew."
+                    f"{known[0]!r} and {known[1]!r}: leave such rows out, or call "
+                    "fit again."
                 )
         values = [label == known[1] for label in self._distinct.tolist()]
         ratings = np.array(values, np.intp)[codes]

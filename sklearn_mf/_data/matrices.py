@@ -99,8 +99,8 @@ def as_matrix(
     Parameters
     ----------
     X : table of shape (n_ratings, n_features)
-        One rating a row. Its user and item columns hold non-negative integers, which
-        become the row and the column.
+        One rating in each row. Its user and item columns hold non-negative integers,
+        which become the row and the column.
     y : array-like of shape (n_ratings,)
         The ratings. The ratings of a repeated pair are averaged.
     user_column, item_column : int or str, default=0 and 1

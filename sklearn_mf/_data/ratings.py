@@ -32,6 +32,23 @@ class Side(NamedTuple):
     ratings: np.ndarray
     weights: np.ndarray | None
 
+    @classmethod
+    def of_table(cls, table, observed):
+        """Return the observed entries of a dense table, a row for each of its rows.
+
+        Parameters
+        ----------
+        table : ndarray of shape (n_rows, n_others)
+            The entries.
+        observed : bool ndarray of the same shape
+            Which of them are ratings.
+        """
+        indptr = np.append(0, np.cumsum(observed.sum(axis=1, dtype=np.int64)))
+        indices = np.broadcast_to(
+            np.arange(table.shape[1], dtype=np.int32), table.shape
+        )
+        return cls(indptr, indices[observed], table[observed], None)
+
     @property
     def dtype(self):
         """Float type of the ratings."""
@@ -117,6 +134,16 @@ class Ratings:
     items: np.ndarray
     by_user: Side
     by_item: Side
+
+    @classmethod
+    def of_table(cls, table, observed):
+        """Return the observed entries of a dense table; see `Side.of_table`.
+
+        Its rows are the users, and its columns the items.
+        """
+        rows, columns = map(np.arange, table.shape)
+        by_user = Side.of_table(table, observed)
+        return cls(rows, columns, by_user, Side.of_table(table.T, observed.T))
 
     @property
     def dtype(self):

@@ -78,7 +78,7 @@ def read_ratings(
         "item_column": estimator.item_column,
     }
     columns = take_columns(table, **keys)
-    if not known:
+    if not known or not hasattr(estimator, "feature_names_in_"):
         _warn_of_other_columns(table, keys)
     y = read_targets(y, dtype) if classes is None else classes.read(y, dtype)
     check_consistent_length(table, y)
@@ -230,11 +230,15 @@ def read_pairs(estimator, X, users, items):
         _check_names(estimator, X, table, reset=False)
     n_threads = count_threads(getattr(estimator, "n_jobs", None))
     codes, cold_shares = [], []
-    columns = take_columns(
-        table,
-        user_column=estimator.user_column,
-        item_column=estimator.item_column,
-    )
+    keys = {
+        "user_column": estimator.user_column,
+        "item_column": estimator.item_column,
+    }
+    columns = take_columns(table, **keys)
+    if not hasattr(
+        estimator, "feature_names_in_"
+    ):  # or else the names are those of fit
+        _warn_of_other_columns(table, keys)
     for (name, column), labels in zip(columns, (users, items), strict=True):
         distinct, distinct_codes = factorize(name, column, n_threads)
         known = locate(name, distinct, labels)

@@ -92,23 +92,23 @@ class ALSFactorizer(
         "cholesky" solves each row exactly, in n_ratings · d² + (n_users + n_items) · d³
         / 6 multiplications an iteration, or with ``unobserved_weight=1`` and no sample
         weights, where all rows share one matrix, in n_ratings · d + (n_users + n_items)
-        · d². "cg" lowers the objective of a row by `cg_steps` steps of conjugate
-        gradient from where it stood [3]_, in n_ratings · d · (4 + 4 · `cg_steps`)
-        multiplications, and solves the rows exactly for which that takes less time:
-        those with at most 4 · (1 + `cg_steps`) ratings, and with at most 7 · (1 +
-        `cg_steps`) factors those with about as many ratings or more. So an iteration
-        takes no more time than one of "cholesky", and less with 50 factors or more, but
-        more iterations may be wanted.
+        · d². "cg" takes `cg_steps` steps of conjugate gradient for each row from its
+        previous parameters [3]_, in n_ratings · d · (4 + 4 · `cg_steps`)
+        multiplications, and solves the rows exactly where this is faster: those with at
+        most 4 · (1 + `cg_steps`) ratings, and with at most 7 · (1 + `cg_steps`) factors
+        those with about as many ratings or more. So an iteration takes no more time
+        than one of "cholesky", and less from about 50 factors, but more iterations may
+        be needed.
     cg_steps : int, default=3
         Steps of conjugate gradient for a row in an iteration of "cg".
     regularization : float or "scale", default="scale"
-        The penalty λ ≥ 0, in the unit of y: ratings ten times as large want ten times
-        the λ. "scale" is 0.12 times `rating_scale_`, or 0.03 times where pairs without
-        a rating count, and with less than full `weighted_regularization` this times
-        Σ n / Σ c, so that the whole penalty weighs as much. Typical numbers
-        for ratings in stars are 0.02 to 0.2 with `weighted_regularization`, and 1 to 20
-        without. With 0, a row that its ratings do not determine gets the solution of
-        least norm, if it is solved exactly.
+        The penalty λ ≥ 0, which scales with y: if you multiply all ratings by ten,
+        multiply λ by ten too. "scale" is 0.12 times `rating_scale_`, or 0.03 times
+        where pairs without a rating count, and with less than full
+        `weighted_regularization` this times Σ n / Σ c, so that the whole penalty weighs
+        as much. Typical numbers for ratings in stars are 0.02 to 0.2 with
+        `weighted_regularization`, and 1 to 20 without. With 0, a row that its ratings
+        do not determine gets the solution of least norm, if it is solved exactly.
     weighted_regularization : bool or float, default=True
         How the penalty of an id grows with its ratings: c is n^ν, where n is the sum of
         its weights, `unobserved_weight` for a pair without a rating, and ν is this
@@ -122,10 +122,10 @@ class ALSFactorizer(
         of pandas with the ids as index, or of polars with the ids in its first column
         or in the one named like `user_column` or `item_column`; or a tuple (ids,
         matrix) or (ids, matrix, names), the matrix dense or of scipy.sparse. Dense
-        columns are standardised. An id without features is as the mean of all, and one
-        that has features but no ratings is known from the start. "rated": which items a
-        user rated at all, or by which users an item was rated [6]_. A list
-        ["rated", features] has both.
+        columns are standardised. An id without features is treated like the mean of
+        all, and an id that has features but no ratings is known to the model too.
+        "rated": which items a user rated at all, or by which users an item was rated
+        [6]_. A list ["rated", features] has both.
     feature_regularization : float, default=5.0
         The penalty φ > 0 of the weights of features, which depends neither on the unit
         of y nor on those of the features. Larger numbers trust features less; 0.5 to 50
@@ -142,13 +142,13 @@ class ALSFactorizer(
         μ = 0, the literal product of two matrices; ids with few ratings are then
         pulled towards zero.
     max_iter : int, default=200
-        The most iterations, each of which solves for all items, then for all users.
+        The largest number of iterations, each of which solves for all items, then for
+        all users.
     tol : float or None, default=0.005
-        The fit ends when what is still to be gained, as the last gains let one expect,
-        is no more than this share of what has been gained over the model that predicts
-        the mean, and since the first iteration, or if that is less, of the objective,
-        twice in a row.
-        None or 0: always `max_iter` iterations.
+        Stop when, twice in a row, the improvement that the last iterations let one
+        expect is at most this fraction of what the fit has gained so far: of the gain
+        over the model that predicts the mean, of that since the first iteration, and of
+        the objective, whichever is least. None or 0: always run `max_iter` iterations.
     init_scale : float or "scale", default="scale"
         Standard deviation of the entries of the random factors that the fit begins
         with; with `non_negative` of their absolute values. An exact solve forgets those
@@ -159,7 +159,7 @@ class ALSFactorizer(
         Whether predictions are clipped to `rating_range_`. With
         `unobserved_weight` they are preferences, which have no upper end.
     warm_start : bool, default=False
-        Whether fit goes on from the factors of the previous fit, for the ids that it
+        Whether fit continues from the factors of the previous fit, for the ids that it
         knew, instead of starting over.
     user_column, item_column : int or str, default=0 and 1
         Position, or name in a DataFrame, of the columns of X that hold the user and
@@ -167,7 +167,7 @@ class ALSFactorizer(
     n_jobs : int or None, default=None
         Number of threads. None: all cores that the process may use, or `n_jobs` of an
         enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
-        Dask. -1: all cores. The result does not depend on it, to the bit.
+        Dask. -1: all cores. The result is bit-identical for any number.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial factors. An int gives the same result at each fit.
     verbose : bool or int, default=False

@@ -65,16 +65,16 @@ class AutoRec(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
 
     Fitted, it is a factorisation with biases: with h₀ = g(a), the hidden units of a row
     without ratings, the factors of a row are h_r − h₀ and its bias is 0, those of a
-    column are w_c and b_c + w_c · h₀. An unseen row is predicted what a row without
-    ratings would be, an unseen column the mean.
+    column are w_c and b_c + w_c · h₀. The prediction for an unseen row is that for a
+    row without ratings, and for an unseen column the mean.
 
     Parameters
     ----------
     n_factors : int, default=50
         Number d of hidden units. An epoch costs about 5 · n_ratings · d.
     axis : {"item", "user"}, default="item"
-        Whose ids are rows. "item" predicts films better, as in [1]_. New ids of this
-        side are served by `partial_fit`, without learning.
+        Whose ids are rows. "item" predicts films better, as in [1]_. `partial_fit` adds
+        new ids of this side without training.
     activation : {"sigmoid", "identity"}, default="sigmoid"
         The function g of the hidden units. With "identity" the network is linear.
     output_activation : {"identity", "sigmoid"} or None, default=None
@@ -94,37 +94,38 @@ class AutoRec(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
         Whether μ comes from the mean of the ratings. False: μ = 0.
     optimizer : {"adam", "sgd"}, default="adam"
         How steps are taken along the gradient: "adam" [2]_, with its usual constants
-        0.9, 0.999 and 1e-8, or "sgd", the plain step. The state of "adam" exists for
-        each column; a batch changes the columns that its rows have rated and their
-        state, and the others neither move nor age.
+        0.9, 0.999 and 1e-8, or "sgd", the plain step. The state of "adam" is kept for
+        each column, and a batch updates only the columns that its rows have rated (lazy
+        updates).
     learning_rate : float, default=0.002
         Length γ > 0 of a step along half the gradient of the batch's ratings, with
         their share of the penalty, divided by the number of rows in the batch.
         Typical: 0.001 to 0.01 for "adam", 0.03 to 0.3 for "sgd".
     batch_size : int or "auto", default="auto"
         The most rows of a batch. "auto": 64, or a sixteenth of the rows that have
-        ratings if that is less. In each epoch the rows that have ratings are dealt at
-        random to as few batches as that allows, of equal size but for one row.
+        ratings if that is less. In each epoch the rows that have ratings are assigned
+        at random to as few batches as this allows, whose sizes differ by one row at
+        most.
     max_iter : int, default=200
-        The most epochs: passes over all ratings.
+        The largest number of epochs, which are passes over all ratings.
     tol : float or None, default=0.005
-        An epoch makes progress unless what is still to be gained, as the last gains let
-        one expect, is no more than this share of what has been gained over the model
-        that predicts the mean, and since the first iteration, or if that is less, of
-        the objective. With
-        `early_stopping` it makes progress if it lowers the validation error by more
-        than this share. None: the fit runs all of `max_iter`, or with `early_stopping`
-        until the error rises.
+        An epoch counts as progress if the improvement that the last epochs let one
+        expect is more than this fraction of what the fit has gained so far: of the gain
+        over the model that predicts the mean, of that since the first epoch, and of the
+        objective, whichever is least. With `early_stopping` it counts as progress if it
+        lowers the validation error by more than this fraction. None: always run
+        `max_iter` epochs, or with `early_stopping` until the error rises.
     n_iter_no_change : int, default=3
-        The fit ends after so many epochs in a row without progress; after five times as
+        Stop after this many epochs in a row without progress, or after five times as
         many as long as nothing has been learnt.
     early_stopping : bool, default=False
         Whether to hold ratings out, score them after each epoch, and restore the best
-        epoch. The network learns from the other ratings, and is scored when it is fed
-        with these alone; what is fitted is then the network fed with all of them.
+        epoch. The network is trained on the other ratings, and predicts the held-out
+        ones from these alone; the fitted model then uses all ratings as the input of
+        the network.
     validation_fraction : float, default=0.1
-        Share of the ratings to hold out, in (0, 1). No user or item loses its last
-        rating.
+        Fraction of the ratings to hold out, in (0, 1). Every user and item keeps at
+        least one rating.
     init_scale : float, default=0.01
         Standard deviation of the entries of v and w that the fit begins with. a begins
         at 0, b where a row without ratings is predicted the mean.
@@ -139,7 +140,7 @@ class AutoRec(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
     n_jobs : int or None, default=None
         Number of threads. None: all cores that the process may use, or `n_jobs` of an
         enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
-        Dask. -1: all cores. The result does not depend on it, to the bit.
+        Dask. -1: all cores. The result is bit-identical for any number.
     random_state : int, RandomState instance or None, default=None
         Seed of the start, of the batches and of what is held out. An int gives the same
         result at each fit.
@@ -180,8 +181,8 @@ class AutoRec(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
     best_iter_ : int
         The epoch, counted from 1, whose network this is.
     loss_curve_ : list of float
-        Value of the objective after each epoch, with the loss of each rating as it
-        was met during the epoch.
+        Value of the objective after each epoch, with the loss of each rating at the
+        time of its step.
     validation_scores_ : list of float or None
         After each epoch the score of the held-out ratings: −RMSE, or under log loss
         the negative mean log loss. None without `early_stopping`.
@@ -452,7 +453,7 @@ class AutoRec(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
         y: npt.ArrayLike | None = None,
         sample_weight: npt.ArrayLike | None = None,
     ) -> Self:
-        """Feed more ratings to the network, which stays as it is.
+        """Add or update rows with their ratings, without training the network.
 
         On an estimator that is not fitted, this is `fit`. Later, each row of X, be it
         new or known, is fed with these ratings and those that it had before; the new

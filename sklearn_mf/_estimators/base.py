@@ -20,9 +20,10 @@ from sklearn_mf._data.arguments import Interval
 from sklearn_mf._data.labels import as_objects
 from sklearn_mf._data.matrices import as_pairs
 from sklearn_mf._data.tables import read_targets, read_weights
+from sklearn_mf._estimators.documentation import DocumentedMixin
 from sklearn_mf._estimators.known import KnownMixin
 from sklearn_mf._estimators.ranking import RankingMixin, SimilarityMixin
-from sklearn_mf._estimators.state import StateMixin
+from sklearn_mf._estimators.state import SavedMixin
 from sklearn_mf._files import checks
 from sklearn_mf._files.checks import demand
 from sklearn_mf._model.parameters import SIDES, Parameters
@@ -67,18 +68,19 @@ def warn_of_cold_start(pairs, stacklevel):
 
 
 class BaseFactorizer(
-    StateMixin,
+    SavedMixin,
     KnownMixin,
     RankingMixin,
     SimilarityMixin,
     CallbackSupportMixin,
     TransformerMixin,
+    DocumentedMixin,
     BaseEstimator,
 ):
     """A factorisation of ratings as an estimator of scikit-learn.
 
     A subclass has its parameters, `_make_solver`, which returns an object for
-    `minimise`, and `_fitted`, which declares what is learnt; see `StateMixin`. It is a
+    `minimise`, and `_fitted`, which declares what is learnt; see `SavedMixin`. It is a
     regressor by `RegressionMixin`.
     """
 
@@ -143,16 +145,18 @@ class BaseFactorizer(
         Parameters
         ----------
         X : table of shape (n_ratings, n_features), or sparse matrix
-            One rating a row: `user_column` and `item_column` hold its user and its
-            item, ids of any sortable kind. An array, a list of lists, or a DataFrame.
-            Or a scipy.sparse matrix of shape (n_users, n_items) alone, with y=None:
-            every stored entry is a rating, explicit zeros too.
+            An array, a list of lists, or a DataFrame, with one rating in each row. The
+            columns `user_column` and `item_column` hold the ids of its user and its
+            item, which are of any type that can be sorted. Alternatively a scipy.sparse
+            matrix of shape (n_users, n_items), with y=None: every stored entry is a
+            rating, explicit zeros too.
         y : array-like of shape (n_ratings,)
-            The ratings. float32 is fitted in float32, everything else in float64. The
-            ratings of a pair that occurs twice are averaged, and their weights added.
+            The ratings. If y is float32, the model is fitted in float32, otherwise in
+            float64. If a pair of user and item occurs more than once, its ratings are
+            averaged and their weights summed.
         sample_weight : array-like of shape (n_ratings,) or None, default=None
-            Weight w ≥ 0 of each rating. Weight 2 is the same as the row twice, weight
-            0 the same as no such row.
+            Weight w ≥ 0 of each rating. A row with weight 2 counts like two rows, and a
+            row with weight 0 is ignored.
 
         Returns
         -------
@@ -235,9 +239,9 @@ class BaseFactorizer(
         if self.tol and not iterations.converged:
             warnings.warn(
                 f"{type(self).__name__} did not converge in max_iter={self.max_iter} "
-                f"iterations: more than tol={self.tol} of the progress is still to "
-                "come. Raise max_iter or tol; tol=None runs all iterations without "
-                "this warning.",
+                f"iterations: it would still improve by more than tol={self.tol} of "
+                "what it has gained so far. Raise max_iter or tol; tol=None runs all "
+                "iterations without this warning.",
                 ConvergenceWarning,
                 stacklevel=4,  # the line that calls fit, which is decorated
             )
@@ -390,19 +394,19 @@ class BaseFactorizer(
         Parameters
         ----------
         X : table of shape (n_pairs, n_features)
-            One pair a row, with the columns that X had in fit; see `fit`.
+            One pair in each row, with the columns that X had in fit; see `fit`.
 
         Returns
         -------
         ndarray of shape (n_pairs,)
-            Ratings in units of y, of the dtype of the factors. A pair with an unseen
-            id gets what the model still knows: the global mean, and in a model with
-            biases the bias of the id that is known.
+            Ratings in units of y, of the dtype of the factors. For a pair with an
+            unseen id the prediction falls back on what the model does know: the global
+            mean, and in a model with biases the bias of the id that is known.
 
         Raises
         ------
         ValueError
-            If X is a sparse matrix, or its ids are of another kind than in fit.
+            If X is a sparse matrix, or its ids have a different type than in fit.
         """
         model = self._snapshot()
         return model._predict(model._read_pairs(X))
@@ -413,7 +417,7 @@ class BaseFactorizer(
         Parameters
         ----------
         X : table of shape (n_pairs, n_features)
-            One pair a row; see `predict`.
+            One pair in each row; see `predict`.
 
         Returns
         -------
@@ -524,7 +528,7 @@ class RegressionMixin(RegressorMixin):
         Parameters
         ----------
         X : table of shape (n_pairs, n_features)
-            One pair a row; see `predict`.
+            One pair in each row; see `predict`.
         y : array-like of shape (n_pairs,)
             The true ratings.
         sample_weight : array-like of shape (n_pairs,) or None, default=None

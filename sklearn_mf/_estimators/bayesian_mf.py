@@ -111,10 +111,10 @@ class BayesianMF(RegressionMixin, FoldInMixin, BaseFactorizer):
         of pandas with the ids as index, or of polars with the ids in its first column
         or in the one named like `user_column` or `item_column`; or a tuple (ids,
         matrix) or (ids, matrix, names), the matrix dense or of scipy.sparse. Dense
-        columns are standardised. An id without features is as the mean of all, and one
-        that has features but no ratings is known from the start. "rated": which items a
-        user rated at all, or by which users an item was rated. A list
-        ["rated", features] has both, each with a β of its own.
+        columns are standardised. An id without features is treated like the mean of
+        all, and an id that has features but no ratings is known to the model too.
+        "rated": which items a user rated at all, or by which users an item was rated. A
+        list ["rated", features] has both, each with a β of its own.
     fit_intercept : bool, default=True
         Whether μ is the mean of the ratings, and the means m are drawn. False: both are
         0. Not used by "ordinal" and "bernoulli", whose cut points have this part.
@@ -150,7 +150,7 @@ class BayesianMF(RegressionMixin, FoldInMixin, BaseFactorizer):
     n_jobs : int or None, default=None
         Number of threads. None: all cores that the process may use, or `n_jobs` of an
         enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
-        Dask. -1: all cores. The result does not depend on it, to the bit.
+        Dask. -1: all cores. The result is bit-identical for any number.
     random_state : int, RandomState instance or None, default=None
         Seed of all draws. An int gives the same result at each fit.
     verbose : bool or int, default=False
@@ -594,7 +594,7 @@ class BayesianMF(RegressionMixin, FoldInMixin, BaseFactorizer):
         Parameters
         ----------
         X : table of shape (n_pairs, n_features)
-            One pair a row, with the columns that X had in fit; see `fit`.
+            One pair in each row, with the columns that X had in fit; see `fit`.
         return_std : bool, default=False
             Whether to return standard deviations too.
 
@@ -612,7 +612,7 @@ class BayesianMF(RegressionMixin, FoldInMixin, BaseFactorizer):
         Raises
         ------
         ValueError
-            If X is a sparse matrix, or its ids are of another kind than in fit.
+            If X is a sparse matrix, or its ids have a different type than in fit.
         """
         model = self._snapshot()
         pairs = model._read_pairs(X)
@@ -683,7 +683,7 @@ class BayesianMF(RegressionMixin, FoldInMixin, BaseFactorizer):
         Parameters
         ----------
         X : table of shape (n_pairs, n_features)
-            One pair a row; see `predict`.
+            One pair in each row; see `predict`.
         coverage : float, default=0.9
             The probability, in (0, 1).
 
@@ -730,7 +730,7 @@ class BayesianMF(RegressionMixin, FoldInMixin, BaseFactorizer):
         Parameters
         ----------
         X : table of shape (n_pairs, n_features)
-            One pair a row; see `predict`.
+            One pair in each row; see `predict`.
 
         Returns
         -------
@@ -757,7 +757,7 @@ class BayesianMF(RegressionMixin, FoldInMixin, BaseFactorizer):
         Parameters
         ----------
         X : table of shape (n_pairs, n_features)
-            One pair a row; see `predict`.
+            One pair in each row; see `predict`.
         n_samples : int, default=1
             Number of ratings of each pair. Each is drawn from one of the kept draws,
             the same one for all pairs.

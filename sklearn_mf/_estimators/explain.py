@@ -68,7 +68,7 @@ class ExplainMixin:
         ------
         ValueError
             If the history has no rating of the user, if factors must not be negative,
-            which is no linear equation, or if ids are of another kind than in fit.
+            which is no linear equation, or if ids have a different type than in fit.
         TypeError
             If a history is passed to a model that cannot fold users in.
         """

@@ -33,16 +33,15 @@ class FoldInMixin(ExplainMixin, FeaturesMixin):
         sample_weight: npt.ArrayLike | None = None,
         features: Any = None,
     ) -> Self:
-        """Learn users from their ratings alone, without a fit.
+        """Add or update users without refitting the model.
 
-        The parameters of each user of X become the exact minimum of the objective over
-        them, against the items as they are: what alternating least squares would give
-        the user in its next half-iteration. Users that the model does not know join it;
-        those that it knows are recomputed from these ratings, which are to be their
-        whole history. All other parameters, μ among them, stay as they are.
+        The item factors stay fixed, and the parameters of each user of X are solved for
+        exactly, as in half an iteration of alternating least squares. Unknown users are
+        added to the model; known users are computed again from these ratings, which
+        must be their whole history. All other parameters, such as μ, do not change.
 
-        This differs from `partial_fit`, which takes only new ratings and takes one
-        small step from where both their users and their items stand.
+        `partial_fit` differs in that it needs only the new ratings, and takes gradient
+        steps for both their users and their items.
 
         Parameters
         ----------
@@ -55,7 +54,7 @@ class FoldInMixin(ExplainMixin, FeaturesMixin):
         Returns
         -------
         self : object
-            The estimator, which knows the new ids in all its methods. If this call
+            The estimator, all of whose methods accept the new ids. If this call
             fails or is interrupted, it keeps its previous state.
 
         Raises
@@ -73,7 +72,7 @@ class FoldInMixin(ExplainMixin, FeaturesMixin):
         sample_weight: npt.ArrayLike | None = None,
         features: Any = None,
     ) -> Self:
-        """Learn items from their ratings alone, without a fit.
+        """Add or update items without refitting the model.
 
         This is `fold_in_users` with the roles exchanged.
 
@@ -210,7 +209,7 @@ class FoldInMixin(ExplainMixin, FeaturesMixin):
         return self
 
     def _learn_rows(self, side, labels, folded, pairs, expected):
-        """Return the fitted attributes with some rows of a side learnt anew.
+        """Return the fitted attributes with some rows of a side learnt again.
 
         Parameters
         ----------

@@ -69,7 +69,7 @@ class ImplicitMixin:
         Parameters
         ----------
         X : table of shape (n_pairs, n_features)
-            One pair a row; see `predict`.
+            One pair in each row; see `predict`.
         y : array-like of shape (n_pairs,), or None with implicit feedback
             The true ratings, or counts.
         sample_weight : array-like of shape (n_pairs,) or None, default=None

@@ -11,6 +11,17 @@ from sklearn_mf._data.ratings import join_patterns
 from sklearn_mf._data.tables import read_ids, read_pairs, read_ratings
 
 
+def refuse_rows_without_ids(name, X):
+    """Raise if X is a sparse matrix, whose rows are taken for users 0, 1 and so on."""
+    if sparse.issparse(X):
+        raise ValueError(
+            f"{name} is a sparse matrix, whose rows and columns do not say which ids "
+            "of the fitted model they are. Convert it to pairs: X, y = "
+            "sklearn_mf.as_pairs(X), and put the ids in their place, for example "
+            "X[:, 0] = user_ids[X[:, 0]]."
+        )
+
+
 class KnownMixin:
     """Reads pairs as a fitted model knows them, and lets new ones join."""
 
@@ -28,13 +39,7 @@ class KnownMixin:
 
     def _read_more(self, new, X, y, sample_weight):
         """Read ratings whose new ids join those of a fitted model."""
-        if sparse.issparse(X):
-            raise ValueError(
-                "X is a sparse matrix, whose rows and columns do not say which ids of "
-                "the fitted model they are. Convert it to pairs: X, y = "
-                "sklearn_mf.as_pairs(X), and put the ids in their place, for example "
-                "X[:, 0] = user_ids[X[:, 0]]."
-            )
+        refuse_rows_without_ids("X", X)
         known, dtype = (new.users_, new.items_), new.item_factors_.dtype
         return new._read(X, y, sample_weight, known=known, dtype=dtype)
 
@@ -64,6 +69,8 @@ class KnownMixin:
                 "(X, y, sample_weight)."
             )
         X, y, sample_weight = (*parts, None, None)[:3]
+        if hasattr(self, "n_features_in_"):  # or else fit saw a matrix too
+            refuse_rows_without_ids("history", X)
         reader = object.__new__(type(self))  # that may note the columns of X
         vars(reader).update(vars(self))
         dtype = self.item_factors_.dtype

@@ -1,4 +1,4 @@
-"""Two tasks on one embedding: which items users meet, and how they rate them."""
+"""Two tasks on shared factors: which items users choose, and how they rate them."""
 
 import math
 from collections.abc import Sequence
@@ -44,9 +44,9 @@ def check_layers(name, coefs, known):
 
 
 class MultiTaskMF(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
-    """Which items a user meets, and how the user rates them: two tasks, one embedding.
+    """Factorisation that predicts interactions and ratings with shared factors.
 
-    The probability that user u meets item i, and the rating if so, are::
+    The probability that user u interacts with item i, and the rating if so, are::
 
         p(u,i) = σ(s(u,i)),  s(u,i) = p_u · q_i + b_u + b_i
         r̂(u,i) = μ + f(p'_u, q'_i, p'_u ∘ q'_i)
@@ -59,14 +59,13 @@ class MultiTaskMF(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
         λ_F ℓ_F(u,i,j) + λ (‖p_u‖² + ‖q_i‖²)
           + λ_R ((r_ui − r̂_ui)² / s² + α (‖W‖² + ‖p'_u‖² + ‖q'_i‖²))
 
-    where r are the ratings y, s is `rating_scale_`, λ_F is `factorization_weight`,
-    λ_R is `regression_weight`, λ is `regularization`, α is `regression_regularization`,
-    W are the weights of f (without its biases), shared factors are in the first
-    penalty alone, μ is the weighted mean of the ratings (0 without `fit_intercept`),
-    and j is an item that the user has not rated, drawn in each epoch, all as likely.
-    ℓ_F is −log σ(s(u,i) − s(u,j)) with ``interaction_loss="bpr"`` [1]_, and with
-    "logistic" −log σ(s(u,i)) − log σ(−s(u,j)). Batches step along the gradient by
-    Adam [2]_.
+    where r are the ratings y, s is `rating_scale_`, λ_F is `factorization_weight`, λ_R
+    is `regression_weight`, λ is `regularization`, α is `regression_regularization`, W
+    are the weights of f (without its biases), shared factors are in the first penalty
+    alone, μ is the weighted mean of the ratings (0 without `fit_intercept`), and j is
+    an item that the user has not rated, drawn uniformly in each epoch. ℓ_F is −log
+    σ(s(u,i) − s(u,j)) with ``interaction_loss="bpr"`` [1]_, and with "logistic" −log
+    σ(s(u,i)) − log σ(−s(u,j)). Batches step along the gradient by Adam [2]_.
 
     Parameters
     ----------
@@ -80,14 +79,14 @@ class MultiTaskMF(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
         Whether f reads the factors of the interactions. False: it has its own, and the
         two tasks learn nothing from each other.
     interaction_loss : {"bpr", "logistic"}, default="bpr"
-        "bpr" learns to put what a user met before what the user did not, and leaves
-        b_u at 0; "logistic" also learns how likely it is, beside one drawn item for
-        each that was met.
+        "bpr" learns to rank the items that a user interacted with before others, and
+        leaves b_u at 0; "logistic" also learns the probability of an interaction, among
+        equally many interactions and drawn items.
     factorization_weight : float, default=0.99
         The weight λ_F ≥ 0 of the interactions.
     regression_weight : float, default=0.01
-        The weight λ_R ≥ 0 of the ratings. Small weights let the interactions, of which
-        there is more to learn, shape shared factors.
+        The weight λ_R ≥ 0 of the ratings. With a small weight, shared factors mostly
+        follow the interactions, of which there is more to learn.
     regularization : float, default=0.01
         The penalty λ ≥ 0 of the factors of the interactions, shared or not. Typical:
         0.002 to 0.02. Larger values rank worse.
@@ -105,25 +104,24 @@ class MultiTaskMF(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
         Number of ratings whose gradient is averaged for one step. "auto": 256, or a
         64th of the ratings if that is less.
     max_iter : int, default=200
-        The most epochs: passes over all ratings.
+        The largest number of epochs, which are passes over all ratings.
     tol : float or None, default=0.005
-        An epoch makes progress unless what is still to be gained, as the last gains let
-        one expect, is no more than this share of what has been gained over the model
-        that predicts the mean, and since the first iteration, or if that is less, of
-        the objective. With
-        `early_stopping` it makes progress if it lowers the validation error by more
-        than this share. None: the fit runs all of `max_iter`, or with `early_stopping`
-        until the error rises.
+        An epoch counts as progress if the improvement that the last epochs let one
+        expect is more than this fraction of what the fit has gained so far: of the gain
+        over the model that predicts the mean, of that since the first epoch, and of the
+        objective, whichever is least. With `early_stopping` it counts as progress if it
+        lowers the validation error by more than this fraction. None: always run
+        `max_iter` epochs, or with `early_stopping` until the error rises.
     n_iter_no_change : int, default=3
-        The fit ends after so many epochs in a row without progress; after five times as
+        Stop after this many epochs in a row without progress, or after five times as
         many as long as nothing has been learnt.
     early_stopping : bool, default=False
         Whether to hold ratings out, score their predictions after each epoch, and
         restore the best epoch. f fits the ratings ever closer: turn this on, or choose
         `max_iter`, for good predictions.
     validation_fraction : float, default=0.1
-        Share of the ratings to hold out, in (0, 1). No user or item loses its last
-        rating.
+        Fraction of the ratings to hold out, in (0, 1). Every user and item keeps at
+        least one rating.
     init_scale : float, default=0.05
         Standard deviation of the entries of the random factors that the fit begins
         with. f begins uniformly within ±1/√n of each layer with n inputs.
@@ -138,9 +136,8 @@ class MultiTaskMF(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
     n_jobs : int or None, default=None
         Number of threads. None: all cores that the process may use, or `n_jobs` of an
         enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
-        Dask. -1: all cores. The result is the same for any number, bit by bit.
-        Gradients are computed in threads if `batch_size` is some thousands or more:
-        see Notes.
+        Dask. -1: all cores. The result is bit-identical for any number. Gradients are
+        computed in threads if `batch_size` is some thousands or more: see Notes.
     random_state : int, RandomState instance or None, default=None
         Seed of the start, of the orders, of the drawn items and of what is held out.
         An int gives the same result at each fit.
@@ -182,8 +179,8 @@ class MultiTaskMF(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
         The epoch, counted from 1, whose parameters these are.
     loss_curve_ : dict of lists of float
         "joint", "factorization" and "regression": what is minimised, the mean of ℓ_F
-        and the mean squared error, for each epoch, with the loss of each rating as it
-        was met.
+        and the mean squared error, for each epoch, with the loss of each rating at the
+        time of its step.
     validation_scores_ : list of float or None
         After each epoch −RMSE of the held-out ratings. None without `early_stopping`.
     n_features_in_ : int
@@ -323,20 +320,20 @@ class MultiTaskMF(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
         self.verbose = verbose
 
     def predict_interaction(self, X: TableLike) -> npt.NDArray[np.floating]:
-        """Predict the probability that a user meets an item.
+        """Predict the probability that a user interacts with an item.
 
         Parameters
         ----------
         X : table of shape (n_pairs, n_features)
-            One pair a row; see `predict`.
+            One pair in each row; see `predict`.
 
         Returns
         -------
         ndarray of shape (n_pairs,)
             Of the dtype of the factors. With ``interaction_loss="logistic"`` they are
-            probabilities beside one drawn item for each that was met; with "bpr" only
-            the order of a user's items means something. An unseen id has factors and a
-            bias of zero.
+            probabilities among equally many interactions and drawn items; with "bpr"
+            only the order of a user's items means something. An unseen id has factors
+            and a bias of zero.
 
         Raises
         ------

@@ -8,10 +8,11 @@ from sklearn.base import BaseEstimator
 
 from sklearn_mf._data.tables import read_ratings
 from sklearn_mf._estimators.base import BaseFactorizer
+from sklearn_mf._estimators.documentation import DocumentedMixin
 from sklearn_mf._estimators.judging import RankingScorer
 from sklearn_mf._estimators.known import KnownMixin
 from sklearn_mf._estimators.ranking import RankingMixin, Users
-from sklearn_mf._estimators.state import StateMixin
+from sklearn_mf._estimators.state import SavedMixin
 from sklearn_mf._files import checks
 from sklearn_mf._typing import SparseMatrix, TableLike, fit_context
 
@@ -19,7 +20,9 @@ PARAMETERS = "user_column", "item_column", "n_jobs"
 HEADER = "n_features_in_", "feature_names_in_"
 
 
-class PopularityRanker(StateMixin, KnownMixin, RankingMixin, BaseEstimator):
+class PopularityRanker(
+    SavedMixin, KnownMixin, RankingMixin, DocumentedMixin, BaseEstimator
+):
     """Recommends to everyone the items that most users have.
 
     The prediction for user u and item i is::
@@ -197,7 +200,7 @@ class PopularityRanker(StateMixin, KnownMixin, RankingMixin, BaseEstimator):
         Parameters
         ----------
         X : table of shape (n_pairs, n_features)
-            One pair a row, with the columns that X had in fit; see `fit`.
+            One pair in each row, with the columns that X had in fit; see `fit`.
 
         Returns
         -------
@@ -208,7 +211,7 @@ class PopularityRanker(StateMixin, KnownMixin, RankingMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X is a sparse matrix, or its ids are of another kind than in fit.
+            If X is a sparse matrix, or its ids have a different type than in fit.
         """
         model = self._snapshot()
         return model._share(model._read_pairs(X).items)
@@ -226,7 +229,7 @@ class PopularityRanker(StateMixin, KnownMixin, RankingMixin, BaseEstimator):
         Parameters
         ----------
         X : table of shape (n_pairs, n_features)
-            The test interactions, one pair a row; see `predict`.
+            The test interactions, one pair in each row; see `predict`.
         y : array-like of shape (n_pairs,) or None, default=None
             Checked, and not used.
 

@@ -97,17 +97,18 @@ class RankingMixin:
         Parameters
         ----------
         users : array-like of shape (n_users,) or None, default=None
-            Ids of users. One that is not known gets the items that most users have, or
-            in a model with biases those of the largest bias. None: with `history` all
-            of its users, sorted.
+            Ids of users. An unknown user gets the items that most users have, or in a
+            model with biases those with the largest bias. None: with `history` all of
+            its users, sorted.
         n_items : int, default=10
             How many items to find for each.
         history : table or tuple, default=None
             What the users rated or did, in place of what was seen in fit: X as in
             `fit`, or a tuple (X, y) or (X, y, sample_weight). The factors of each user
             are the exact solution for this history, as in `fold_in_users`, but the
-            model stays as it is. Items that it does not know are not read. Only for
-            models with `fold_in_users`.
+            model does not change. Items that it does not know are ignored. Only for
+            models with `fold_in_users`. A sparse matrix is accepted only if fit saw one
+            too, since its rows and columns have no ids.
         exclude_seen : bool, default=True
             Whether the items that the user rated in fit, or in the history, are left
             out.
@@ -124,14 +125,14 @@ class RankingMixin:
         as_frame : bool, "pandas" or "polars", default=False
             Whether to return a DataFrame, True of pandas.
         max_memory : float, default=64
-            Mebibytes for working copies, beside the result. Less than the factors of
-            the candidates need costs little time.
+            Mebibytes for working copies, in addition to the result. A limit below the
+            size of the candidates' factors makes it little slower.
 
         Returns
         -------
         items : masked array of shape (n_users, n_items)
-            Ids, the best first; of equals the lower id. Masked where fewer candidates
-            are left.
+            Ids, the best first; of equally good items the one with the lower id. If a
+            user has fewer candidates left, the remaining entries are masked.
         scores : masked array of shape (n_users, n_items)
             What `predict` gives for them, or `predict_interaction` of `MultiTaskMF`, or
             the probability of the second class of `MFClassifier`.
@@ -142,9 +143,9 @@ class RankingMixin:
         Raises
         ------
         ValueError
-            If ids are of another kind than in fit, a parameter is out of range, or
-            `n_items` so much larger than the number of candidates that the masked
-            part of the result would take more than a gibibyte.
+            If ids have a different type than in fit, a parameter is out of range, or
+            `n_items` so much larger than the number of candidates that the masked part
+            of the result would take more than a gibibyte.
         TypeError
             If neither users nor a history are passed, or a history to a model that
             cannot fold users in.

@@ -68,10 +68,10 @@ class RankingFactorizer(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
     n_factors : int, default=64
         Length d of the factors.
     loss : {"softmax", "bpr", "warp", "ccl"}, default="softmax"
-        The loss ℓ. "softmax" has ranked best in most of what was measured.
+        The loss ℓ. "softmax" ranked best in most measurements.
     similarity : {"cosine", "dot"}, default="cosine"
         How a user and an item are compared. Cosines cannot grow, and so need no
-        penalty; popular items have no advantage but by their direction.
+        penalty, and a popular item gets no advantage from the length of its factors.
     temperature : float or "auto", default="auto"
         The number τ > 0. The smaller it is, the more the items that a user is most
         likely to take by mistake count. "auto": with cosines 0.15 for "softmax",
@@ -89,7 +89,7 @@ class RankingFactorizer(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
         for "softmax" and "ccl", 256 for "warp" and 64 for "bpr".
     popularity_exponent : float, default=0.0
         The power β ≥ 0: an item is drawn with a probability π in proportion to (the sum
-        of its weights)^β. 0: all items are as likely.
+        of its weights)^β. 0: all items are equally likely.
     regularization : float, default=0.01
         The penalty λ ≥ 0 under "dot". With cosines it has no effect.
     optimizer : {"adagrad", "adam", "sgd"}, default="adagrad"
@@ -102,23 +102,23 @@ class RankingFactorizer(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
         has more comes in several batches. "auto": 256, or a 64th of what an epoch
         consists of if that is less.
     max_iter : int, default=200
-        The most epochs: passes over all interactions.
+        The largest number of epochs, which are passes over all interactions.
     tol : float or None, default=0.005
-        An epoch makes progress unless what is still to be gained, as the last gains let
-        one expect, is no more than this share of what has been gained over a model
-        whose scores are all equal, and since the first iteration, or if that is less,
-        of the objective. With `early_stopping` it makes progress if it raises the
-        validation score by more than this share. None: the fit runs all of
-        `max_iter`, or with `early_stopping` until the score falls.
+        An epoch counts as progress if the improvement that the last epochs let one
+        expect is more than this fraction of what the fit has gained so far: of the gain
+        over a model whose scores are all equal, of that since the first epoch, and of
+        the objective, whichever is least. With `early_stopping` it counts as progress
+        if it raises the validation score by more than this fraction. None: always run
+        `max_iter` epochs, or with `early_stopping` until the score falls.
     n_iter_no_change : int, default=3
-        The fit ends after so many epochs in a row without progress; after five times as
+        Stop after this many epochs in a row without progress, or after five times as
         many as long as nothing has been learnt.
     early_stopping : bool, default=False
         Whether to hold interactions out, score them after each epoch, and restore the
         best epoch.
     validation_fraction : float, default=0.1
-        Share of the interactions to hold out, in (0, 1). No user or item loses its last
-        one.
+        Fraction of the interactions to hold out, in (0, 1). Every user and item keeps
+        at least one.
     init_scale : float, default=0.1
         Standard deviation of the entries of the random factors that the fit begins
         with. With cosines only their direction counts.
@@ -131,7 +131,7 @@ class RankingFactorizer(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
     n_jobs : int or None, default=None
         Number of threads. None: all cores that the process may use, or `n_jobs` of an
         enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
-        Dask. -1: all cores. The result does not depend on it, to the bit.
+        Dask. -1: all cores. The result is bit-identical for any number.
     random_state : int, RandomState instance or None, default=None
         Seed of the start, of the batches, of the drawn items and of what is held out.
         An int gives the same result at each fit.
@@ -163,8 +163,8 @@ class RankingFactorizer(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
     best_iter_ : int
         The epoch, counted from 1, whose parameters these are.
     loss_curve_ : list of float
-        Value of the objective after each epoch, with the loss of each interaction as it
-        was met during the epoch.
+        Value of the objective after each epoch, with the loss of each interaction at
+        the time of its step.
     validation_scores_ : list of float or None
         After each epoch the score of the held-out interactions; see `score`. Where
         there are many users and items it is that of some users, the same each time.
@@ -443,7 +443,7 @@ class RankingFactorizer(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
         Parameters
         ----------
         X : table of shape (n_pairs, n_features)
-            One pair a row, with the columns that X had in fit; see `fit`.
+            One pair in each row, with the columns that X had in fit; see `fit`.
 
         Returns
         -------
@@ -455,7 +455,7 @@ class RankingFactorizer(RegressionMixin, EarlyStoppingMixin, BaseFactorizer):
         Raises
         ------
         ValueError
-            If X is a sparse matrix, or its ids are of another kind than in fit.
+            If X is a sparse matrix, or its ids have a different type than in fit.
         """
         return super().predict(X)
 

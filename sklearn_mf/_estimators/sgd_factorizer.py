@@ -41,10 +41,10 @@ class SGDFactorizer(RegressionMixin, StochasticFactorizer):
     n_factors : int, default=20
         Length d of the factors. An epoch costs about n_ratings · d.
     regularization : float or "scale", default="scale"
-        The penalty λ ≥ 0, in the unit of y: ratings ten times as large want
-        ten times the λ. "scale" is 0.12 times `rating_scale_`, and with less than full
-        `weighted_regularization` this times Σ n / Σ c. Typical numbers for ratings in
-        stars are 0.05 to 0.2 with `weighted_regularization`, and 2 to 20 without.
+        The penalty λ ≥ 0, which scales with y: if you multiply all ratings by ten,
+        multiply λ by ten too. "scale" is 0.12 times `rating_scale_`, and with less than
+        full `weighted_regularization` this times Σ n / Σ c. Typical numbers for ratings
+        in stars are 0.05 to 0.2 with `weighted_regularization`, and 2 to 20 without.
     weighted_regularization : bool or float, default=True
         How the penalty of an id grows with its ratings: c is n^ν, where n is the sum of
         its weights and ν is this number from 0 to 1. True is ν = 1, and False is ν = 0:
@@ -55,10 +55,10 @@ class SGDFactorizer(RegressionMixin, StochasticFactorizer):
         of pandas with the ids as index, or of polars with the ids in its first column
         or in the one named like `user_column` or `item_column`; or a tuple (ids,
         matrix) or (ids, matrix, names), the matrix dense or of scipy.sparse. Dense
-        columns are standardised. An id without features is as the mean of all, and one
-        that has features but no ratings is known from the start. "rated": which items a
-        user rated at all, or by which users an item was rated [6]_. A list
-        ["rated", features] has both.
+        columns are standardised. An id without features is treated like the mean of
+        all, and an id that has features but no ratings is known to the model too.
+        "rated": which items a user rated at all, or by which users an item was rated
+        [6]_. A list ["rated", features] has both.
     feature_regularization : float, default=5.0
         The penalty φ > 0 of the weights of features, which depends neither on the unit
         of y nor on those of the features. Larger numbers trust features less; 0.5 to 50
@@ -70,59 +70,59 @@ class SGDFactorizer(RegressionMixin, StochasticFactorizer):
         are then probabilities.
     optimizer : {"adagrad", "adam", "sgd"}, default="adagrad"
         How steps are taken along the gradient g. "adagrad" [2]_ divides the learning
-        rate of each parameter by √Σ g² + `epsilon` and wants little tuning; "adam"
-        [3]_ averages g and g² with `beta_1` and `beta_2`; "sgd" takes the plain step,
-        with `momentum` if that is not 0, and is the quickest an epoch. The state of
-        an optimizer exists for each row; a batch changes the rows that it touches and
-        their state, and the others neither move nor age. Where a batch touches every
-        row, as on dense data in one batch, this is the textbook's update.
+        rate of each parameter by √Σ g² + `epsilon` and needs little tuning; "adam" [3]_
+        averages g and g² with `beta_1` and `beta_2`; "sgd" takes the plain step, with
+        `momentum` if that is not 0, and takes the least time for an epoch. The state of
+        an optimizer is kept for each row, and a batch updates only the rows that it
+        contains (lazy updates). Where a batch touches every row, as on dense data in
+        one batch, this is the textbook's update.
     learning_rate : float or "scale", default="scale"
-        Length γ > 0 of a step along half the gradient, as in [1]_. "scale" suits the
-        unit s = `rating_scale_` of y: 0.1 √s for "adagrad", 0.003 √s for "adam", and
-        for "sgd" 0.01 (1 − `momentum`) / (s · the mean weight). Typical numbers for
-        ratings in stars are 0.02 to 0.2, 0.001 to 0.01 and 0.002 to 0.02. A value that
-        diverges ends the fit with a FloatingPointError.
+        The step is γ > 0 times half the gradient, as in [1]_. "scale" follows the
+        standard deviation s = `rating_scale_` of y: 0.1 √s for "adagrad", 0.003 √s for
+        "adam", and for "sgd" 0.01 (1 − `momentum`) / (s · the mean weight). Typical
+        numbers for ratings in stars are 0.02 to 0.2, 0.001 to 0.01 and 0.002 to 0.02. A
+        value that diverges ends the fit with a FloatingPointError.
     learning_rate_schedule : {"constant", "exponential", "invscaling"}, \
             default="constant"
-        The learning rate in epoch t = 0, 1, …: γ, or γ · `decay`ᵗ, or
-        γ / (t + 1)^`power_t`.
+        How the learning rate changes with the epoch t = 0, 1, …. "constant" is γ,
+        "exponential" is γ times `decay` to the power of t, and "invscaling" is γ
+        divided by t + 1 to the power of `power_t`.
     decay : float, default=0.95
         Factor on the learning rate after each epoch, in (0, 1], if "exponential".
     power_t : float, default=0.5
         Exponent ≥ 0 of "invscaling".
     momentum : float, default=0.0
-        Share, in [0, 1), of the last step that is added to a step of "sgd".
+        Fraction, in [0, 1), of the previous step that is added to each step of "sgd".
     nesterov : bool, default=False
         Whether the momentum is Nesterov's: the gradient looks ahead by one step.
     beta_1, beta_2 : float, default=0.9 and 0.999
         Decay of the averages of "adam", in [0, 1).
     epsilon : float or "scale", default="scale"
-        Added to the divisor of "adagrad" and "adam". "scale": next to nothing beside
+        Added to the divisor of "adagrad" and "adam". "scale": negligible compared with
         any gradient.
     batch_size : int, default=1
-        Number of ratings whose gradient is averaged for one step. 1 is pure
-        stochastic gradient descent; larger batches want a larger learning rate.
+        Number of ratings whose gradient is averaged for one step. 1 is pure stochastic
+        gradient descent; larger batches need a larger learning rate.
     shuffle : bool, default=True
-        Whether the ratings come in another order in each epoch.
+        Whether the order of the ratings changes in each epoch.
     max_iter : int, default=200
-        The most epochs: passes over all ratings.
+        The largest number of epochs, which are passes over all ratings.
     tol : float or None, default=0.005
-        An epoch makes progress unless what is still to be gained, as the last gains let
-        one expect, is no more than this share of what has been gained over the model
-        that predicts the mean, and since the first iteration, or if that is less, of
-        the objective. With
-        `early_stopping` it makes progress if it lowers the validation error by more
-        than this share. None: the fit runs all of `max_iter`, or with `early_stopping`
-        until the error rises.
+        An epoch counts as progress if the improvement that the last epochs let one
+        expect is more than this fraction of what the fit has gained so far: of the gain
+        over the model that predicts the mean, of that since the first epoch, and of the
+        objective, whichever is least. With `early_stopping` it counts as progress if it
+        lowers the validation error by more than this fraction. None: always run
+        `max_iter` epochs, or with `early_stopping` until the error rises.
     n_iter_no_change : int, default=3
-        The fit ends after so many epochs in a row without progress; after five times as
+        Stop after this many epochs in a row without progress, or after five times as
         many as long as nothing has been learnt.
     early_stopping : bool, default=False
         Whether to hold ratings out, score them after each epoch, and restore the best
         epoch.
     validation_fraction : float, default=0.1
-        Share of the ratings to hold out, in (0, 1). No user or item loses its last
-        rating.
+        Fraction of the ratings to hold out, in (0, 1). Every user and item keeps at
+        least one rating.
     init_scale : float or "scale", default="scale"
         Standard deviation of the entries of the random factors that the fit begins
         with. "scale": 0.05 times the square root of `rating_scale_`.
@@ -137,7 +137,7 @@ class SGDFactorizer(RegressionMixin, StochasticFactorizer):
     n_jobs : int or None, default=None
         Number of threads. None: all cores that the process may use, or `n_jobs` of an
         enclosing `joblib.parallel_config`, but one thread in a worker of joblib or
-        Dask. -1: all cores. The result does not depend on it, to the bit.
+        Dask. -1: all cores. The result is bit-identical for any number.
     random_state : int, RandomState instance or None, default=None
         Seed of the start, of the orders and of what is held out. An int gives the same
         result at each fit.
@@ -190,15 +190,15 @@ class SGDFactorizer(RegressionMixin, StochasticFactorizer):
     best_iter_ : int
         The epoch, counted from 1, whose parameters these are.
     loss_curve_ : list of float
-        Value of the objective after each epoch, with the loss of each rating as it
-        was met during the epoch.
+        Value of the objective after each epoch, with the loss of each rating at the
+        time of its step.
     validation_scores_ : list of float or None
         After each epoch the score of the held-out ratings: −RMSE, or under log loss
         the negative mean log loss. None without `early_stopping`.
     optimizer_ : str
         The optimizer; "momentum" or "nesterov" for "sgd" with momentum.
     optimizer_state_ : dict of ndarrays
-        Its state, from which `partial_fit` goes on.
+        Its state, from which `partial_fit` continues.
     n_features_in_ : int
         Number of columns of X. Not set by a fit on a sparse matrix.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -212,9 +212,9 @@ class SGDFactorizer(RegressionMixin, StochasticFactorizer):
     Notes
     -----
     The ratings are cut into a fixed grid of blocks of users × items, the blocks of a
-    diagonal are passed over side by side [4]_, and each has an order of its own that
-    is drawn from the seed. The grid depends on the data alone, and so do the bits of
-    the result.
+    diagonal are processed in parallel [4]_, and each has an order of its own that is
+    drawn from the seed. The grid depends on the data alone, so the result does too, bit
+    for bit.
 
     References
     ----------

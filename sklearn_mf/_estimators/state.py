@@ -31,8 +31,6 @@ class StateMixin:
     model after it, and a fit that fails or is interrupted changes nothing.
     """
 
-    _fitted: dict = {}  # the fitted attributes: see `check_fitted`
-
     def _snapshot(self):
         """Return the fitted model as it is now, which later fits do not change."""
         model = object.__new__(type(self))
@@ -67,6 +65,53 @@ class StateMixin:
             **{k: v for k, v in vars(new).items() if is_fitted_name(k)},
         }
 
+    def _derived(self, name, sources, compute):
+        """Return what is computed from fitted attributes, but once for each fit.
+
+        Parameters
+        ----------
+        name : str
+            What it is called among what is kept.
+        sources : tuple
+            All that it depends on: arrays, which no method changes in place, or
+            numbers.
+        compute : callable
+            Returns it.
+        """
+        kept = self.__dict__.setdefault("_kept", {})
+        before, value = kept.get(name, ((), None))
+        if len(before) != len(sources) or not all(
+            old is new or (np.isscalar(new) and old == new)
+            for old, new in zip(before, sources, strict=True)
+        ):
+            value = compute()
+            kept[name] = sources, value
+        return value
+
+    def __getstate__(self):
+        state = {**super().__getstate__(), "_sklearn_mf_version": __version__}
+        state.pop("_kept", None)
+        return state
+
+    def __setstate__(self, state):
+        version = state.pop("_sklearn_mf_version", "unknown")
+        if version != __version__:
+            warnings.warn(
+                InconsistentVersionWarning(
+                    estimator_name=type(self).__name__,
+                    current_sklearn_version=f"sklearn_mf {__version__}",
+                    original_sklearn_version=f"sklearn_mf {version}",
+                ),
+                stacklevel=2,
+            )
+        super().__setstate__(state)
+
+
+class SavedMixin(StateMixin):
+    """A state of ids and numbers that can be saved."""
+
+    _fitted: dict = {}  # the fitted attributes: see `check_fitted`
+
     def save(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None:
         """Save the fitted model to a file of data, which `sklearn_mf.load` reads.
 
@@ -96,9 +141,9 @@ class StateMixin:
         Parameters that are numbers of NumPy come back as Python's, and features as a
         tuple of ids, matrix and names.
 
-        The file is written under a hidden name beside `path`, ``.<name>.<random>.tmp``.
-        If the process is killed meanwhile, that file stays until the next model is
-        saved to the same path, on Windows until you delete it.
+        The file is written under a hidden name, ``.<name>.<random>.tmp``, next to
+        `path`. If the process is killed meanwhile, that file stays until the next model
+        is saved to the same path, on Windows until you delete it.
         """
         model, name = self._snapshot(), type(self).__name__
         if vars(type(self)).get("_saved_as") != name:
@@ -142,46 +187,5 @@ class StateMixin:
         """Raise unless the fitted attributes are as a fit leaves them."""
         check_fitted(self._fitted, self._fitted_attributes())
 
-    def _derived(self, name, sources, compute):
-        """Return what is computed from fitted attributes, but once for each fit.
-
-        Parameters
-        ----------
-        name : str
-            What it is called among what is kept.
-        sources : tuple
-            All that it depends on: arrays, which no method changes in place, or
-            numbers.
-        compute : callable
-            Returns it.
-        """
-        kept = self.__dict__.setdefault("_kept", {})
-        before, value = kept.get(name, ((), None))
-        if len(before) != len(sources) or not all(
-            old is new or (np.isscalar(new) and old == new)
-            for old, new in zip(before, sources, strict=True)
-        ):
-            value = compute()
-            kept[name] = sources, value
-        return value
-
     def __sklearn_is_fitted__(self):
         return hasattr(self, "users_")
-
-    def __getstate__(self):
-        state = {**super().__getstate__(), "_sklearn_mf_version": __version__}
-        state.pop("_kept", None)
-        return state
-
-    def __setstate__(self, state):
-        version = state.pop("_sklearn_mf_version", "unknown")
-        if version != __version__:
-            warnings.warn(
-                InconsistentVersionWarning(
-                    estimator_name=type(self).__name__,
-                    current_sklearn_version=f"sklearn_mf {__version__}",
-                    original_sklearn_version=f"sklearn_mf {version}",
-                ),
-                stacklevel=2,
-            )
-        super().__setstate__(state)

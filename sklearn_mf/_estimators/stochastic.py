@@ -116,6 +116,11 @@ class StochasticFactorizer(
     }
 
     @property
+    def _takes_steps(self):
+        """Whether the solver is stochastic gradient descent."""
+        return True
+
+    @property
     def _log_loss(self):
         return self.loss == "log_loss"
 
@@ -134,7 +139,8 @@ class StochasticFactorizer(
     def _set_numbers(self, ratings):
         super()._set_numbers(ratings)
         self._mean_weight = ratings.mean_weight()
-        self.learning_rate_, self._bias_rate = self._rates()
+        if self._takes_steps:
+            self.learning_rate_, self._bias_rate = self._rates()
 
     def _rates(self):
         """Return the learning rates of the factors and of biases.
@@ -234,9 +240,10 @@ class StochasticFactorizer(
     ) -> Self:
         """Learn from more ratings, in one epoch over them.
 
-        Users and items that come with these ratings join the model; those that do not
-        occur in them stay as they are. The optimizer continues where it stopped, also
-        after `fit`. Called repeatedly with the same ratings, this is what `fit` does.
+        New users and items are added to the model; those that do not occur in these
+        ratings do not change. The optimizer keeps its state from the previous call of
+        `partial_fit` or `fit`. To call this repeatedly with the same ratings has the
+        effect of `fit`.
 
         Parameters
         ----------

@@ -14,9 +14,9 @@ SIDES = ("user", "item")
 class Parameters:
     """The parameters of a factorisation: μ, and factors and biases of both sides.
 
-    Solvers and kernels want one table a side. In a model with biases the last column of
-    a table is the bias; no other file needs to know how a table becomes the fitted
-    attributes of an estimator.
+    Solvers and kernels need one table for each side. In a model with biases the last
+    column of a table is the bias; no other file needs to know how a table becomes the
+    fitted attributes of an estimator.
 
     Attributes
     ----------

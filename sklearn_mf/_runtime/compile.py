@@ -9,6 +9,10 @@ from pathlib import Path
 
 import numba
 
+from sklearn_mf._runtime.notice import announce_compilation
+
+announce_compilation()
+
 
 def njit(function=None, **options):
     """Compile a function as `numba.njit` does, with a cache that notices every change.

@@ -45,7 +45,7 @@ def make_interactions(
     coef: bool = False,
     random_state: int | np.random.RandomState | None = None,
 ) -> tuple[Any, ...]:
-    """Generate how often users met items, and when, from planted tastes.
+    """Generate how often users chose items, and when, from planted tastes.
 
     There are `n_factors` kinds of items. Each time user u does something, at a time t
     between 0, the beginning of a year, and 1, its end, the item is i with the
@@ -68,7 +68,7 @@ def make_interactions(
 
     n_interactions : int, default=50_000
         Number of rows, at most ``n_users * n_items``: the pairs of a user and an item
-        that met, each of which is one row.
+        that the user chose, each of which is one row.
 
     n_factors : int, default=5
         Number of kinds, the length of p_u and q_i; typically 2 to 20.
@@ -80,12 +80,12 @@ def make_interactions(
 
     popularity : float, default=0.8
         Exponent of the power law of item popularity, between 0 and 10: the item of
-        popularity rank k is met in proportion to ``k ** -popularity``. 0 is uniform,
+        popularity rank k is chosen in proportion to ``k ** -popularity``. 0 is uniform,
         0.5 to 1 is typical. Ranks are assigned to item ids at random.
 
     drift : float, default=0.3
         How much of p and q has been replaced at the end of the year, between 0, where
-        nothing changes, and 1, where tastes and popularities are other ones.
+        nothing changes, and 1, where tastes and popularities have changed completely.
 
     coef : bool, default=False
         If True, the planted parameters are returned too.
@@ -101,7 +101,7 @@ def make_interactions(
         pairs of a user and an item are distinct, rows in random order.
 
     y : ndarray of shape (n_interactions,), float64
-        How often the user met the item: whole numbers of 1 or more.
+        How often the user chose the item: whole numbers of 1 or more.
 
     coef : :class:`~sklearn.utils.Bunch`
         The planted parameters. Only returned if `coef` is True.
@@ -132,14 +132,14 @@ def make_interactions(
     user has as many different ones; items drawn again are counted. A user who would
     need more draws than there are items gets those that are still missing in one go, by
     the same probabilities, once each and at times spread evenly over the year. So the
-    items of a user are distributed as successive draws without replacement, also if
-    nearly all pairs are wanted.
+    items of a user are distributed as successive draws without replacement, even if
+    nearly all pairs are drawn.
 
     For a given `random_state`, the planted parameters depend only on `n_users`,
     `n_items`, `n_factors`, `concentration` and `popularity`.
 
     Memory is linear in `n_interactions` and in ``(n_users + n_items) * n_factors``. So
-    is the time, unless many users meet a large part of all items.
+    is the time, unless many users choose a large part of all items.
 
     References
     ----------

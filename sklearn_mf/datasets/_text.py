@@ -55,7 +55,7 @@ def load_ratings(
     header: bool | Literal["auto"] = "auto",
     encoding: str = "utf-8",
 ) -> tuple[npt.NDArray[Any], ...]:
-    r"""Load ratings from a text file with one rating a line.
+    r"""Load ratings from a text file with one rating in each line.
 
     Parameters
     ----------
@@ -268,7 +268,7 @@ def _blocks(file, source):
         if n_bytes > LONGEST_LINE:  # as in what few bytes of gzip may unpack to
             raise ValueError(
                 f"{source}: a line is longer than {LONGEST_LINE} bytes. Pass a text "
-                "file with one rating a line."
+                "file with one rating in each line."
             )
     rest = b"".join(parts)
     if rest:

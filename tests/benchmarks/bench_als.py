@@ -7,7 +7,7 @@ that it cannot import are left out. The ratings are made ones, in float32 with i
 int64; a tenth of them is the test part. Each configuration runs in processes of its
 own, which take turns with those of the others, so that a drift of the machine cancels;
 figures are medians over them. A process fits few ratings, to import and compile what
-there is, then all of them with two sweeps, then with as many as wanted, and prints a
+there is, then all of them with two sweeps, then with `--sweeps`, and prints a
 line of JSON. Tables in Markdown follow at the end, or at Ctrl-C.
 
 - Seconds a sweep are the mean from the end of the first sweep to the end of the last,
@@ -329,14 +329,19 @@ def text(value, digits=2, unit=""):
     return f"{'–' if value is None else f'{value:,.{digits}f}{unit}':>9}"
 
 
-def print_machine(results):
-    """Print what the figures depend on."""
+def describe_machine():
+    """Return the time, the processor and the number of its cores."""
     cpu = platform.processor()
     if os.path.exists("/proc/cpuinfo"):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next((s.split(": ")[1] for s in lines if s.startswith("model name")), cpu)
     now = datetime.datetime.now(datetime.UTC)
-    print(f"\n{now:%Y-%m-%d %H:%M} UTC, {cpu}, {os.cpu_count()} cores\n")
+    return f"{now:%Y-%m-%d %H:%M} UTC, {cpu}, {os.cpu_count()} cores"
+
+
+def print_machine(results):
+    """Print what the figures depend on."""
+    print(f"\n{describe_machine()}\n")
     own = ("sklearn_mf", "numpy", "numba", "scikit-learn")
     versions = {name: importlib.metadata.version(name) for name in own}
     versions |= {run["library"]: run["version"] for run, *_ in results.values()}
@@ -373,7 +378,6 @@ def print_table(size, threads, rows, shape, peak):
 def print_growth(rows):
     """Print how our seconds grow with the data, and the memory at the larger size."""
     print("\n### sklearn_mf from 1M to 10M\n")
-    print("Wanted: at most 11 times the seconds a sweep, at most 40 bytes a rating.\n")
     print(f"|threads|   d|solver  |{'× sweep':>9}|{'B/rating':>9}|")
     print("|--:|--:|---|--:|--:|")
     for (size, threads, d, library, solver), (sweep, _, memory, _) in rows.items():

@@ -8,19 +8,40 @@ In memory with as many threads as there are workers; on Dask with a LocalCluster
 processes of one thread each, and the megabytes that workers receive from one another in
 a sweep; Spark in local mode with as many threads. PATH is an interpreter that has
 pyspark; without it Spark is left out. Each in turn on the same ratings.
+
+    python tests/benchmarks/bench_dask.py --out-of-core 10 50 --limit 900MB
+
+For so many millions of ratings in 40 Parquet files, int64 ids and float32 ratings (20
+bytes a rating), a fit of three iterations in memory, one by `sklearn_mf.dask` without a
+cluster, and with `--limit` one on a cluster of one worker of that memory limit, each in
+a process of its own with two threads. Memory is the peak of what is not mapped from
+files (RssAnon, which Linux alone can tell) above that before the fit; of the cluster
+that of the worker, with what was in use before. Disk is what the temporary files take.
+
+    python tests/benchmarks/bench_dask.py --calculate
+
+Prints what a billion and 20 billion ratings need at d = 64. Nothing of it is measured:
+see `calculate`.
 """
 
 import argparse
+import contextlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from pathlib import Path
 
+import dask
 import dask.array as da
+import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 from distributed import Client, LocalCluster
 
 import sklearn_mf
@@ -29,6 +50,7 @@ from sklearn_mf.datasets import make_ratings
 
 FEW, MANY, ROUNDS = 2, 7, 2
 N_PARTITIONS = 4
+N_FILES, ITERATIONS, THREADS = 40, 3, 2
 
 SPARK = """
 import json, sys, time
@@ -130,6 +152,114 @@ def on_spark(python, file, d, n_workers):
     return (many - few) / (MANY - FEW)
 
 
+class Peaks(threading.Thread):
+    """The peaks of memory and of disk, by looking every 20 milliseconds."""
+
+    def __init__(self, folder, process="self"):
+        super().__init__(daemon=True)
+        self.folder, self.process = folder, process
+        self.memory = self.disk = 0
+        self.ended = threading.Event()
+
+    def run(self):
+        """Look again and again."""
+        while not self.ended.wait(0.02):
+            status = Path(f"/proc/{self.process}/status").read_text()
+            kilobytes = int(status.split("RssAnon:")[1].split()[0])
+            self.memory = max(self.memory, 1024 * kilobytes)
+            self.disk = max(self.disk, shutil.disk_usage(self.folder).used)
+
+
+def fit_from_files(folder, how, limit):
+    """Fit to Parquet files; print seconds, bytes of memory and disk, and the loss."""
+    library = sklearn_mf if how == "memory" else sklearn_mf.dask
+    options = {"max_iter": ITERATIONS, "tol": None, "random_state": 0}
+    model = library.ALSFactorizer(10, n_jobs=THREADS, **options)
+
+    def fit(name):
+        table = (pd if how == "memory" else dd).read_parquet(f"{folder}/{name}")
+        return model.fit(table[["user", "item"]], table["rating"])
+
+    with contextlib.ExitStack() as stack:
+        enter, process = stack.enter_context, "self"
+        enter(dask.config.set(num_workers=THREADS, temporary_directory=folder))
+        if how == "cluster":
+            size = {"n_workers": 1, "threads_per_worker": THREADS}
+            more = {"memory_limit": limit, "dashboard_address": None}
+            cluster = enter(LocalCluster(**size, **more, silence_logs=50))
+            (process,) = enter(Client(cluster)).run(os.getpid).values()
+        fit("few")  # compiles
+        peaks = Peaks(folder, process)
+        peaks.start()
+        time.sleep(0.1)
+        before, disk, start = peaks.memory, peaks.disk, time.perf_counter()
+        fit("ratings")
+        seconds = time.perf_counter() - start
+        peaks.ended.set()
+        peaks.join()
+    memory = peaks.memory if how == "cluster" else peaks.memory - before
+    print(json.dumps([seconds, memory, peaks.disk - disk, model.loss_curve_[-1]]))
+
+
+def compare_memory(millions, limit):
+    """Print a table of memory, time and disk of fits from files."""
+    print(f"Limit of the worker: {limit or 'none'}; ratings of 20 bytes each.\n")
+    print("|ratings|fit|s|memory MB|memory B/rating|disk B/rating|loss|")
+    print("|--:|---|--:|--:|--:|--:|--:|")
+    for n in (int(1e6 * size) for size in millions):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "ratings").mkdir()
+            for k in range(N_FILES):  # the ratings are never in memory together
+                rng = np.random.default_rng(k)
+                ids = {"user": n // 160, "item": n // 400}
+                popular = {x: rng.random(n // N_FILES) ** 1.7 for x in ids}
+                table = {x: (ids[x] * popular[x]).astype(np.int64) for x in ids}
+                table["rating"] = rng.integers(1, 6, n // N_FILES).astype(np.float32)
+                pd.DataFrame(table).to_parquet(f"{folder}/ratings/{k:02}.parquet")
+                if k == 0:
+                    pd.DataFrame(table)[:10_000].to_parquet(f"{folder}/few")
+            for how in ("memory", "files", "cluster")[: 3 if limit else 2]:
+                done = subprocess.run(
+                    [sys.executable, __file__, "--task", folder, how, limit],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    check=True,
+                )
+                seconds, memory, disk, loss = json.loads(done.stdout)
+                row = f"|{n:,}|{how}|{seconds:.1f}|{memory / 1e6:.0f}"
+                row += f"|{memory / n:.1f}|{disk / n:.1f}"
+                print(f"{row}|{loss:.6g}|", flush=True)
+
+
+def calculate(n, d=64, n_workers=32):
+    """Return what a fit in float32 needs, by calculation.
+
+    There is a user for 200 ratings and an item for 2,000. Each worker has one thread
+    and one block of users and of items. A block has a code of 4 bytes and a rating of 4
+    for each of its ratings; while it is sorted, another code, and as much again in the
+    parts that it is joined from. To be solved, it needs nearly all rows of the other
+    side, and holds them three times: as they come, joined and padded. A sweep takes d²
+    operations for each rating on each side and d³ / 3 for each row, of which a thread
+    does 40 billion a second (bench_als.py). The calling process holds the factors and
+    a copy, eight bytes for each id, and four for each rating, of which it knows the
+    pair.
+    """
+    users, items = n / 200, n / 2000
+    factors = 4 * d * (users + items)
+    blocks, joined = 2 * 8 * n / n_workers, 2 * 12 * n / n_workers
+    operations = 2 * n * d**2 + (users + items) * d**3 / 3
+    return {
+        "ratings": f"{n:,.0f}",
+        "workers": n_workers,
+        "GB a worker, sorting": f"{(blocks + joined) / 1e9:.1f}",
+        "GB a worker, solving": f"{(blocks + 3 * 4 * d * users) / 1e9:.1f}",
+        "GB received a worker and sweep": f"{factors * (1 - 1 / n_workers) / 1e9:.1f}",
+        "seconds a sweep, solving": f"{operations / n_workers / 40e9:.0f}",
+        "at 10 Gbit/s": f"{8 * factors * (1 - 1 / n_workers) / 10e9:.0f}",
+        "GB, calling": f"{(2 * factors + 8 * (users + items) + 4 * n) / 1e9:.0f}",
+    }
+
+
 def main():
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -137,8 +267,23 @@ def main():
     parser.add_argument("--factors", type=int, nargs="+", default=[10, 50])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--spark-python", help="an interpreter with pyspark")
+    parser.add_argument("--out-of-core", type=float, nargs="+", metavar="MILLIONS")
+    parser.add_argument("--limit", default="", help="memory of a worker: a cluster too")
+    parser.add_argument("--calculate", action="store_true")
+    parser.add_argument("--task", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    if args.task:
+        fit_from_files(*args.task)
+        return
+    if args.calculate:
+        rows = [calculate(1e9), calculate(20e9)]
+        for row in (rows[0], ["--:"] * len(rows[0]), *(one.values() for one in rows)):
+            print(f"|{'|'.join(map(str, row))}|")
+        return
+    if args.out_of_core:
+        compare_memory(args.out_of_core, args.limit)
+        return
     columns = ["ratings", "d", "workers", "memory s", "Dask s", "MB", "Spark s"]
     columns += ["Dask / memory", "Spark / Dask"]
     print(
@@ -151,8 +296,6 @@ def main():
         X, y = make_ratings(n // 160, n // 400, n, random_state=0)
         y = y.astype(np.float32)
         with tempfile.TemporaryDirectory() as folder:
-            import pandas as pd
-
             file = Path(folder) / "ratings.parquet"
             table = {"user": X[:, 0].astype(np.int32), "item": X[:, 1].astype(np.int32)}
             pd.DataFrame(table | {"rating": y}).to_parquet(file)

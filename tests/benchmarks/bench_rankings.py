@@ -14,6 +14,7 @@ import argparse
 import warnings
 
 import numpy as np
+from bench_accuracy import K, score_lists
 
 from sklearn_mf import (
     ALSFactorizer,
@@ -25,7 +26,6 @@ from sklearn_mf import (
 from sklearn_mf.datasets import load_ratings
 from sklearn_mf.model_selection import RatingKFold
 
-K = 10
 ALONE = {"popularity_weight": 0}
 ROWS = [
     ("PopularityRanker()", PopularityRanker(), {}),
@@ -58,22 +58,10 @@ ROWS = [
 
 def judge(model, X, counts, options):
     """Return NDCG and recall of the first K, and the median count of their items."""
-    discounts = 1 / np.log2(np.arange(2, K + 2))
-    users, n_relevant = np.unique(X[:, 0], return_counts=True)
-    items, _ = model.recommend(users, K, **options)
-    relevant = {*map(tuple, X.tolist())}
-    hits = np.array(
-        [
-            [(user, item) in relevant for item in row]
-            for user, row in zip(users.tolist(), items.filled(-1).tolist(), strict=True)
-        ]
-    )
-    ideal = np.cumsum(discounts)[np.minimum(n_relevant, K) - 1]
-    return (
-        (hits @ discounts / ideal).mean(),
-        (hits.sum(axis=1) / n_relevant).mean(),
-        np.median([counts.get(item, 0) for item in items.compressed().tolist()]),
-    )
+    items, _ = model.recommend(np.unique(X[:, 0]), K, **options)
+    figures = score_lists(items.filled(-1), None, X, None)
+    n_ratings = [counts.get(item, 0) for item in items.compressed().tolist()]
+    return *figures, np.median(n_ratings)
 
 
 def main():

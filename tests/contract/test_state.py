@@ -17,13 +17,14 @@ from functools import partial
 import numpy as np
 import pytest
 from sklearn import config_context
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 
 from sklearn_mf import (
     ALSFactorizer,
     AutoRec,
     BayesianMF,
     BiasedMF,
+    MFClassifier,
     MultiTaskMF,
     RankingFactorizer,
     SGDFactorizer,
@@ -32,7 +33,7 @@ from sklearn_mf.datasets import make_ratings
 from tests.contract.models import FAMILIES, each_model
 
 X, Y = make_ratings(30, 20, 250, random_state=0)
-OTHER_X, OTHER_Y = np.array([[5000, 3], [7, 3], [5000, 8], [9, 8]]), np.ones(4)
+OTHER_X, OTHER_Y = np.array([[5000, 3], [7, 3], [5000, 8], [9, 8]]), np.arange(1.0, 5)
 QUERY = np.array([[u, i] for u in (0, 7, 5000) for i in (3, 8, 11)])
 ROUNDS = 2000 if os.environ.get("SKLEARN_MF_LONG_TESTS") else 40  # of each model
 QUICK = {"n_factors": 2, "max_iter": 1, "tol": None, "random_state": 0, "n_jobs": 1}
@@ -40,6 +41,7 @@ MODELS = [
     ALSFactorizer(**QUICK),
     SGDFactorizer(**QUICK),
     BiasedMF(**QUICK),
+    MFClassifier(**QUICK),
     AutoRec(**QUICK),
     MultiTaskMF(**QUICK),
     RankingFactorizer(**QUICK),
@@ -66,13 +68,18 @@ def same_configuration():
         yield
 
 
+def taken(model, ratings):
+    """Return ratings as a model takes them: a classifier wants two classes."""
+    return ratings > 3 if is_classifier(model) else ratings
+
+
 def answers(model):
     """Return what a model says, as one comparable value."""
     items, scores = model.recommend([0, 7, 5000], n_items=3)
     return (
         model.predict(QUERY).tobytes(),
         model.transform(QUERY).tobytes(),
-        model.score(QUERY, np.ones(len(QUERY))),
+        model.score(QUERY, taken(model, np.ones(len(QUERY)))),
         items.filled(-1).tobytes(),
         scores.filled(0).tobytes(),
         tuple(model.get_feature_names_out()),
@@ -83,8 +90,9 @@ def answers(model):
 @pytest.mark.filterwarnings("ignore::sklearn_mf.ColdStartWarning")
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
 def test_answers_during_fits_belong_to_one_state(model):
+    first, second = (X, taken(model, Y)), (OTHER_X, taken(model, OTHER_Y))
     whole = []
-    for data in ((X, Y), (OTHER_X, OTHER_Y)):
+    for data in (first, second):
         whole.append(answers(model.fit(*data)))
     allowed = [set(parts) for parts in zip(*whole, strict=True)]
     problems, stop = [], threading.Event()
@@ -104,8 +112,8 @@ def test_answers_during_fits_belong_to_one_state(model):
     for reader in readers:
         reader.start()
     for _ in range(30):
-        model.fit(X, Y)
-        model.fit(OTHER_X, OTHER_Y)
+        model.fit(*first)
+        model.fit(*second)
     stop.set()
     for reader in readers:
         reader.join(60)
@@ -116,8 +124,8 @@ def test_answers_during_fits_belong_to_one_state(model):
 def learn(model, step):
     """Let a model learn in one of the ways it has, the same for the same arguments."""
     data = [(X, Y), (OTHER_X, OTHER_Y), (X[::2], Y[::2])]
-    steps = [partial(model.fit, *part) for part in data]
-    more = np.array([[7, 3], [9, 8]]), np.array([1.0, 3.0])
+    steps = [partial(model.fit, ids, taken(model, y)) for ids, y in data]
+    more = np.array([[7, 3], [9, 8]]), taken(model, np.array([1.0, 4.0]))
     for name in ("partial_fit", "fold_in_users"):
         if hasattr(model, name):
             steps.append(partial(getattr(model, name), *more))
@@ -134,7 +142,8 @@ def test_serving_while_learning_is_interrupted(model, same_configuration):
     Whatever was interrupted, the model is the old one or the new one, and every answer
     belongs to a state that there was.
     """
-    rng, model = np.random.default_rng(0), clone(model).fit(OTHER_X, OTHER_Y)
+    rng, model = np.random.default_rng(0), clone(model)
+    model.fit(OTHER_X, taken(model, OTHER_Y))
     states, given = [answers(model)], [set() for _ in answers(model)]
     problems, stop, armed = [], threading.Event(), False
 

@@ -2,10 +2,14 @@
 
 import contextlib
 import itertools
+import mmap
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import CancelledError
 
 import dask
 import dask.array as da
@@ -122,6 +126,26 @@ def test_frames_with_names():
     assert model.predict(frame).npartitions == 4
 
 
+def test_parquet_files_of_many_columns(tmp_path):
+    """Dask joins small files, and more of them for fewer columns."""
+    table = as_frame(8).compute()
+    table = table.assign(**{f"more {k}": table.stars for k in range(20)})
+    dd.from_pandas(table, npartitions=8).to_parquet(tmp_path)
+    names = {"user_column": "user", "item_column": "film"}
+    expected = make(sklearn_mf, "biases", **names)
+    expected.fit(table[["user", "film"]], table.stars, table.w)
+    read = dd.read_parquet(tmp_path)
+    for frame in (read, read.repartition(partition_size="50kB")):
+        model = make(on_dask, "biases", **names)
+        model.fit(frame[["user", "film"]], frame.stars, frame.w)
+        assert_near(model, expected)
+        predictions = model.predict(frame[["user", "film"]])
+        assert predictions.npartitions == frame.npartitions > 1
+        error = (predictions - frame.stars).abs().mean().compute()
+        right = expected.predict(table[["user", "film"]]) - table.stars
+        assert error == pytest.approx(right.abs().mean())
+
+
 @pytest.mark.parametrize(
     "make_ids",
     [
@@ -215,6 +239,74 @@ def test_recommendations_of_a_partitioned_table(tmp_path):
         model.recommend(as_arrays(500)[1])
 
 
+@pytest.mark.compiled
+@pytest.mark.parametrize("variant", ["unobserved", "biases, cg"])
+def test_the_scheduler_changes_no_bit(variant, tmp_path):
+    models = []
+    for scheduler in ("synchronous", "threads"):
+        with dask.config.set(scheduler=scheduler, temporary_directory=tmp_path):
+            data = as_arrays(300, weights=WEIGHTS)
+            models.append(make(on_dask, variant).fit(*data))
+    assert_same_bits(*models)
+    assert not os.listdir(tmp_path)
+
+
+# ------------------------------------------------------------ more ratings than memory
+
+
+def test_ratings_of_one_process_are_mapped_from_files(tmp_path):
+    folder = tmp_path / "new"
+    with dask.config.set(temporary_directory=folder):
+        model = make(on_dask, "biases")
+        ratings = model._read(*as_arrays(300, weights=WEIGHTS))
+    assert not os.listdir(folder)
+    for side in (ratings.by_user, ratings.by_item):
+        for block in dask.compute(*side.blocks):
+            arrays = block.side._asdict().values()
+            assert all(isinstance(base_of(array), mmap.mmap) for array in arrays)
+
+
+def test_a_block_is_sent_its_ratings_and_no_others():
+    n = 10_000
+    table, y = make_ratings(300, 200, n, random_state=0)
+    reader = make(sklearn_mf, "plain")
+    part = on_dask.read_partition(0, reader, table, y, None)
+    codes = [
+        np.arange(len(ids), dtype=np.int32) for ids in (part[0].users, part[0].items)
+    ]
+    cuts = [np.linspace(0, len(own), 5, dtype=np.int32) for own in codes]
+    split = on_dask.split_partition(part, codes, cuts, None)
+    sizes = [[len(pickle.dumps(piece)) for piece in side] for side in split]
+    for side, of_side in zip(split, sizes, strict=True):
+        assert sum(len(piece[2]) for piece in side) == len(y)
+        # Two codes of 4 bytes and a rating of 8, and what pickle adds to each piece.
+        assert sum(of_side) < 16 * len(y) + 4 * 1000
+
+
+def base_of(array):
+    """Return what holds the memory of an array."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return array
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_that_are_mapped_from_a_file(dtype, tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "indices": rng.integers(100, size=333).astype(np.int32),
+        "ratings": rng.random(333).astype(dtype),
+        "indptr": rng.integers(100, size=12),
+        "none": np.zeros(0, dtype),
+    }
+    found = on_dask.map_arrays(arrays, tmp_path)
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert_array_equal(found[name], array, strict=True)
+        assert found[name].flags.aligned
+    assert not os.listdir(tmp_path)
+
+
 # ------------------------------------------------------------------------ checkpoints
 
 
@@ -257,7 +349,7 @@ def test_checkpoints_that_are_none(tmp_path):
     with pytest.raises(ValueError, match="every must be an int of at least 1, got 0"):
         model.set_callbacks(checkpoint).fit(*as_arrays(500))
     sklearn_mf.ALSFactorizer(3).fit(X, Y).save(tmp_path / "model.npz")
-    with pytest.raises(ValueError, match="ALSFactorizer, which no BiasedMF can go on"):
+    with pytest.raises(ValueError, match="ALSFactorizer, which no BiasedMF can"):
         checkpoint.restore(model)
 
 
@@ -277,6 +369,39 @@ def test_a_block_needs_the_rows_that_it_has_ratings_with():
 
 
 # ---------------------------------------------------------------------------- clusters
+
+
+@contextlib.contextmanager
+def subprocesses(folder):
+    """Connect to a scheduler and a worker that are processes of their own."""
+    file = f"{folder}/scheduler.json"
+    options = ["--scheduler-file", file, "--no-dashboard", "--host", "127.0.0.1"]
+    commands = (
+        ["scheduler", "--port", "0"],
+        ["worker", "--nthreads", "1", "--no-nanny"],
+    )
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for command, *more in commands:
+            program = [sys.executable, "-m", f"distributed.cli.dask_{command}"]
+            process = subprocess.Popen(
+                [*program, *options, *more],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            processes.append(process)
+        stack.enter_context(
+            dask.config.set(
+                {"scheduler": None, "distributed.comm.timeouts.connect": "3s"}
+            )
+        )
+        while not os.path.exists(file):
+            time.sleep(0.1)
+        with Client(scheduler_file=file, timeout=60) as client:
+            client.wait_for_workers(1, timeout=120)
+            yield processes[0]
 
 
 class KillsItsWorker(Recorder):
@@ -309,6 +434,24 @@ def test_a_worker_is_killed_in_the_middle_of_a_fit():
         model = make(on_dask, "biases").set_callbacks(KillsItsWorker(client))
         model.fit(*as_arrays(400))
     assert_same_bits(model, expected)
+
+
+@pytest.mark.compiled
+def test_the_scheduler_is_killed_in_the_middle_of_a_fit(tmp_path):
+    expected = make(on_dask, "biases", max_iter=5).fit(*as_arrays(400))
+    checkpoint = on_dask.Checkpoint(f"{tmp_path}/model.npz", every=1)
+    model = make(on_dask, "biases", max_iter=5)
+    with subprocesses(tmp_path) as scheduler:
+        model.set_callbacks(checkpoint, Recorder(3, scheduler.kill))
+        with pytest.raises(CancelledError):
+            model.fit(*as_arrays(400))
+    again = make(on_dask, "biases", warm_start=True)
+    n_iter = checkpoint.restore(again)
+    assert 1 <= n_iter <= 3
+    with workers(1, processes=False):
+        again.set_params(max_iter=5 - n_iter).fit(*as_arrays(400))
+    for name in ("user_biases_", "item_factors_"):
+        assert_allclose(getattr(again, name), getattr(expected, name), rtol=1e-12)
 
 
 class KilledOnce(sklearn_mf.ALSFactorizer):

@@ -315,6 +315,15 @@ def test_names_that_say_other_columns(library):
                   [1.0, 2.0])  # fmt: skip
 
 
+@pytest.mark.parametrize("library", [pd, pl])
+def test_a_model_of_an_array_warns_of_names_that_say_other_columns(library):
+    model = als().fit([[1, 2], [2, 1]], [1.0, 2.0])
+    swapped = library.DataFrame({"item": [1, 2], "user": [2, 1]})
+    for call in (model.predict, lambda X: model.fold_in_users(X, [1.0, 2.0])):
+        with pytest.warns(UserWarning, match="reads the users from the column 'item'"):
+            call(swapped)
+
+
 def test_names_of_columns_that_are_not_read_may_be_anything():
     X = pd.DataFrame([[1, 2, 3, 4], [2, 3, 4, 5]], columns=["u", "i", "t", "t"])
     assert len(als().fit(X, [1.0, 2.0]).predict(X)) == 2

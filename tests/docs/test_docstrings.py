@@ -9,7 +9,15 @@ from sklearn_mf import metrics
 
 validate = pytest.importorskip("numpydoc.validate").validate
 
-MODULES = ["", ".datasets", ".inspection", ".metrics", ".model_selection", ".onnx"]
+MODULES = [
+    "",
+    ".datasets",
+    ".impute",
+    ".inspection",
+    ".metrics",
+    ".model_selection",
+    ".onnx",
+]
 NO_EXAMPLE = {"sklearn_mf.ColdStartWarning", "sklearn_mf.model_selection.ColdShare"}
 EXEMPT = {
     "ES01",  # a summary may say it all

@@ -18,11 +18,12 @@ BLOCKS = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
     ids=lambda page: page.stem,
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+def test_code_of_a_page_runs_and_each_block_prints(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
     for block in BLOCKS.findall(page.read_text()):
         exec(compile(block, str(page), "exec"), names)
+        assert capsys.readouterr().out, block  # the page shows it under the block
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

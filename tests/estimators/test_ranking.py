@@ -19,6 +19,7 @@ from sklearn_mf import (
     RankingFactorizer,
     SGDFactorizer,
     as_matrix,
+    as_pairs,
 )
 from sklearn_mf.datasets import make_ratings
 from tests.assertions import left_as_it_was
@@ -302,6 +303,16 @@ def test_a_refit_forgets_what_was_kept_for_histories(data):
 
 
 @pytest.mark.compiled
+def test_a_matrix_is_a_history_for_models_of_a_matrix_only(data):
+    X, y = data
+    R = as_matrix(X, y)
+    with pytest.raises(ValueError, match=r"history is a sparse matrix.*as_pairs"):
+        ALSFactorizer(random_state=0).fit(X, y).recommend(history=R)
+    model = ALSFactorizer(random_state=0).fit(R)
+    items, _ = model.recommend(history=R, n_items=3)
+    assert_array_equal(items, model.recommend(history=as_pairs(R), n_items=3)[0])
+
+
 def test_errors_of_histories(data):
     model = ALSFactorizer(2, random_state=0).fit(*data)
     with pytest.raises(TypeError, match="needs users, or the history"):

@@ -1,52 +1,30 @@
-"""The gallery script on ALS over d and λ: what it claims, and its command line."""
-
-import itertools
-import json
+"""The gallery script on ALS over d and λ: what it claims."""
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
 from sklearn.metrics import mean_absolute_error, mean_squared_error
 from sklearn.model_selection import train_test_split
 
 from sklearn_mf import ALSFactorizer
 from sklearn_mf.datasets import make_ratings
-from tests.examples.gallery import is_drawn, run_script
+from tests.examples.gallery import run_notebook
 
 D, LAMBDAS = [1, 2, 5, 10, 20, 50], [1, 2, 4, 6]
-ERRORS = ["train_mse", "train_mae", "test_mse", "test_mae"]
-FIGURES = ["als_grid.png", "als_grid_best.png"]
+ERRORS = ["train mse", "train mae", "test mse", "test mae"]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return run_script("plot_als_grid", tmp_path_factory.mktemp("als_grid"))
+def run():
+    return run_notebook("projects/plot_als_grid")
 
 
 @pytest.fixture(scope="module")
 def errors(run):
     """Return each error as a table: a row for each d, a column for each λ."""
-    rows = read_rows(run)
-    shape = len(D), len(LAMBDAS)
-    return {
-        name: np.reshape([row[name] for row in rows], shape).astype(float)
-        for name in ERRORS
-    }
-
-
-def read_rows(run):
-    return json.loads((run.folder / "als_grid.json").read_text())
-
-
-def test_rows_are_those_of_the_table(run):
-    rows = read_rows(run)
-    points = [(row["d"], row["lambda_reg"]) for row in rows]
-    assert points == list(itertools.product(D, LAMBDAS))
-    lines = [line.split() for line in run.printed.splitlines()[1:25]]
-    for row, line in zip(rows, lines, strict=True):
-        assert list(row) == ["d", "lambda_reg", *ERRORS]
-        assert line[:2] == [str(row["d"]), str(row["lambda_reg"])]
-        assert line[2:6] == [f"{row[name]:.4f}" for name in ERRORS]
+    tables = {name: run.names["errors"][name].unstack() for name in ERRORS}
+    for table in tables.values():
+        assert (list(table.index), list(table.columns)) == (D, LAMBDAS)
+    return {name: table.to_numpy() for name, table in tables.items()}
 
 
 def test_a_point_against_a_fit_of_its_own(errors):
@@ -65,14 +43,14 @@ def test_a_point_against_a_fit_of_its_own(errors):
 
 @pytest.mark.parametrize("metric", ["mse", "mae"])
 def test_training_errors_fall_with_d_and_rise_with_the_penalty(errors, metric):
-    train = errors[f"train_{metric}"]
+    train = errors[f"train {metric}"]
     assert (np.diff(train, axis=0) < 0).all()
     assert (np.diff(train, axis=1) > 0).all()
 
 
 @pytest.mark.parametrize("metric", ["mse", "mae"])
 def test_test_errors_fall_and_rise_again(errors, metric):
-    test = errors[f"test_{metric}"]
+    test = errors[f"test {metric}"]
     best = test.argmin(axis=0)
     for line, at in zip(test.T, best, strict=True):
         assert 0 < at < len(D) - 1
@@ -82,46 +60,34 @@ def test_test_errors_fall_and_rise_again(errors, metric):
     assert best[-1] > best[0]
 
 
-def test_noise_learnt_by_heart(run, errors):
-    spread = np.ptp(errors["test_mse"], axis=1)
+def test_noise_is_memorised(run, errors):
+    spread = np.ptp(errors["test mse"], axis=1)
     assert spread[-1] > 10 * spread[0]
-    assert errors["train_mse"][-1, 0] < 0.1 * 0.49
+    assert errors["train mse"][-1, 0] < 0.1 * 0.49
     for metric, mean_error in run.names["mean_error"].items():
-        assert 0.95 * mean_error < errors[f"test_{metric}"][-1, 0] < mean_error
+        assert 0.95 * mean_error < errors[f"test {metric}"][-1, 0] < mean_error
 
 
 def test_the_best_has_the_lowest_test_mse(run, errors):
-    place = np.unravel_index(errors["test_mse"].argmin(), errors["test_mse"].shape)
-    (marked,) = [line for line in run.printed.splitlines() if "* best" in line]
-    assert marked.split()[:2] == [str(D[place[0]]), str(LAMBDAS[place[1]])]
+    place = np.unravel_index(errors["test mse"].argmin(), errors["test mse"].shape)
+    best = D[place[0]], LAMBDAS[place[1]]
+    assert (run.names["best_d"], run.names["best_penalty"]) == best
     for metric in ("mse", "mae"):
-        gap = (errors[f"test_{metric}"] - errors[f"train_{metric}"])[:, place[1]]
+        gap = (errors[f"test {metric}"] - errors[f"train {metric}"])[:, place[1]]
         assert (np.diff(gap) > 0).all()
 
 
-def test_numpy_agrees_and_its_times_are_printed(run):
+def test_numpy_agrees(run):
     speeds = run.names["speeds"]
-    assert [speed["d"] for speed in speeds] == [2, 10, 50]
-    assert max(speed["difference"] for speed in speeds) < 1e-9
-    for speed, line in zip(speeds, run.printed.splitlines()[-3:], strict=True):
+    assert list(speeds) == [2, 10, 50]
+    for speed in speeds.values():
         for name in ("row by row", "double loop"):
-            assert f"(×{speed[name]:4.0f})" in line
+            assert speed[f"{name}, difference"] < 1e-9
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_figures_are_drawn(run, name):
-    assert is_drawn(run.folder / name)
-
-
-def test_ratings_of_a_file(tmp_path):
-    X, y = make_ratings(30, 20, 300, random_state=0)
-    X += 1000
-    lines = (f"{u},{i},{r}\n" for (u, i), r in zip(X.tolist(), y, strict=True))
-    (tmp_path / "ratings.csv").write_text("user,item,rating\n" + "".join(lines))
-    run = run_script(
-        "plot_als_grid", tmp_path / "out", "--ratings", tmp_path / "ratings.csv"
-    )
-    assert_array_equal(run.names["X"], X)
-    assert_array_equal(run.names["y"], y)
-    assert len(read_rows(run)) == 24
-    assert all(is_drawn(run.folder / name) for name in FIGURES)
+@pytest.mark.compiled
+def test_compiled_code_is_faster_and_the_double_loop_slowest(run):
+    few, _, many = run.names["speeds"].values()
+    for speed in (few, many):
+        assert 2 < speed["row by row, ×"] < speed["double loop, ×"]
+    assert many["double loop, ×"] < few["double loop, ×"]

@@ -1,55 +1,45 @@
 """What the page on features claims, and that it runs."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from tests.examples.gallery import is_drawn, run_script
+from tests.examples.gallery import run_notebook
 
-FIGURES = [f"features_{name}.png" for name in ("counts", "map", "explanation")]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return run_script("plot_features", tmp_path_factory.mktemp("features"))
+NAME = "plot_features"
 
 
 @pytest.fixture(scope="module")
-def results(run):
-    return json.loads((run.folder / "features.json").read_text())
+def run():
+    return run_notebook(NAME)
 
 
-def test_genres_predict_new_films(results):
-    new, known = results["rmse"]["new films"], results["rmse"]["known films"]
+def test_genres_predict_new_films(run):
+    new, known = run.names["table"]["new films"], run.names["table"]["known films"]
     for name in ("genres", "genres and who rated what"):
         assert new[name] < 0.85 * new["no features"]
         assert known[name] < 0.96 * known["no features"]
     assert known["genres"] < 0.95 * new["genres"]
 
 
-def test_genres_matter_most_where_ratings_are_few(results):
-    counts = results["counts"]
+def test_genres_matter_most_where_ratings_are_few(run):
+    counts = run.names["by_count"]
     gains = np.subtract(counts["no features"], counts["genres"])
     assert len(gains) >= 4
     assert gains[0] == max(gains)
     assert gains[0] > 5 * gains[-1] > 0
 
 
-def test_parts_add_up(run, results):
-    assert_allclose(sum(results["parts"].values()), results["prediction"], atol=1e-9)
+def test_parts_add_up(run):
+    explanation = run.names["explanation"]
+    total = sum(explanation.parts.values())
+    assert_allclose(total, explanation.prediction, atol=1e-9)
     film, user = run.names["film"], run.names["user"]
     seen = run.names["X"][run.names["known"]]
     assert film not in seen[:, 1]
-    assert results["parts"]["item bias"] == pytest.approx(0, abs=1e-9)
-    assert set(run.names["explanation"]["items"]) == set(seen[seen[:, 0] == user, 1])
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_figures_are_drawn(run, name):
-    assert is_drawn(run.folder / name)
+    assert explanation.parts["item bias"] == pytest.approx(0, abs=1e-9)
+    assert set(explanation["items"]) == set(seen[seen[:, 0] == user, 1])
 
 
 def test_films_of_a_folder(run, tmp_path):
@@ -63,9 +53,8 @@ def test_films_of_a_folder(run, tmp_path):
     pd.DataFrame(
         {"movieId": ids.to_numpy(), "title": genres.index, "genres": texts}
     ).to_csv(tmp_path / "movies.csv", index=False)
-    again = run_script("plot_features", tmp_path / "out", "--movielens", tmp_path)
+    again = run_notebook(NAME, [("MOVIELENS = None", f"MOVIELENS = {str(tmp_path)!r}")])
     assert_allclose(again.names["y"], y[kept])
     pd.testing.assert_frame_equal(
         again.names["genres"].astype(float)[genres.columns], genres, check_names=False
     )
-    assert all(is_drawn(again.folder / name) for name in FIGURES)

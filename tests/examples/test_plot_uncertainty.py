@@ -1,49 +1,37 @@
 """What the page on uncertainty claims, and that it runs."""
 
-import json
-
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 
-from sklearn_mf.datasets import make_ratings
-from tests.examples.gallery import is_drawn, run_script
-
-FIGURES = [
-    f"uncertainty_{name}.png"
-    for name in ("trace", "calibration", "counts", "user", "levels")
-]
+from tests.examples.gallery import run_notebook
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return run_script("plot_uncertainty", tmp_path_factory.mktemp("uncertainty"))
+def run():
+    return run_notebook("plot_uncertainty")
 
 
-@pytest.fixture(scope="module")
-def results(run):
-    return json.loads((run.folder / "uncertainty.json").read_text())
-
-
-def test_intervals_cover_what_they_say(run, results):
-    assert len(results["coverage"]) == 10
-    for nominal, observed in results["coverage"].items():
-        assert observed == pytest.approx(float(nominal), abs=0.03)
+def test_intervals_cover_what_they_say(run):
+    coverage = dict(zip(run.names["COVERAGES"], run.names["observed"], strict=True))
+    assert len(coverage) == 10
+    for nominal, observed in coverage.items():
+        assert observed == pytest.approx(nominal, abs=0.03)
     model, X, y = (run.names[name] for name in ("model", "X_test", "y_test"))
     low, high = model.predict_interval(X, 0.9).T
-    assert results["coverage"]["0.9"] == np.mean((y >= low) & (y <= high))
+    assert coverage[0.9] == np.mean((y >= low) & (y <= high))
 
 
-def test_probabilities_are_frequencies(results):
-    probabilities, frequencies = results["reliability"]
+def test_probabilities_are_frequencies(run):
+    probabilities, frequencies = run.names["probabilities"], run.names["frequencies"]
     assert len(probabilities) == 10
     assert np.ptp(probabilities) > 0.8
     assert_allclose(frequencies, probabilities, atol=0.06)
 
 
 @pytest.mark.parametrize("side", ["user", "item"])
-def test_more_ratings_are_more_certain(run, results, side):
-    rows = results[side]
+def test_more_ratings_are_more_certain(run, side):
+    rows = run.names["by_count"][side]
     column = ["user", "item"].index(side)
     X_train, X_test = run.names["X_train"], run.names["X_test"]
     ids, counts = np.unique(X_train[:, column], return_counts=True)
@@ -70,19 +58,3 @@ def test_chains_have_converged(run):
     for name in ("model", "ordinal"):
         assert run.names[name].r_hat_ < 1.1
     assert "test RMSE" in run.printed
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_figures_are_drawn(run, name):
-    assert is_drawn(run.folder / name)
-
-
-def test_ratings_of_a_file(tmp_path):
-    X, y = make_ratings(60, 30, 900, random_state=0)
-    lines = [f"{u},{i},{r}\n" for (u, i), r in zip(X.tolist(), y, strict=True)]
-    path = tmp_path / "ratings.csv"
-    path.write_text("user,item,rating\n" + "".join(lines))
-    run = run_script("plot_uncertainty", tmp_path / "out", "--ratings", path)
-    assert_array_equal(run.names["y"], y)
-    assert len(run.names["levels"]) == 9
-    assert all(is_drawn(run.folder / name) for name in FIGURES)

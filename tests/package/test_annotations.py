@@ -19,7 +19,14 @@ from sklearn_mf.datasets import (
 )
 from sklearn_mf.model_selection import ColdShare, RatingKFold, cold_share
 
-SUBMODULES = ("datasets", "inspection", "metrics", "model_selection", "onnx")
+SUBMODULES = (
+    "datasets",
+    "impute",
+    "inspection",
+    "metrics",
+    "model_selection",
+    "onnx",
+)
 MODULES = [
     sklearn_mf,
     *(importlib.import_module(f"sklearn_mf.{name}") for name in SUBMODULES),

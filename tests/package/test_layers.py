@@ -19,8 +19,16 @@ LAYERS = (
     ("_model",),
     ("_solvers",),
     ("_estimators",),
-    ("_load", "datasets", "inspection", "metrics", "model_selection", "onnx"),
-    ("dask",),
+    (
+        "_load",
+        "datasets",
+        "impute",
+        "inspection",
+        "metrics",
+        "model_selection",
+        "onnx",
+    ),
+    ("dask", "_about", "precompile"),
     ("__init__",),
 )
 DOC = Path(__file__).parents[2] / "doc" / "development.md"

@@ -6,11 +6,17 @@ import pickle
 import re
 import subprocess
 import sys
+import tomllib
+import zipfile
 from pathlib import Path
 
+import numba
 import pytest
+import sklearn
 
 import sklearn_mf
+from sklearn_mf._estimators import documentation
+from tests.movielens import RATINGS, needs_movielens
 
 ROOT = Path(__file__).parents[2]
 ESTIMATORS = [
@@ -24,19 +30,22 @@ ESTIMATORS = [
     sklearn_mf.RankingFactorizer,
     sklearn_mf.SGDFactorizer,
 ]
-MODULES = [
+SUBMODULES = {
+    "dask",
+    "datasets",
+    "impute",
+    "inspection",
+    "metrics",
+    "model_selection",
+    "onnx",
+}
+MODULES = [  # those that need no extra
     sklearn_mf,
     *(
         importlib.import_module(f"sklearn_mf.{name}")
-        for name in ("datasets", "inspection", "metrics", "model_selection", "onnx")
+        for name in sorted(SUBMODULES - {"dask"})
     ),
 ]
-LETTERS = {
-    "AutoRec": "R",
-    "BayesianMF": "G",
-    "MFClassifier": "C",
-    "RankingFactorizer": "K",
-}  # in the README, of those whose first letter is taken
 
 
 def run_python(code):
@@ -79,15 +88,62 @@ print([kernel.signatures for kernel in kernels if kernel.signatures])
 def test_public_names():
     for name in sklearn_mf.__all__:
         assert hasattr(sklearn_mf, name)
-    public = {name for name in dir(sklearn_mf) if not name.startswith("_")}
-    assert public - set(sklearn_mf.__all__) <= {
-        "dask",
-        "datasets",
-        "inspection",
-        "metrics",
-        "model_selection",
-        "onnx",
-    }
+    public = {name for name in vars(sklearn_mf) if not name.startswith("_")}
+    expected = {*sklearn_mf.__all__, *SUBMODULES}
+    assert public <= {*expected, "TYPE_CHECKING", "precompile"}
+    assert dir(sklearn_mf) == sorted(expected)
+
+
+def test_submodules_are_imported_when_they_are_used():
+    code = f"""
+import sys
+import sklearn_mf
+lazy = {SUBMODULES - {"dask"}!r}
+print([name for name in lazy if f"sklearn_mf.{{name}}" in sys.modules])
+print(all(getattr(sklearn_mf, name).__all__ for name in lazy))
+try:
+    sklearn_mf.no_such_name
+except AttributeError as error:
+    print(error)
+"""
+    before, all_there, error = run_python(code).splitlines()
+    assert (before, all_there) == ("[]", "True")
+    assert error == "module 'sklearn_mf' has no attribute 'no_such_name'"
+
+
+def test_all_estimators_are_found():
+    found = sklearn_mf.all_estimators()
+    assert [cls for _, cls in found] == ESTIMATORS
+    assert all(getattr(sklearn_mf, name) is cls for name, cls in found)
+
+
+def test_versions_are_those_that_are_installed(capsys):
+    sklearn_mf.show_versions()
+    printed = capsys.readouterr().out
+    lines = dict(
+        line.strip().split(": ", 1) for line in printed.splitlines() if ": " in line
+    )
+    assert lines["sklearn_mf"] == sklearn_mf.__version__
+    assert lines["numba"] == numba.__version__
+    assert lines["scikit-learn"] == sklearn.__version__
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_html_links_to_the_documentation(estimator, monkeypatch):
+    find, page = "find_documentation", f"sklearn_mf.{estimator.__name__}.html"
+    monkeypatch.setattr(documentation, find, lambda: "https://example.org/mf/")
+    assert (
+        f'href="https://example.org/mf/generated/{page}"' in estimator()._repr_html_()
+    )
+    monkeypatch.setattr(documentation, find, lambda: "")
+    assert estimator()._get_doc_link() == ""
+    assert page not in estimator()._repr_html_()
+
+
+def test_the_address_of_the_documentation_is_that_of_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    address = project.get("urls", {}).get("Documentation", "")
+    assert documentation.find_documentation() == address
 
 
 def test_public_names_say_where_users_find_them():
@@ -99,30 +155,35 @@ def test_public_names_say_where_users_find_them():
                 assert pickle.loads(pickle.dumps(thing)) is thing
 
 
-def test_readme_example_runs(capsys):
-    (block,) = re.findall(
-        r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S
-    )
-    names = {}
-    exec(block, names)
-    best, predictions = capsys.readouterr().out.splitlines()
-    assert best.startswith("{'n_factors'")
-    assert re.fullmatch(r"\[\d\.\d+ +\d\.\d+ *\]", predictions)
-    assert -names["search"].best_score_ < 0.9 * names["y"].std()
+@needs_movielens
+def test_readme_example_prints_what_the_readme_says(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "movielens"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "ml-latest-small.zip", "w") as archive:
+        for name in ("ratings.csv", "movies.csv"):
+            archive.write(RATINGS.with_name(name), f"ml-latest-small/{name}")
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    code, printed = re.search(
+        r"```python\n(.*?)```.*?```\n(.*?)```", readme, re.S
+    ).groups()
+    exec(code, {})
+    assert capsys.readouterr().out == printed
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_readme_lists_every_parameter_with_its_default(estimator):
-    readme = (ROOT / "README.md").read_text()
-    rows = re.findall(r"^\| (`.*?`) \| (.*?) \| ([A-Z ]+) \|", readme, re.M)
-    letter = LETTERS.get(estimator.__name__, estimator.__name__[0])
-    listed = {}
-    for names, defaults, of in rows:
-        if letter in of:
-            names = re.findall(r"`(\w+)`", names)
-            defaults = map(eval, defaults.split(", "))
-            listed.update(zip(names, defaults, strict=True))
-    assert listed == estimator().get_params()
+def test_readme_tables_hold_numbers_of_the_benchmarks():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = [ROOT / f"doc/{name}.md" for name in ("accuracy", "benchmarks")]
+    benchmarks = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    rows = re.findall(r"^\|.* \| (0\.\d{4}) \| (\d+\.\d+) \|$", readme, re.M)
+    assert len(rows) == 10
+    for rmse, seconds in rows:
+        assert re.search(
+            rf"^\|.*\| *{rmse} *\|.*\| *{seconds} *\|"
+            rf"|^\|.*\| *{seconds} *\|.*\| *{rmse} *\|",
+            benchmarks,
+            re.M,
+        ), (rmse, seconds)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -156,6 +217,16 @@ def test_top_level_holds_what_was_agreed():
         check=True,
     ).stdout.split()
     agreed = {"pyproject.toml", "README.md", "sklearn_mf", "tests", "examples", "doc"}
-    agreed |= {"LICENSE", "CHANGELOG.md"}
+    agreed |= {"CITATION.cff", "LICENSE", "CHANGELOG.md"}
     found = {name.split("/")[0] for name in listing}
     assert {name for name in found if not name.startswith(".")} <= agreed
+
+
+@pytest.mark.skipif(
+    not (ROOT / "sklearn_mf").exists(), reason="the package is installed, not beside"
+)
+@pytest.mark.skipif("dev" in sklearn_mf.__version__, reason="not a release")
+@pytest.mark.parametrize(("version", "code"), [(sklearn_mf.__version__, 0), ("99", 1)])
+def test_all_places_name_the_version_of_a_release(version, code):
+    command = [sys.executable, ROOT / ".ci/version", version]
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode == code

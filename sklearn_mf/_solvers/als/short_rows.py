@@ -14,7 +14,7 @@ k holds their w z + α₀ t, and h = −α₀ Σ t q. By Woodbury's identity
 Where the features of the row predict the parameters m, λ m is added to h. Where pairs
 without a rating do not count, D is λ I, and D⁻¹ h is m, or 0 without features; y is
 then multiplied by λ, so that without a penalty x = Qᵀ (Q Qᵀ)⁻¹ z is the shortest row
-that meets all ratings.
+that fits all ratings exactly.
 """
 
 from typing import NamedTuple

@@ -388,7 +388,7 @@ def draw_key(rng):
 
 
 def make_prior(means, precisions, noise, table):
-    """Return a prior as a kernel wants it."""
+    """Return a prior in the form that a kernel needs."""
     precision, product = np.zeros((2, table.shape[1]), table.dtype)
     precision[: len(means)] = precisions
     product[: len(means)] = precisions * means

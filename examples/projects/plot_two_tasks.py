@@ -6,20 +6,11 @@ Which film will a user watch, and how many stars will it get? `MultiTaskMF` lear
 at once: interactions by a dot product of factors, ratings by a small network whose
 input is the same factors, or factors of its own. When does one task help the other, and
 how should the two losses be weighted?
-
-It runs on synthetic ratings, or on your own. Results and figures are saved in the
-folder given::
-
-    python examples/plot_two_tasks.py --output-dir results
-    python examples/plot_two_tasks.py --ratings ml-100k/u.data --epochs 100
 """
-
-import argparse
-import json
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from sklearn.dummy import DummyRegressor
 from sklearn.metrics import mean_squared_error
 from sklearn.model_selection import train_test_split
@@ -28,12 +19,8 @@ from sklearn_mf import MultiTaskMF
 from sklearn_mf.datasets import load_ratings, make_ratings
 from sklearn_mf.metrics import mean_reciprocal_rank_of_all
 
-parser = argparse.ArgumentParser(description="Fit two tasks with one embedding.")
-parser.add_argument("--output-dir", metavar="DIR", type=Path, default=Path())
-parser.add_argument("--ratings", metavar="FILE", help="user, item, rating, ...")
-parser.add_argument("--epochs", type=int, default=40)
-args = parser.parse_args()
-args.output_dir.mkdir(parents=True, exist_ok=True)
+RATINGS = None  # or the name of your own file: user, item, rating
+EPOCHS = 40
 
 # %%
 # People watch what they will like
@@ -43,13 +30,13 @@ args.output_dir.mkdir(parents=True, exist_ok=True)
 # pairs, those are kept whose planted factors, plus some noise, promise a high rating.
 # 5 % of them are held out.
 
-if args.ratings:
-    X, y = load_ratings(args.ratings)
+if RATINGS:
+    X, y = load_ratings(RATINGS)
 else:
-    X, y, truth = make_ratings(943, 1682, 200_000, coef=True, random_state=0)
+    X, y, truth = make_ratings(500, 800, 80_000, coef=True, random_state=0)
     liking = np.sum(truth.user_factors[X[:, 0]] * truth.item_factors[X[:, 1]], axis=1)
     luck = np.random.default_rng(0).gumbel(size=len(y))
-    chosen = np.argsort(3 * liking + luck)[-60_000:]
+    chosen = np.argsort(3 * liking + luck)[-24_000:]
     X, y = X[chosen], y[chosen]
 X_train, X_test, y_train, y_test = train_test_split(
     X, y.astype(np.float32), test_size=0.05, random_state=0
@@ -99,7 +86,7 @@ class Tester:
 curves = {}
 for name, parameters in WAYS.items():
     tester = Tester()
-    model = MultiTaskMF(**parameters, max_iter=args.epochs, tol=None, random_state=0)
+    model = MultiTaskMF(**parameters, max_iter=EPOCHS, tol=None, random_state=0)
     model.set_callbacks(tester).fit(X_train, y_train)
     curves[name] = {
         "factorization": model.loss_curve_["factorization"],
@@ -108,7 +95,6 @@ for name, parameters in WAYS.items():
         "test_mrr": tester.mrr,
     }
 
-(args.output_dir / "two_tasks.json").write_text(json.dumps(curves, indent=2) + "\n")
 
 # %%
 # What the weights do
@@ -135,7 +121,7 @@ PANELS = {
 figure, axes = plt.subplots(2, 2, figsize=(9, 7), sharex=True, layout="constrained")
 for ax, (key, title) in zip(axes.flat, PANELS.items(), strict=True):
     for name, curve in curves.items():
-        epochs = np.arange(1, args.epochs + 1)
+        epochs = np.arange(1, EPOCHS + 1)
         ax.plot(epochs, curve[key], color=COLORS[name], ls=STYLES[name], label=name)
     ax.set_title(title)
     ax.set_ylim(bottom=0)
@@ -146,23 +132,25 @@ handles, labels = ax.get_legend_handles_labels()
 figure.legend(
     handles, labels, title="factors (λ_F, λ_R)", loc="outside lower center", ncols=4
 )
-figure.savefig(args.output_dir / "two_tasks.png", dpi=150)
 
 # %%
 # The best epoch of each variant, which only the test part can show, and the last:
 
-columns = f"{'best MSE':>9} @epoch{'its MRR':>9}{'last MSE':>10}{'MRR':>8}"
-print(f"{'factors (λ_F, λ_R)':24}{columns}")
+rows = {}
 for name, curve in curves.items():
     best = int(np.argmin(curve["test_mse"]))
-    print(
-        f"{name:24}{curve['test_mse'][best]:9.4f} @{best + 1:5}"
-        f"{curve['test_mrr'][best]:9.4f}{curve['test_mse'][-1]:10.4f}"
-        f"{curve['test_mrr'][-1]:8.4f}"
-    )
+    rows[name] = {
+        "best MSE": curve["test_mse"][best],
+        "its epoch": best + 1,
+        "its MRR": curve["test_mrr"][best],
+        "last MSE": curve["test_mse"][-1],
+        "last MRR": curve["test_mrr"][-1],
+    }
+table = pd.DataFrame(rows).T
 mean = DummyRegressor().fit(X_train, y_train)
 mean_mse = mean_squared_error(y_test, mean.predict(X_test))
-print(f"{'mean rating':24}{mean_mse:9.4f}")
+print(table.astype({"its epoch": int}).round(4))
+print(f"MSE of the mean rating: {mean_mse:.4f}")
 
 # %%
 # Early stopping
