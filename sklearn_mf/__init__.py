@@ -9,6 +9,7 @@ from sklearn_mf._estimators.als_factorizer import ALSFactorizer
 from sklearn_mf._estimators.autorec import AutoRec
 from sklearn_mf._estimators.base import ColdStartWarning
 from sklearn_mf._estimators.bayesian_mf import BayesianMF
+from sklearn_mf._estimators.bayesian_mf_classifier import BayesianMFClassifier
 from sklearn_mf._estimators.biased_mf import BiasedMF
 from sklearn_mf._estimators.mf_classifier import MFClassifier
 from sklearn_mf._estimators.multitask_mf import MultiTaskMF
@@ -22,6 +23,7 @@ __all__ = [
     "ALSFactorizer",
     "AutoRec",
     "BayesianMF",
+    "BayesianMFClassifier",
     "BiasedMF",
     "ColdStartWarning",
     "MFClassifier",

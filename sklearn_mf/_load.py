@@ -5,6 +5,7 @@ import os
 from sklearn_mf._estimators.als_factorizer import ALSFactorizer
 from sklearn_mf._estimators.autorec import AutoRec
 from sklearn_mf._estimators.bayesian_mf import BayesianMF
+from sklearn_mf._estimators.bayesian_mf_classifier import BayesianMFClassifier
 from sklearn_mf._estimators.biased_mf import BiasedMF
 from sklearn_mf._estimators.mf_classifier import MFClassifier
 from sklearn_mf._estimators.multitask_mf import MultiTaskMF
@@ -28,6 +29,7 @@ for _model in (
     ALSFactorizer,
     AutoRec,
     BayesianMF,
+    BayesianMFClassifier,
     BiasedMF,
     MFClassifier,
     MultiTaskMF,
@@ -48,6 +50,7 @@ def load(
     ALSFactorizer
     | SGDFactorizer
     | BayesianMF
+    | BayesianMFClassifier
     | BiasedMF
     | AutoRec
     | MFClassifier

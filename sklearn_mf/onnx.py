@@ -77,9 +77,10 @@ def to_onnx(model: BaseFactorizer, *, target_opset: int | None = None) -> "Model
         )
     if getattr(model, "_is_latent", False):
         raise ValueError(
-            f"likelihood={model.likelihood!r}: its predictions are means over many "
-            "draws, which is more than a graph of factors says. Export a BayesianMF "
-            "with likelihood='gaussian', or a BiasedMF."
+            f"{type(model).__name__} with likelihood={model.likelihood!r}: its "
+            "predictions are means over many draws, which is more than a graph of "
+            "factors says. Export a BayesianMF with likelihood='gaussian', a BiasedMF "
+            "or an MFClassifier."
         )
     model = model._snapshot()
     newest = onnx.defs.onnx_opset_version()

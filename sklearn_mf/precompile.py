@@ -35,6 +35,7 @@ OPTIONS: dict[str, list[dict]] = {
     ],
     "AutoRec": [{"optimizer": "sgd"}, {"axis": "user"}],
     "BayesianMF": [{"noise": "shared"}, {"likelihood": "ordinal"}, _FEATURES],
+    "BayesianMFClassifier": [{"noise": "shared"}, _FEATURES],
     "BiasedMF": [
         {"solver": "als"},
         {"solver": "als-cg"},
@@ -51,7 +52,8 @@ OPTIONS: dict[str, list[dict]] = {
         {"loss": "bpr"},
         {"loss": "warp"},
         {"loss": "ccl"},
-        {"similarity": "dot"},
+        {"similarity": "dot", "optimizer": "adam"},
+        {"optimizer": "sgd"},
     ],
     "SGDFactorizer": [
         {"optimizer": "adam"},
@@ -84,7 +86,7 @@ def compile_estimator(name: str, dtype: str, *, all_options: bool = True) -> Non
     X, y = make_ratings(60, 30, 900, random_state=0)
     X = np.vstack([X, [[60, 0], [0, 30]]])  # a user and an item with one rating each
     y = ((np.append(y, [1, 5]) - 1) / 4).astype(dtype)
-    if name == "MFClassifier":
+    if name.endswith("Classifier"):
         y = np.where(y > 0.6, 1, 0).astype(dtype)
     cls = MODELS[name]
     short = {"max_iter": 2, "n_samples": 2, "burn_in": 0, "random_state": 0}

@@ -144,7 +144,8 @@ def _check_two(name, labels):
         only = f"only one class: {labels.tolist()[0]!r}" if len(labels) else "none"
         raise ValueError(
             f"{name} must have two classes, but the data contains {only}. Only "
-            "partial_fit takes such data, if its argument classes names both."
+            "MFClassifier.partial_fit takes such data, if its argument classes names "
+            "both."
         )
 
 

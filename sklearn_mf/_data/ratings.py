@@ -13,7 +13,7 @@ from sklearn_mf._runtime.threads import thread_pool
 class Side(NamedTuple):
     """The ratings of one side, sorted by its ids: compressed sparse rows.
 
-    Kernels take it as one argument.
+    Kernels take it as one argument, from `for_kernels`.
 
     Attributes
     ----------
@@ -83,6 +83,17 @@ class Side(NamedTuple):
     def counts(self):
         """Return the number of ratings of each row, int64 of shape (n_rows,)."""
         return np.diff(self.indptr)
+
+    def for_kernels(self):
+        """Return the side with weights of no entry where they are None.
+
+        None has a type of its own, for which kernels would be compiled once more.
+        """
+        return (
+            self
+            if self.weights is not None
+            else self._replace(weights=self.ratings[:0])
+        )
 
     def without_empty_rows(self):
         """Return the side without the rows that have no rating, and the rows kept."""

@@ -4,16 +4,12 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
-from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import StrOptions
 
-from sklearn_mf._data.classes import TwoClasses, read_classes, read_labels
-from sklearn_mf._data.tables import read_ratings, read_weights
-from sklearn_mf._estimators.base import PARAMETERS, warn_of_cold_start
+from sklearn_mf._data.classes import read_classes
+from sklearn_mf._estimators.base import PARAMETERS
 from sklearn_mf._estimators.stochastic import BiasedStochasticFactorizer
-from sklearn_mf._files import checks
+from sklearn_mf._estimators.two_classes import TwoClassMixin
 from sklearn_mf._model.scoring import predict_codes
 from sklearn_mf._objective.loss import to_intercept
 from sklearn_mf._objective.penalty import Penalty
@@ -31,7 +27,7 @@ def _weighs_parts(model):
     return True
 
 
-class MFClassifier(ClassifierMixin, BiasedStochasticFactorizer):
+class MFClassifier(TwoClassMixin, BiasedStochasticFactorizer):
     """Matrix factorisation that predicts which of two classes an answer is of.
 
     The probability that user u answers item i with the second class, such as right
@@ -244,8 +240,8 @@ class MFClassifier(ClassifierMixin, BiasedStochasticFactorizer):
     See Also
     --------
     BiasedMF : The same model as a regressor, which also takes shares of right answers.
-    BayesianMF : With ``likelihood="bernoulli"``, a sample of such models, which tells
-        how sure a probability is.
+    BayesianMFClassifier : A sample of such models, which tells how sure a probability
+        is.
 
     Notes
     -----
@@ -297,10 +293,8 @@ class MFClassifier(ClassifierMixin, BiasedStochasticFactorizer):
     0.78
     """
 
-    classes_: npt.NDArray[Any]
-
     _fitted: dict = {
-        "classes_": checks.check_two_classes,
+        **TwoClassMixin._fitted_classes,
         **BiasedStochasticFactorizer._fitted,
     }
 
@@ -479,16 +473,6 @@ class MFClassifier(ClassifierMixin, BiasedStochasticFactorizer):
                 )
         return self._partial_fit(X, y, sample_weight, labels=labels)
 
-    def _read(self, X, y, sample_weight, *, known=None, dtype=None, labels=None):
-        if known is not None:
-            labels = self.classes_
-        classes = TwoClasses(labels, self.class_weight)
-        ratings = read_ratings(
-            self, X, y, sample_weight, known=known, dtype=dtype, classes=classes
-        )
-        self.classes_ = classes.labels
-        return ratings
-
     @property
     def _default_penalty(self):
         return 1.2
@@ -511,61 +495,7 @@ class MFClassifier(ClassifierMixin, BiasedStochasticFactorizer):
             counts.append(penalty.counts(side)[side.counts() > 0])
         return (share * (1 - share)) ** 0.5 * size / np.concatenate(counts).mean()
 
-    def _check_continues(self, previous):
-        super()._check_continues(previous)
-        old, new = previous.classes_.tolist(), self.classes_.tolist()
-        if old != new:
-            raise ValueError(
-                f"y has the classes {new}, but the fit to continue from has {old}: "
-                "start over with warm_start=False."
-            )
-
     # --------------------------------------------------------------------- answering
-
-    def predict(self, X: TableLike) -> npt.NDArray[Any]:
-        """Predict the more probable class of each pair.
-
-        Parameters
-        ----------
-        X : table of shape (n_pairs, n_features)
-            One pair in each row, with the columns that X had in fit; see `fit`.
-
-        Returns
-        -------
-        ndarray of shape (n_pairs,)
-            Labels of `classes_`: the second where its probability is above one half.
-            For a pair with an unseen id, what the model still knows decides: μ, and
-            the bias of the id that is known.
-
-        Raises
-        ------
-        ValueError
-            If X is a sparse matrix, or its ids have a different type than in fit.
-        """
-        model = self._snapshot()
-        return model._choose_class(model._read_pairs(X))
-
-    def predict_proba(self, X: TableLike) -> npt.NDArray[np.floating]:
-        """Predict the probability of both classes for each pair.
-
-        Parameters
-        ----------
-        X : table of shape (n_pairs, n_features)
-            One pair in each row; see `predict`.
-
-        Returns
-        -------
-        ndarray of shape (n_pairs, 2)
-            Probabilities of `classes_`, of the dtype of the factors.
-
-        Raises
-        ------
-        ValueError
-            See `predict`.
-        """
-        model = self._snapshot()
-        second = model._predict(model._read_pairs(X))
-        return np.column_stack([1 - second, second])
 
     def decision_function(self, X: TableLike) -> npt.NDArray[np.floating]:
         """Return the logit of the probability of the second class for each pair.
@@ -591,50 +521,3 @@ class MFClassifier(ClassifierMixin, BiasedStochasticFactorizer):
         parameters = tuple(map(vars(model).get, PARAMETERS))
         pairs = model._read_pairs(X)
         return predict_codes(pairs, intercept, False, parameters, model.n_jobs)
-
-    def score(
-        self, X: TableLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
-    ) -> float:
-        """Return the accuracy: the share of pairs whose class is predicted.
-
-        Parameters
-        ----------
-        X : table of shape (n_pairs, n_features)
-            One pair in each row; see `predict`.
-        y : array-like of shape (n_pairs,)
-            The true labels.
-        sample_weight : array-like of shape (n_pairs,) or None, default=None
-            Weights of the pairs.
-
-        Returns
-        -------
-        float
-            From 0 to 1: higher is better.
-
-        Warns
-        -----
-        ColdStartWarning
-            If more than half of the distinct users of X were not seen in fit.
-        """
-        model = self._snapshot()
-        pairs = model._read_pairs(X)
-        warn_of_cold_start(pairs, stacklevel=3)
-        labels: Any = read_labels(y)
-        check_consistent_length(pairs.users, labels)
-        if sample_weight is not None:
-            sample_weight = read_weights(sample_weight, np.ones(len(labels)))
-        predicted = model._choose_class(pairs)
-        return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
-
-    def _choose_class(self, pairs):
-        return self.classes_[(self._predict(pairs) > 0.5).astype(np.intp)]
-
-    @property
-    def _popularity_weight(self):
-        """The default of `recommend`, which is to rank by probability."""
-        return 0.0
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags

@@ -24,7 +24,7 @@ from sklearn_mf._data.ratings import Pairs, Ratings, Side, hold_out
 from sklearn_mf._estimators.als_factorizer import als_start
 from sklearn_mf._estimators.base import BaseFactorizer
 from sklearn_mf._estimators.bayesian_mf import BayesianMF
-from sklearn_mf._estimators.state import StateMixin, is_fitted_name
+from sklearn_mf._estimators.state import StateMixin
 from sklearn_mf._model.features import NO_FEATURES
 from sklearn_mf._model.parameters import Parameters
 from sklearn_mf._model.posterior import Posterior
@@ -366,7 +366,7 @@ class MFImputer(StateMixin, CallbackSupportMixin, TransformerMixin, BaseEstimato
             self.regularization_ = 0.0
             self._keep_columns(np.zeros((Z.shape[1], 1)))
         elif self.sample_posterior or self.solver == "gibbs":
-            self._draw(Z, observed)
+            self._draw(table, Z, observed, owner)
         else:
             self._solve(table, Z, observed, owner)
         self.n_iter_ = len(self.loss_curve_)
@@ -456,14 +456,18 @@ class MFImputer(StateMixin, CallbackSupportMixin, TransformerMixin, BaseEstimato
 
     def _reconstruction(self, Q):
         """Return the fitted attributes as if the fit ended with these columns."""
-        fitted = {k: v for k, v in vars(self).items() if is_fitted_name(k)}
-        return fitted | self._columns(Q)
+        return self._fitted_attributes() | self._columns(Q)
 
-    def _draw(self, Z, observed):
+    def _draw(self, X, Z, observed, owner):
         """Draw the columns from their posterior distribution.
 
-        They are the users of a `BayesianMF`, since users have noise of their own.
+        They are the users of a `BayesianMF`, since users have noise of their own. Like
+        the steps of a pipeline it is fitted in a task of the owner, and callbacks that
+        are for estimators inside of others too, such as progress bars, see its draws.
         """
+        context = owner._init_callback_context(max_subtasks=1)
+        data = {"X": X, "y": None}
+        context.call_on_fit_task_begin(estimator=owner, **data)
         side = Side.of_table(Z.T, observed.T)
         columns = sparse.csr_array(
             (side.ratings, side.indices, side.indptr), shape=Z.T.shape
@@ -475,10 +479,18 @@ class MFImputer(StateMixin, CallbackSupportMixin, TransformerMixin, BaseEstimato
             random_state=self.random_state,
             n_jobs=self.n_jobs,
             verbose=self.verbose,
-        ).fit(columns)
+        )
+        task = context.subcontext(task_name="draw")
+        with task.propagate_callback_context(model):
+            task.call_on_fit_task_begin(estimator=owner, **data)
+            model.fit(columns)
+            task.call_on_fit_task_end(estimator=owner, **data)
         for name, kept in SAMPLES.items():
             setattr(self, kept, getattr(model, f"{name}_samples_"))
         self.loss_curve_ = model.loss_curve_
+        context.call_on_fit_task_end(
+            estimator=owner, reconstruction_attributes=self._fitted_attributes, **data
+        )
 
     # ------------------------------------------------------------------- completing
 

@@ -120,7 +120,7 @@ class RankingMixin:
             Items that are left out, for all users or for each. Masked ones are not.
         popularity_weight : float or None, default=None
             The weight ω ≥ 0 of how many users rated an item. None: 1 for a model of
-            ratings, 0 for `MFClassifier` and for a model that learns from pairs without
+            ratings, 0 for a classifier and for a model that learns from pairs without
             a rating too. With 0 items are ranked by predictions alone.
         as_frame : bool, "pandas" or "polars", default=False
             Whether to return a DataFrame, True of pandas.
@@ -135,7 +135,7 @@ class RankingMixin:
             user has fewer candidates left, the remaining entries are masked.
         scores : masked array of shape (n_users, n_items)
             What `predict` gives for them, or `predict_interaction` of `MultiTaskMF`, or
-            the probability of the second class of `MFClassifier`.
+            the probability of the second class of a classifier.
         frame : DataFrame
             With `as_frame`, instead of both: the columns user, item, score and rank,
             which counts from 1, with a row for each item that was found.

@@ -88,6 +88,9 @@ class StateMixin:
             kept[name] = sources, value
         return value
 
+    def _fitted_attributes(self):
+        return {k: v for k, v in vars(self).items() if is_fitted_name(k)}
+
     def __getstate__(self):
         state = {**super().__getstate__(), "_sklearn_mf_version": __version__}
         state.pop("_kept", None)
@@ -179,9 +182,6 @@ class SavedMixin(StateMixin):
         """Set the parameters that were read from a file, a dict."""
         for name, value in parameters.items():
             setattr(self, name, value)
-
-    def _fitted_attributes(self):
-        return {k: v for k, v in vars(self).items() if is_fitted_name(k)}
 
     def _check_fitted(self):
         """Raise unless the fitted attributes are as a fit leaves them."""

@@ -426,14 +426,24 @@ class Posterior:
         n = len(self)
         return np.maximum(squares / n - (total / n) ** 2, 0) + rest / n
 
+    def shares_below(self, pairs, n_jobs):
+        """Yield the probabilities, by each draw, of levels below each cut point.
+
+        Yields
+        ------
+        float64 ndarray of shape (n_pairs, n_cut_points)
+        """
+        for k, (scores, variances) in enumerate(self.scores(pairs, n_jobs)):
+            ends = self.cut_points[k] - scores[:, np.newaxis]
+            variances += self.noise(k, pairs.users)
+            yield ndtr(ends / np.sqrt(variances)[:, np.newaxis])
+
     def level_shares(self, pairs, n_jobs):
         """Return the probabilities of rating levels, float64 (n_pairs, n_levels)."""
         n_cut_points = self.cut_points.shape[1]
         total = np.zeros((len(pairs.users), n_cut_points + 2))
-        for k, (scores, variances) in enumerate(self.scores(pairs, n_jobs)):
-            ends = self.cut_points[k] - scores[:, np.newaxis]
-            variances += self.noise(k, pairs.users)
-            total[:, 1:-1] += ndtr(ends / np.sqrt(variances)[:, np.newaxis])
+        for below in self.shares_below(pairs, n_jobs):
+            total[:, 1:-1] += below
         total[:, -1] = len(self)
         return np.diff(total, axis=1) / len(self)
 

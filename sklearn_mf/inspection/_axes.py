@@ -5,7 +5,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import StrOptions
 
 from sklearn_mf._estimators.base import BaseFactorizer
-from sklearn_mf._estimators.bayesian_mf import BayesianMF
+from sklearn_mf._estimators.sampled import SampledFactorizer
 
 OBJECTIVES = {
     "squared_error": "objective (units of y²)",
@@ -26,16 +26,16 @@ def check_model(model, name="estimator"):
     if not isinstance(model, BaseFactorizer):
         raise TypeError(
             f"{name} must be an ALSFactorizer, SGDFactorizer, BiasedMF, BayesianMF, "
-            "AutoRec, MultiTaskMF, RankingFactorizer or MFClassifier, got "
-            f"{type(model).__name__}: of a search pass best_estimator_, of a pipeline "
-            "its last step."
+            "AutoRec, MultiTaskMF, RankingFactorizer, MFClassifier or "
+            f"BayesianMFClassifier, got {type(model).__name__}: of a search pass "
+            "best_estimator_, of a pipeline its last step."
         )
     return model._snapshot()
 
 
 def loss_of(model):
     """Return what the loss curve of a model holds, a key of `OBJECTIVES`."""
-    if isinstance(model, BayesianMF):
+    if isinstance(model, SampledFactorizer):
         is_gaussian = model.likelihood == "gaussian"
         return "training_rmse" if is_gaussian else "training_log_loss"
     if isinstance(model.loss_curve_, dict):

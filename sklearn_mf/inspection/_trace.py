@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._plotting import _validate_style_kwargs
 
-from sklearn_mf._estimators.bayesian_mf import BayesianMF
+from sklearn_mf._estimators.sampled import SampledFactorizer
 from sklearn_mf._typing import Values
 from sklearn_mf.inspection._axes import (
     OBJECTIVES,
@@ -99,13 +99,17 @@ class TraceDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator: BayesianMF, *, ax: "Axes | None" = None, **line_kwargs: Any
+        cls,
+        estimator: SampledFactorizer,
+        *,
+        ax: "Axes | None" = None,
+        **line_kwargs: Any,
     ) -> Self:
         """Draw the chains of a fitted estimator.
 
         Parameters
         ----------
-        estimator : BayesianMF
+        estimator : BayesianMF or BayesianMFClassifier
             A fitted estimator.
         ax : matplotlib Axes or None, default=None
             Where to draw. None: a new figure.
@@ -119,14 +123,15 @@ class TraceDisplay:
         Raises
         ------
         TypeError
-            If the estimator is no BayesianMF.
+            If the estimator is neither.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         estimator = check_model(estimator)
-        if not isinstance(estimator, BayesianMF):
+        if not isinstance(estimator, SampledFactorizer):
             raise TypeError(
-                f"estimator must be a BayesianMF, got {type(estimator).__name__}, "
-                "which draws no samples: ConvergenceDisplay shows its objective."
+                "estimator must be a BayesianMF or BayesianMFClassifier, got "
+                f"{type(estimator).__name__}, which draws no samples: "
+                "ConvergenceDisplay shows its objective."
             )
         display = cls(
             errors=estimator.error_curve_,

@@ -7,8 +7,8 @@ Accuracy, log loss and area under the ROC curve of the answers that are held out
 fifth, and the seconds of a fit, all as means over `--rounds` splits; "× ours" is the
 seconds over those of `MFClassifier(0)` in the same run. All parameters are the
 defaults. "base rate" predicts the share of right answers; "the true model" knows the
-abilities and difficulties that the answers were made with. `BayesianMF` is fitted to
-smaller data only.
+abilities and difficulties that the answers were made with. `BayesianMFClassifier` is
+fitted to smaller data only.
 
 The answers are those of `make_answers`. With a file of MovieLens, a rating of four
 stars or more is right and any other is wrong.
@@ -26,7 +26,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from sklearn_mf import BayesianMF, MFClassifier
+from sklearn_mf import BayesianMFClassifier, MFClassifier
 from sklearn_mf.datasets import make_answers
 
 
@@ -36,15 +36,13 @@ def one_hot():
     return make_pipeline(encoder, LogisticRegression(max_iter=1000))
 
 
-MOST_SAMPLED = 200_000  # answers, at most, that BayesianMF is fitted to
+MOST_SAMPLED = 200_000  # answers, at most, that BayesianMFClassifier is fitted to
 
 MODELS = {
     "LogisticRegression, one-hot": one_hot,
     "MFClassifier(0)": lambda: MFClassifier(0, random_state=0),
     "MFClassifier()": lambda: MFClassifier(random_state=0),
-    'BayesianMF(likelihood="bernoulli")': lambda: BayesianMF(
-        likelihood="bernoulli", random_state=0
-    ),
+    "BayesianMFClassifier()": lambda: BayesianMFClassifier(random_state=0),
 }
 
 
@@ -89,10 +87,7 @@ def compare(title, X, y, truth, rounds):
             start = time.perf_counter()
             model = make().fit(X[train], y[train])
             seconds = time.perf_counter() - start
-            if name.startswith("Bayesian"):
-                probabilities = model.predict(X[test])
-            else:
-                probabilities = model.predict_proba(X[test])[:, 1]
+            probabilities = model.predict_proba(X[test])[:, 1]
             found.setdefault(name, []).append((*judge(y[test], probabilities), seconds))
         if truth is not None:
             row = (*judge(y[test], truth[test]), np.nan)

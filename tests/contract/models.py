@@ -18,6 +18,7 @@ from sklearn_mf import (
     ALSFactorizer,
     AutoRec,
     BayesianMF,
+    BayesianMFClassifier,
     BiasedMF,
     MFClassifier,
     MultiTaskMF,
@@ -112,7 +113,7 @@ class Model:
     @property
     def is_latent(self):
         """Whether its factors speak of latent ratings, from which levels come."""
-        return self.options.get("likelihood", "gaussian") != "gaussian"
+        return getattr(self(), "likelihood", "gaussian") != "gaussian"
 
     @property
     def shares(self):
@@ -150,7 +151,8 @@ class Model:
     @property
     def under_log_loss(self):
         """Whether it minimises the log loss."""
-        return self.options.get("loss") == "log_loss" or self.classifies
+        log_loss = self.options.get("loss") == "log_loss"
+        return log_loss or (self.classifies and not self.sampled)
 
     def y(self, ratings=Y):
         """Return what the model takes for ratings from 1 to 5, of their dtype."""
@@ -244,6 +246,7 @@ ranking = partial(
 )
 
 bayesian = partial(Model, BayesianMF, steps=False, sampled=True)
+bayesian_classifier = partial(Model, BayesianMFClassifier, steps=False, sampled=True)
 
 RATED = {"user_features": "rated", "item_features": "rated"}
 PLAIN = {"optimizer": "sgd", "learning_rate": 0.01}
@@ -352,6 +355,7 @@ MODELS = [
     bayesian({"likelihood": "ordinal"}),
     bayesian({"user_features": "rated", "item_features": "rated"}),
     bayesian({"likelihood": "bernoulli", "noise": "shared", "n_factors": 0}),
+    bayesian_classifier({}),
 ]
 
 # One model of each estimator and kind of solver, for tests that take long.

@@ -107,3 +107,20 @@ def test_few_interactions_are_learnt(similarity, loss, n_interactions, seed):
     found = items.filled(-1) % 4 == model.users_[:, np.newaxis] % 4
     least = 0.5 if n_interactions == 1000 else 0.2  # chance: 0.1
     assert found.mean() > (least if loss == "warp" else 0.65)
+
+
+@in_turn("seed", range(3))
+@in_turn("n_ratings", [240, 960])
+@in_turn("cls", [MultiTaskMF, AutoRec, BiasedMF, SGDFactorizer])
+def test_early_stopping_by_few_ratings_loses_little(cls, n_ratings, seed):
+    """Ten per cent of the ratings are held out: 24, or 96."""
+    X, y = make_ratings(n_ratings // 8, 20, int(1.4 * n_ratings), random_state=seed)
+    X, X_test, y, y_test = X[:n_ratings], X[n_ratings:], y[:n_ratings], y[n_ratings:]
+    errors = []
+    for patience in (3, 30):
+        model = cls(early_stopping=True, n_iter_no_change=patience, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            errors.append(-model.fit(X, y).score(X_test, y_test))
+    assert errors[0] < 1.1 * errors[1]
+    assert errors[0] < 1.08 * y_test.std()

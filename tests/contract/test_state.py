@@ -23,6 +23,7 @@ from sklearn_mf import (
     ALSFactorizer,
     AutoRec,
     BayesianMF,
+    BayesianMFClassifier,
     BiasedMF,
     MFClassifier,
     MultiTaskMF,
@@ -46,6 +47,7 @@ MODELS = [
     MultiTaskMF(**QUICK),
     RankingFactorizer(**QUICK),
     BayesianMF(2, n_samples=1, burn_in=0, random_state=0, n_jobs=1),
+    BayesianMFClassifier(2, n_samples=1, burn_in=0, random_state=0, n_jobs=1),
 ]
 
 

@@ -399,7 +399,7 @@ def subprocesses(folder):
         )
         while not os.path.exists(file):
             time.sleep(0.1)
-        with Client(scheduler_file=file, timeout=60) as client:
+        with Client(scheduler_file=file, timeout=10) as client:
             client.wait_for_workers(1, timeout=120)
             yield processes[0]
 

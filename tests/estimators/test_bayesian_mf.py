@@ -292,7 +292,7 @@ def test_draws_are_kept_up_to_a_memory(monkeypatch):
     of_a_draw = (60 + 40) * 4 * 8
     for draws, n_kept in ((100, 40), (25, 20), (1, 10)):
         monkeypatch.setattr(
-            "sklearn_mf._estimators.bayesian_mf.MOST_MEMORY", draws * of_a_draw
+            "sklearn_mf._estimators.sampled.MOST_MEMORY", draws * of_a_draw
         )
         model = BayesianMF(**QUICK).fit(X, Y)
         assert len(model.intercepts_samples_) == n_kept
@@ -337,7 +337,7 @@ def test_chains_that_disagree_warn(monkeypatch):
         warnings.simplefilter("error")
         model = BayesianMF(3, n_samples=400, **options).fit(X, Y)
     assert 1 < model.r_hat_ < 1.1
-    monkeypatch.setattr("sklearn_mf._estimators.bayesian_mf.R_HAT", 1.0)
+    monkeypatch.setattr("sklearn_mf._estimators.sampled.R_HAT", 1.0)
     match = r"R̂ .* is 1\.\d+, .*Raise burn_in=20 and n_samples=40"
     with pytest.warns(ConvergenceWarning, match=match) as caught:
         BayesianMF(3, n_samples=40, burn_in=20, **options).fit(X, Y)
@@ -661,9 +661,7 @@ def test_features_that_tell_nothing_do_no_harm():
 @pytest.mark.compiled
 def test_samples_of_weights_count_as_memory(monkeypatch):
     of_a_draw = (60 + 40) * 4 * 8
-    monkeypatch.setattr(
-        "sklearn_mf._estimators.bayesian_mf.MOST_MEMORY", 40 * of_a_draw
-    )
+    monkeypatch.setattr("sklearn_mf._estimators.sampled.MOST_MEMORY", 40 * of_a_draw)
     rated = {"user_features": "rated", "item_features": "rated"}
     model = BayesianMF(**QUICK, **rated).fit(X, Y)
     assert len(model.intercepts_samples_) == 20  # as many numbers again

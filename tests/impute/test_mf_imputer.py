@@ -556,11 +556,29 @@ def test_a_fit_that_fails_changes_nothing(solver, wrong):
         imputer.fit(table)
 
 
-def test_a_fit_that_is_interrupted_changes_nothing():
-    imputer = MFImputer(**QUICK).fit(GIVEN)
-    imputer.set_callbacks(Recorder(1, interrupt))
+class Propagated(Recorder):
+    """A callback that scikit-learn passes on to estimators inside of others."""
+
+    max_propagation_depth = None
+
+
+@pytest.mark.parametrize("params", [QUICK, DRAWS], ids=["als", "draws"])
+def test_a_fit_that_is_interrupted_changes_nothing(params):
+    imputer = MFImputer(**params).fit(GIVEN)
+    imputer.set_callbacks(Propagated(1, interrupt))
     with left_as_it_was(imputer), pytest.raises(KeyboardInterrupt):
         imputer.fit(GIVEN[:, :5])
+
+
+def test_callbacks_see_each_draw():
+    imputer = MFImputer(solver="gibbs", n_samples=5, burn_in=2, random_state=0)
+    seen, own = Propagated(), Recorder()
+    filled = imputer.fit_transform(GIVEN)
+    imputer.set_callbacks(seen, own).fit(GIVEN)
+    assert_array_equal(imputer.transform(GIVEN), filled)
+    ends = [name for kind, name, _ in seen.events if kind == "end"]
+    assert ends.count("iteration") == 7
+    assert [name for kind, name, _ in own.events if kind == "end"] == ["draw", "fit"]
 
 
 def test_draws_are_within_the_limits():

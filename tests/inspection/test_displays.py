@@ -19,6 +19,7 @@ from sklearn_mf import (
     ALSFactorizer,
     AutoRec,
     BayesianMF,
+    BayesianMFClassifier,
     BiasedMF,
     MultiTaskMF,
     RankingFactorizer,
@@ -233,7 +234,11 @@ def test_every_model_is_drawn(model):
     shown = ConvergenceDisplay.from_estimator(fitted)
     assert list(shown.objectives[name]) == curve_of(fitted)
     loss = getattr(fitted, "loss", "squared_error")
-    special = {MultiTaskMF: "joint_loss", BayesianMF: "training_rmse"}
+    special = {
+        MultiTaskMF: "joint_loss",
+        BayesianMF: "training_rmse",
+        BayesianMFClassifier: "training_log_loss",
+    }
     assert shown.loss == special.get(model.cls, loss)
     watched = getattr(fitted, "validation_scores_", None) is not None
     assert list(shown.validation_errors) == [name] * watched
@@ -242,11 +247,11 @@ def test_every_model_is_drawn(model):
         assert len(shown.coordinates) == len(getattr(fitted, f"{side}s_"))
     shown = ColdStartDisplay.from_estimator(fitted, X, y)
     assert shown.n_ratings.sum() == len(y)
-    if model.cls in (AutoRec, BayesianMF, MultiTaskMF, RankingFactorizer):
+    if model.sampled or model.cls in (AutoRec, MultiTaskMF, RankingFactorizer):
         with pytest.raises(TypeError, match=rf"must be .*, got {name}"):
             LossLandscapeDisplay.from_estimator(fitted, X, y)
-    if model.cls is not BayesianMF:
-        with pytest.raises(TypeError, match=rf"must be a BayesianMF, got {name}"):
+    if not model.sampled:
+        with pytest.raises(TypeError, match=rf"must be a BayesianMF.*, got {name}"):
             TraceDisplay.from_estimator(fitted)
 
 

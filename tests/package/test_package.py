@@ -23,6 +23,7 @@ ESTIMATORS = [
     sklearn_mf.ALSFactorizer,
     sklearn_mf.AutoRec,
     sklearn_mf.BayesianMF,
+    sklearn_mf.BayesianMFClassifier,
     sklearn_mf.BiasedMF,
     sklearn_mf.MFClassifier,
     sklearn_mf.MultiTaskMF,

@@ -72,7 +72,7 @@ def approach_rows(
     """
     design, known, _, alpha, gram, h, shared_value = rotated
     _, n_columns, biased, penalty, bias_penalty, scale = terms
-    width, dtype = design.shape[1], design.dtype
+    width, dtype, expects = design.shape[1], design.dtype, len(expected) > 0
     zero, one = dtype.type(0), dtype.type(1)
     root = np.ones(width, dtype)  # the diagonal of S
     own = np.zeros((1, width), dtype)  # and that of S D S
@@ -101,7 +101,7 @@ def approach_rows(
                 root[f] = np.sqrt(scale)
             own[0, f] = root[f] * root[f] * d
             b[0, f] = root[f] * h[f]
-            if expected is not None:  # h + λ m, and λ ‖m‖²
+            if expects:  # h + λ m, and λ ‖m‖²
                 pull = own_penalty * expected[row, f]
                 b[0, f] += root[f] * pull
                 value += pull * expected[row, f]
@@ -137,7 +137,6 @@ def approach_rows(
                         begin,
                         n,
                         side,
-                        side.weights,
                         design,
                         known,
                         alpha,

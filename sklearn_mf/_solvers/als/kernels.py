@@ -196,8 +196,8 @@ def solve_rows(
         Parameters of the other side, padded.
     terms : Terms
         The mean and the penalties.
-    expected : ndarray of shape (n_rows, width), or None
-        The m of each row, padded; None stands for zeros.
+    expected : ndarray of shape (n_rows, width), or of no row
+        The m of each row, padded; no row stands for zeros.
     unobserved : Unobserved
         The part of the pairs without a rating.
     shares_gram : bool
@@ -219,7 +219,8 @@ def solve_rows(
     L = np.zeros((width, width), dtype)
     scales = np.zeros(width, dtype)
     work = np.zeros(width, dtype)
-    plain = side.weights is None and unobserved.weight == 0
+    plain = len(side.weights) == 0 and unobserved.weight == 0
+    expects = len(expected) > 0
     sums = make_sums(fixed, plain)
     A, b = sums.A, sums.b
     eliminated = False  # whether L holds the elimination of the A that rows share
@@ -231,7 +232,7 @@ def solve_rows(
         if first == last and unobserved.weight == 0:
             solved[row] = 0
             loss[row] = 0.0
-            if expected is not None:
+            if expects:
                 solved[row] = expected[row]
                 if non_negative:
                     for i in range(n_columns - biased):
@@ -251,7 +252,6 @@ def solve_rows(
             first,
             last,
             side,
-            side.weights,
             fixed,
             mean,
             n_columns,
@@ -278,7 +278,7 @@ def solve_rows(
                 singular[row] = True
                 continue
             eliminated = shares_gram
-        if expected is not None:
+        if expects:
             # b ← b + λ m, v ← v + λ ‖m‖²
             for i in range(n_columns):
                 is_bias = biased and i == n_columns - 1
@@ -311,7 +311,6 @@ def add_ratings(
     first,
     last,
     side,
-    weights,
     fixed,
     mean,
     n_columns,
@@ -338,7 +337,6 @@ def add_ratings(
             k,
             n,
             side,
-            weights,
             fixed,
             mean,
             n_columns,
@@ -378,7 +376,6 @@ def _gather(
     k,
     n,
     side,
-    weights,
     fixed,
     mean,
     n_columns,
@@ -392,10 +389,10 @@ def _gather(
 
     That is their q, followed by zeros up to a multiple of four rows; the weight w − α₀
     of q qᵀ in A; and the coefficient w z + α₀ t of q in b. Return what they add to v,
-    w z² − α₀ t². The weights are an argument of their own, since numba knows only of
-    arguments whether they are None.
+    w z² − α₀ t².
     """
     value = 0.0
+    weighted = len(side.weights) > 0
     w = fixed.dtype.type(1)
     q[n : -(-n // 4) * 4] = 0
     for m in range(n):
@@ -406,8 +403,8 @@ def _gather(
         if biased:
             t += q[m, n_columns - 1]
             q[m, n_columns - 1] = 1
-        if weights is not None:
-            w = weights[k + m]
+        if weighted:
+            w = side.weights[k + m]
         z = side.ratings[k + m] - t
         value += w * z * z - unobserved_weight * t * t
         weight[m] = w - unobserved_weight

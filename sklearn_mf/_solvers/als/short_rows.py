@@ -85,13 +85,13 @@ def solve_short_rows(
         The ratings.
     rotated : Rotated
         What the rows share.
-    expected : ndarray of shape (n_rows, width), or None
-        The m of each row, in the coordinates of `rotated`; None stands for zeros.
+    expected : ndarray of shape (n_rows, width), or of no row
+        The m of each row, in the coordinates of `rotated`; no row stands for zeros.
     solved, loss, singular
         As in `kernels.solve_rows`.
     """
     design, known, penalty, alpha, gram, h, shared_value = rotated
-    width, dtype = design.shape[1], design.dtype
+    width, dtype, expects = design.shape[1], design.dtype, len(expected) > 0
     most = 0
     for at in range(start, stop):
         most = max(most, side.indptr[rows[at] + 1] - side.indptr[rows[at]])
@@ -118,20 +118,18 @@ def solve_short_rows(
         offset = np.float64(shared_value)
         if alpha != 0:
             for f in range(width):
-                if expected is not None:  # h + λ m, and λ ‖m‖²
+                if expects:  # h + λ m, and λ ‖m‖²
                     pull = penalty[row] * expected[row, f]
                     own_h[f] = h[f] + pull
                     offset += pull * expected[row, f]
                 d = gram[f] + penalty[row]
                 root[f] = 1 / np.sqrt(d) if d > 0 else 0
                 root_h[0, f] = root[f] * own_h[f]
-        elif expected is not None:
+        elif expects:
             root_h[0] = expected[row]
         q[n:size] = 0
         K[:] = 0
-        value = gather(
-            first, n, side, side.weights, design, known, alpha, root, q, c, k
-        )
+        value = gather(first, n, side, design, known, alpha, root, q, c, k)
         # K ← Q D⁻¹ Qᵀ + C⁻¹, with y and thus C⁻¹ multiplied by λ where D is λ I
         multiply_rows(q, n, K)
         shrink = dtype.type(1) if alpha != 0 else penalty[row]
@@ -141,11 +139,11 @@ def solve_short_rows(
             singular[row] = True
             continue
         # y = K⁻¹ (C⁻¹ k − Q D⁻¹ h)
-        if alpha != 0 or expected is not None:
+        if alpha != 0 or expects:
             multiply(q, n, root_h, rhs)
         else:
             rhs[:n] = 0
-        if alpha == 0 and expected is not None:  # k − C Q D⁻¹ h, and h = 0 from here
+        if alpha == 0 and expects:  # k − C Q D⁻¹ h, and h = 0 from here
             for m in range(n):
                 k[m] -= c[m] * rhs[m]
                 rhs[m] = 0
@@ -180,20 +178,17 @@ def solve_short_rows(
 
 
 @helper
-def gather(first, n, side, weights, design, known, alpha, root, q, c, k):
-    """Gather the q D^-½, w − α₀ and w z + α₀ t of n ratings; return Σ w z² − α₀ t².
-
-    The weights are an argument of their own, since numba knows only of arguments
-    whether they are None.
-    """
+def gather(first, n, side, design, known, alpha, root, q, c, k):
+    """Gather the q D^-½, w − α₀ and w z + α₀ t of n ratings; return Σ w z² − α₀ t²."""
     value = 0.0
+    weighted = len(side.weights) > 0
     w = design.dtype.type(1)
     for m in range(n):
         other = side.indices[first + m]
         for f in range(len(root)):
             q[m, f] = root[f] * design[other, f]
-        if weights is not None:
-            w = weights[first + m]
+        if weighted:
+            w = side.weights[first + m]
         t = known[other]
         z = side.ratings[first + m] - t
         value += w * z * z - alpha * t * t

@@ -309,6 +309,8 @@ class HalfSweep:
         if unobserved is None:
             rest = self.n_columns, self.mean, self.objective, self.run
             unobserved = sum_unobserved(fixed, *rest)
+        if expected is None:
+            expected = fixed[:0]
         counts, width = self.side.counts(), fixed.shape[1]
         long = self.long
         if len(long) < len(counts):
@@ -327,7 +329,7 @@ class HalfSweep:
                 solve_rows,
                 cut_rows(work, BLOCK_WORK),
                 long,
-                self.side,
+                self.side.for_kernels(),
                 fixed,
                 self.terms,
                 expected,
@@ -390,7 +392,7 @@ class HalfSweep:
             # x̃ = V⁻¹ x, where V is M U with orthogonal columns of U
             inverse = np.ascontiguousarray(V / M[:, np.newaxis] ** 2, dtype)
             self._rotate(self.approached, solved, inverse, solved)
-            if expected is not None:
+            if len(expected):
                 expected = self._rotate(rows, expected, inverse)
             V = V.astype(dtype)
             every = np.arange(len(fixed))
@@ -411,7 +413,7 @@ class HalfSweep:
                 approach_rows,
                 cut_rows(work, BLOCK_WORK),
                 self.approached,
-                self.side,
+                self.side.for_kernels(),
                 rotated,
                 terms,
                 expected,
@@ -421,7 +423,7 @@ class HalfSweep:
             )
         if V is None and terms.biased:
             design[:, bias] = M[bias]
-            if expected is not None:
+            if len(expected):
                 expected = expected.copy()
                 expected[:, bias] /= dtype.type(M[bias])
         if len(self.short):
@@ -430,7 +432,7 @@ class HalfSweep:
                 solve_short_rows,
                 cut_rows(work, BLOCK_WORK),
                 self.short,
-                self.side,
+                self.side.for_kernels(),
                 rotated,
                 expected,
                 solved,
@@ -473,8 +475,9 @@ class HalfSweep:
         rest = self.mean, self.objective, self.n_columns, None, 1.0, self.run
         again = HalfSweep(side, self.n_others, *rest)
         x = np.zeros((len(rows), fixed.shape[1]))
-        if expected is not None:
-            expected = expected[rows].astype(np.float64)
+        if len(expected):
+            expected = expected[rows]
+        expected = expected.astype(np.float64)
         if fixed.dtype != np.float64:
             again.solve(wide, x, expected=expected, unobserved=unobserved)
         else:
@@ -482,6 +485,6 @@ class HalfSweep:
                 side = side._replace(weights=np.ones_like(side.ratings))
             given = side, wide, again.terms, float(self.objective.unobserved_weight)
             blocks = cut_evenly(len(rows), 1)
-            expected = np.zeros_like(x) if expected is None else expected
+            expected = expected if len(expected) else np.zeros_like(x)
             self.run(solve_least_norm, blocks, *given, expected, x, again.loss)
         solved[rows], self.loss[rows] = x, again.loss

@@ -86,9 +86,8 @@ def sample_rows(
         Number of parameters of a row, without the padding.
     prior : Prior
         Their prior, and their noise.
-    expected : ndarray of shape (n_rows, width), or None
-        What features predict of each row, e; an argument of its own, since numba
-        knows only of arguments whether they are None.
+    expected : ndarray of shape (n_rows, width), or of no row
+        What features predict of each row, e; no row stands for zeros.
     draw : Draw
         Which random numbers to take.
     drawn : ndarray of shape (n_rows, width)
@@ -100,7 +99,7 @@ def sample_rows(
     precision, prior_product, deviation = prior
     key, stream, sweep, amount = draw
     width, dtype = fixed.shape[1], fixed.dtype
-    plain = side.weights is None
+    plain, expects = len(side.weights) == 0, len(expected) > 0
     sums = make_sums(fixed, plain)
     A, b = sums.A, sums.b
     L = np.zeros((width, width), dtype)
@@ -117,13 +116,12 @@ def sample_rows(
         A[:] = 0
         for i in range(width):
             b[0, i] = variance * prior_product[i]
-            if expected is not None:
+            if expects:
                 b[0, i] += variance * precision[i] * expected[row, i]
         squares = add_ratings(  # Σ w z²
             first,
             last,
             side,
-            side.weights,
             fixed,
             nothing,
             n_columns,
@@ -150,7 +148,7 @@ def sample_rows(
         # Σ w (z − q·x)² = Σ w z² − b·A⁻¹b + ‖ε‖²/τ + 2 x·Λm/τ − x·Λx/τ
         for i in range(n_columns):
             product = prior_product[i]
-            if expected is not None:
+            if expects:
                 product += precision[i] * expected[row, i]
             error += (noise * epsilon[i]) ** 2
             error += x[i] * variance * (2 * product - precision[i] * x[i])
@@ -196,12 +194,12 @@ def spread_levels(start, stop, users, levels, weights, out):
         Their users.
     levels : ndarray of shape (n_users,)
         γ.
-    weights : ndarray of shape (n_ratings,) or None
-        Their weights w; None stands for ones.
+    weights : ndarray of shape (n_ratings,), or of no entry
+        Their weights w; no entry stands for ones.
     out : ndarray of shape (n_ratings,)
         Overwritten.
     """
     for k in range(start, stop):
         out[k] = levels[users[k]]
-        if weights is not None:
+        if len(weights):
             out[k] *= weights[k]

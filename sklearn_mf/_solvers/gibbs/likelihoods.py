@@ -85,7 +85,8 @@ class Likelihood:
             self.levels = rng.gamma((self.degrees + self.counts) / 2) / rates
             side, levels = self.sides[ITEMS], self.levels.astype(self.dtype)
             blocks = cut_evenly(len(side.indices), BLOCK)
-            given = side.indices, levels, self.weights, side.weights
+            weights = levels[:0] if self.weights is None else self.weights
+            given = side.indices, levels, weights, side.weights
             self.run(spread_levels, blocks, *given)
         self.noise[USERS][:] = (self.precision * self.levels) ** -0.5
         self.noise[ITEMS][:] = self.precision**-0.5

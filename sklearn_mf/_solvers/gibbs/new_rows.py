@@ -72,7 +72,7 @@ def draw_new_rows(posterior, name, side, expected, levels, run, *, key=None):
         deviations = np.full(n_rows, float(unknown) ** 0.5)
         prior = Prior(precision, np.zeros_like(precision), deviations)
         drawn, errors = np.zeros((n_rows, fixed.shape[1]), dtype), np.empty(n_rows)
-        center = None
+        center = drawn[:0]
         if expected is not None:
             drawn[:, : n_factors + 1] = expected[k]
             drawn[:, n_factors] -= (expected[k, :, :-1] * means).sum(axis=1)
@@ -84,7 +84,7 @@ def draw_new_rows(posterior, name, side, expected, levels, run, *, key=None):
             sweep = np.uint64(k * steps + step)
             if len(levels):
                 scores = np.empty(len(side.ratings))
-                run(score_ratings, blocks, side, drawn, fixed, n_factors + 1, scores)
+                run(score_ratings, blocks, known, drawn, fixed, n_factors + 1, scores)
                 precisions = (weights / unknown).astype(np.float64)
                 parts = split_levels(side.ratings, levels, precisions)
                 latents, _ = draw_latents(

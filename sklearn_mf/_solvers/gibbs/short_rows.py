@@ -64,13 +64,11 @@ def sample_short_rows(
         fill_normals(key, stream, sweep, row, epsilon[: n_columns + n])
         epsilon *= amount
         q[n:size] = 0
-        _gather_scaled(
-            first, n, side, side.weights, fixed, root, n_columns, variance, q, z, c
-        )
+        _gather_scaled(first, n, side, fixed, root, n_columns, variance, q, z, c)
         # u = Λ^-½ Λ (m + e) + ε, and z − v = z − Q u − δ
         for f in range(n_columns):
             u[0, f] = root[f] * product[f] + epsilon[f]
-            if expected is not None:
+            if len(expected):
                 u[0, f] += root[f] * precision[f] * expected[row, f]
         multiply(q, n, u, rhs[0])
         for m in range(n):
@@ -98,13 +96,9 @@ def sample_short_rows(
 
 
 @helper
-def _gather_scaled(first, n, side, weights, fixed, root, n_columns, variance, q, z, c):
-    """Gather the q Λ^-½, z and c of n ratings.
-
-    The weights are an argument of their own, since numba knows only of arguments
-    whether they are None.
-    """
-    bias = n_columns - 1
+def _gather_scaled(first, n, side, fixed, root, n_columns, variance, q, z, c):
+    """Gather the q Λ^-½, z and c of n ratings."""
+    bias, weighted = n_columns - 1, len(side.weights) > 0
     for m in range(n):
         other = side.indices[first + m]
         for f in range(bias):
@@ -112,5 +106,5 @@ def _gather_scaled(first, n, side, weights, fixed, root, n_columns, variance, q,
         q[m, bias] = root[bias]
         z[m] = side.ratings[first + m] - fixed[other, bias]
         c[m] = variance
-        if weights is not None:
-            c[m] /= weights[first + m]
+        if weighted:
+            c[m] /= side.weights[first + m]

@@ -278,12 +278,15 @@ class Chain:
         """Draw the rows of a side, the other held fixed."""
         table, other = self.tables[side], self.tables[1 - side]
         expectation = self.expectations[side]
+        expected = table[:0]
+        if expectation is not None:
+            expected = expectation.means.astype(table.dtype)
         given = (
-            self.likelihood.sides[side],
+            self.likelihood.sides[side].for_kernels(),
             other,
             self.n_columns,
             make_prior(*self.priors[side], self.likelihood.noise[side], table),
-            expectation and expectation.means.astype(table.dtype),
+            expected,
             Draw(self.key, np.uint64(2 * self.number + side), np.uint64(number)),
         )
         for kernel, rows, blocks in self.parts[side]:
@@ -294,7 +297,8 @@ class Chain:
         side = self.likelihood.sides[USERS]
         scores = np.empty(len(side.ratings))
         blocks = cut_rows(side.counts() + 1.0, BLOCK_RATINGS)
-        self.run(score_ratings, blocks, side, *self.tables, self.n_columns, scores)
+        given = side.for_kernels(), *self.tables, self.n_columns
+        self.run(score_ratings, blocks, *given, scores)
         return scores
 
     def score(self, users, items):

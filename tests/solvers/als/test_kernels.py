@@ -67,7 +67,9 @@ class Problem(NamedTuple):
         mean = self.fixed.dtype.type(MEAN)
         size = mean, self.n_columns, self.biased
         terms = Terms(*size, self.penalty, self.bias_penalty, mean.dtype.type(1))
-        return self.side, self.fixed, terms, self.expected, self.unobserved
+        expected = self.fixed[:0] if self.expected is None else self.expected
+        side = self.side.for_kernels()
+        return side, self.fixed, terms, expected, self.unobserved
 
     @property
     def rtol(self):
@@ -285,12 +287,12 @@ def test_a_million_equal_weights_add_up(cg_steps, biased):
     solved, loss = np.zeros((1, TILE), np.float32), np.zeros(1)
     if cg_steps is None:
         rest = False, False, solved, loss, np.zeros(1, dtype=bool)
-        solve_rows(*given, fixed, terms, None, unobserved, *rest)
+        solve_rows(*given, fixed, terms, fixed[:0], unobserved, *rest)
     else:
         fixed[:, 0] = 1
         known, nothing = np.zeros(n_ratings, np.float32), empty[0]
         rotated = Rotated(fixed, known, penalty, np.float32(0), nothing, nothing, 0.0)
-        approach_rows(*given, rotated, terms, None, cg_steps, solved, loss)
+        approach_rows(*given, rotated, terms, fixed[:0], cg_steps, solved, loss)
     w, r = weights.astype(float), ratings.astype(float)
     x = w @ r / (w.sum() + 1)
     assert_allclose(solved[0, 0], x, rtol=1e-3)
@@ -412,11 +414,11 @@ class Coordinates(NamedTuple):
         n, dtype = self.problem.n_columns, self.problem.fixed.dtype
         solved = pad((start[:, :n] @ np.linalg.inv(self.V).T).astype(dtype))
         unchanged, loss = solved.copy(), np.full(len(start), np.nan)
-        expected = self.problem.expected
-        if expected is not None:
+        side, _, _, expected, _ = self.problem.given
+        if len(expected):
             expected = expected[:, :n] @ np.linalg.inv(self.V).T
             expected = pad(expected.astype(dtype))
-        given = self.problem.side, self.rotated, self.terms, expected, cg_steps
+        given = side, self.rotated, self.terms, expected, cg_steps
         approach_rows(1, len(rows), rows, *given, solved, loss)
         assert_array_equal(solved[rows[0]], unchanged[rows[0]])
         assert np.isnan(loss[rows[0]])

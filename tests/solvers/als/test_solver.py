@@ -9,8 +9,13 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from sklearn_mf import ALSFactorizer, BiasedMF
+from sklearn_mf import ALSFactorizer, BayesianMF, BiasedMF
 from sklearn_mf._solvers.als import solver as als_solver
+from sklearn_mf._solvers.als.conjugate_gradient import approach_rows
+from sklearn_mf._solvers.als.kernels import solve_rows
+from sklearn_mf._solvers.als.short_rows import solve_short_rows
+from sklearn_mf._solvers.gibbs.kernels import sample_rows
+from sklearn_mf._solvers.gibbs.short_rows import sample_short_rows
 from sklearn_mf.datasets import make_ratings
 from tests import reference
 from tests.assertions import assert_same_bits
@@ -722,3 +727,20 @@ def test_warm_start_with_another_solver(earlier, later, data):
     assert (np.diff(model.loss_curve_) < 0).all()
     if later in NON_NEGATIVE:
         assert min(model.user_factors_.min(), model.item_factors_.min()) >= 0
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("make", [BayesianMF, ALSFactorizer])
+def test_weights_and_features_compile_no_row_again(make):
+    X, y = make_ratings(60, 40, 900, random_state=0)
+    short = {"n_samples": 2, "burn_in": 0} if make is BayesianMF else {"max_iter": 2}
+    kernels = [solve_rows, solve_short_rows, approach_rows]
+    kernels += [sample_rows, sample_short_rows]
+    more = [{}] if make is BayesianMF else [{}, {"solver": "cg", "n_factors": 40}]
+    for options in more:
+        make(**short | options).fit(X, y)
+    before = [len(kernel.signatures) for kernel in kernels]
+    assert sum(before) > 0
+    for options in more:
+        make(**short | options, user_features="rated").fit(X, y, np.ones(len(y)) / 2)
+    assert [len(kernel.signatures) for kernel in kernels] == before

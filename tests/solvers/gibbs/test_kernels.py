@@ -42,9 +42,8 @@ class Problem(NamedTuple):
         rows = pad(np.full((N_ROWS, n_columns), np.nan, dtype))
         errors = np.full(N_ROWS, np.nan)
         prior = Prior(*prior, noise)
-        if expected is not None:
-            expected = pad(expected.astype(dtype))
-        given = side, fixed, n_columns, prior, expected, DRAW
+        expected = rows[:0] if expected is None else pad(expected.astype(dtype))
+        given = side.for_kernels(), fixed, n_columns, prior, expected, DRAW
         chosen = np.arange(N_ROWS)[start:stop]
         if kernel is sample_short_rows:
             chosen = np.intersect1d(chosen, SHORT_ROWS)
